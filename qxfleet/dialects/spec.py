@@ -1,0 +1,303 @@
+"""The words a dialect is written in, and the check that a table makes sense."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from qxfleet.model.reading import Value
+from qxfleet.model.variables import VARIABLES
+
+
+class Tier(enum.IntFlag):
+    """When a query is asked."""
+
+    QUICK = 1
+    """Every poll; without its answer there is no reading."""
+    FULL = 2
+    """Every ``full_interval``."""
+    ONCE = 4
+    """After the device was recognised."""
+    AFTER_ORDER = 8
+    """Once, and again after an order or a setting succeeded (the incumbent's "semi-static")."""
+
+
+class Topic(enum.Enum):
+    """What a query is about, as far as options of the seeds can switch it off."""
+
+    STATUS = "status"
+    RATING = "rating"
+    VENDOR = "vendor"
+    PROTOCOL = "protocol"
+
+
+class Convert(enum.Enum):
+    """How a field's characters become a value; a closed list."""
+
+    NUMBER = "number"
+    POINTED = "pointed"
+    """A number that must have a decimal point: without one it is something else (quirks.md, battery field ``0100``)."""
+    TEXT = "text"
+    """Characters stripped of blanks and ``#``; blank, dots, or one character repeated mean "not told" (quirks.md, I)."""
+    BIT = "bit"
+    """``0`` or ``1``; anything else is unknown. ``choices`` gives the two values, ``(False, True)`` if empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Word ``index`` of a blank-separated reply, counted after the lead character."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Columns ``start`` up to, not including, ``stop``; the lead character is column 0. ``stop`` None: to the end."""
+
+    start: int
+    stop: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Char:
+    """Character ``index`` of the reply's word of status bits."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a reply: a variable name or ``bit.…``, where it stands, how it is read."""
+
+    name: str
+    where: Token | Span | Char
+    convert: Convert = Convert.NUMBER
+    scale: float = 1.0
+    choices: tuple[str, str] | None = None
+    words: tuple[tuple[str, str], ...] = ()
+    """Text as sent → value published; a text not listed is not published. Empty: every text is published as it is."""
+    critical: bool = False
+    """A bit on whose account loads are shut down: a NUL in its place is unknown, never 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The shape of one reply, end byte not counted.
+
+    ``tokens`` bounds the number of blank-separated words (None: the reply is read by columns); ``length`` bounds its
+    characters. ``bits`` is (word, width) of the status bits. ``digits`` names columns that must all be digits, which tells
+    layouts apart that share a lead. ``lenient``: a bad field costs that field only, not the frame. ``render`` is the
+    %-template the simulator answers with.
+    """
+
+    lead: bytes
+    fields: tuple[Field, ...]
+    tokens: tuple[int, int] | None = None
+    length: tuple[int, int] = (1, 255)
+    bits: tuple[int, int] | None = None
+    digits: tuple[int, int] | None = None
+    lenient: bool = False
+    render: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A reply from a document or a capture, and what it means; never our own output."""
+
+    frame: bytes
+    values: Mapping[str, Value | bool]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question without side effects. ``replies`` are the layouts it may be answered in, first fit wins."""
+
+    command: bytes
+    replies: tuple[Reply, ...]
+    tier: Tier
+    topic: Topic
+    samples: tuple[Sample, ...] = ()
+    source: str = ""
+
+
+class Style(enum.Enum):
+    """How a number of seconds is written into an order; a closed list (megatec-family.md section 10.2)."""
+
+    TENTHS_OR_MINUTES = "n"
+    """Below 60 s a dot and the tenths of a minute, else two digits of minutes: 30 → ``.5``, 600 → ``10``."""
+    MINUTES_2 = "nn"
+    MINUTES_4 = "mmmm"
+    TENTHS = ".d"
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """An argument in the middle of an order: a setting's name, or ``value`` for what the order itself was given."""
+
+    name: str
+    style: Style
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to write an order. Usable if each of ``where`` (name, low, high in seconds) and ``needs`` (a fact) holds."""
+
+    parts: tuple[bytes | Arg, ...]
+    where: tuple[tuple[str, float, float], ...] = ()
+    needs: tuple[str, str] | None = None
+
+
+class AnswerStyle(enum.Enum):
+    """What a device says to an order it carries out."""
+
+    SILENT = "silent"
+    WORD = "word"
+
+
+class Hazard(enum.Enum):
+    """What an order can cost."""
+
+    NONE = "none"
+    BATTERY = "battery"
+    LOAD = "load"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A sign in later readings that an order worked: a bit that becomes so (None: that flips), or a value in a range."""
+
+    name: str
+    becomes: bool | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An instant command. ``value`` bounds its own argument in seconds as (low, high, default); None: it takes none."""
+
+    name: str
+    forms: tuple[Form, ...]
+    description: str
+    value: tuple[float, float, float] | None = None
+    hazard: Hazard = Hazard.NONE
+    effects: tuple[Effect, ...] = ()
+    undo: str | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A writable variable that qxfleet keeps for the device. ``steps``: (below this, truncate down to multiples of)."""
+
+    name: str
+    option: str
+    low: float
+    high: float
+    default: float
+    steps: tuple[tuple[float, float], ...]
+    description: str
+    source: str = ""
+
+    def truncate(self, seconds: float) -> float:
+        """The value as it is kept: cut down to the step of its range."""
+        for below, step in self.steps:
+            if seconds < below:
+                return seconds // step * step
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One condition of a claim: a request that is answered, is not answered, or is answered with one of ``replies``."""
+
+    request: bytes
+    answered: bool = True
+    replies: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """How a dialect is recognised: its status query is answered, and one of ``any_of`` sets of conditions holds."""
+
+    status: bytes
+    any_of: tuple[tuple[Want, ...], ...] = ((),)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One dialect: its questions, orders, settings, and how it is recognised.
+
+    Every dialect has exactly one QUICK status query whose reply carries ``bit.utility_fail``.
+    """
+
+    name: str
+    title: str
+    queries: tuple[Query, ...]
+    orders: tuple[Order, ...]
+    claim: Claim
+    settings: tuple[Setting, ...] = ()
+    answer: AnswerStyle = AnswerStyle.SILENT
+    static: Mapping[str, Value] = field(default_factory=dict)
+    source: str = ""
+
+    def overlay(self, name: str, title: str, **changes: object) -> Dialect:
+        """A dialect that differs from this one in ``changes`` only."""
+        return replace(self, name=name, title=title, **changes)  # type: ignore[arg-type]
+
+    def tier(self, tier: Tier) -> tuple[Query, ...]:
+        """The queries of one tier, in table order."""
+        return tuple(query for query in self.queries if query.tier & tier)
+
+    def order(self, name: str) -> Order | None:
+        """The instant command of that name."""
+        return next((order for order in self.orders if order.name == name), None)
+
+    def setting(self, name: str) -> Setting | None:
+        """The writable variable of that name."""
+        return next((setting for setting in self.settings if setting.name == name), None)
+
+
+DANGEROUS_PROBES = (b"Q\r", b"C\r", b"CT\r", b"T\r", b"TL\r")
+"""Strings that act on a device and must never be a query (megatec-family.md section 9.5); so is ``S`` before a digit or dot,
+``T`` before a digit, ``CB``."""
+
+
+def problems(dialect: Dialect) -> list[str]:
+    """What is wrong with a table; empty for a good one. Run for every registered dialect by the compliance suite."""
+    found: list[str] = []
+    quick = dialect.tier(Tier.QUICK)
+    if not quick:
+        found.append("no QUICK query")
+    for query in dialect.queries:
+        command = query.command
+        label = command.decode("latin-1").strip()
+        if not command.endswith(b"\r") or command.count(b"\r") != 1:
+            found.append(f"{label}: must end with exactly one CR")
+        acts = command[:1] == b"S" and command[1:2] in b".0123456789" or command[:1] == b"T" and command[1:2].isdigit()
+        if command in DANGEROUS_PROBES or acts or command.startswith(b"CB"):
+            found.append(f"{label}: acts on the device, can't be a query")
+        if not query.samples:
+            found.append(f"{label}: no sample reply")
+        if not query.source:
+            found.append(f"{label}: no source")
+        for reply in query.replies:
+            for fld in reply.fields:
+                if not fld.name.startswith("bit.") and fld.name not in VARIABLES:
+                    found.append(f"{label}: unknown variable {fld.name}")
+                if isinstance(fld.where, Char) and (reply.bits is None or fld.where.index >= reply.bits[1]):
+                    found.append(f"{label}: {fld.name} lies outside the status bits")
+                if isinstance(fld.where, Token) and (reply.tokens is None or fld.where.index >= reply.tokens[1]):
+                    found.append(f"{label}: {fld.name} lies outside the words")
+                if isinstance(fld.where, Span) and fld.where.start >= reply.length[1]:
+                    found.append(f"{label}: {fld.name} lies outside the columns")
+    for order in dialect.orders:
+        if order.undo and dialect.order(order.undo) is None:
+            found.append(f"{order.name}: undo {order.undo} does not exist")
+        if not order.forms:
+            found.append(f"{order.name}: no form")
+    if not any(query.command == dialect.claim.status for query in quick):
+        found.append("the claim's status query is not a QUICK query")
+    return found

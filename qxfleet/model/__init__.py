@@ -1,0 +1,1 @@
+"""Nouns of the domain; standard library only."""

@@ -1,0 +1,39 @@
+"""The options of one UPS as a session needs them, free of how they were written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qxfleet.model.reading import Value
+
+
+@dataclass(frozen=True, slots=True)
+class UpsOptions:
+    """One ``[[ups]]`` block. Units stand in the names; meanings and defaults are the seeds' (engine.md section 10)."""
+
+    name: str
+    port: str
+    dialect: str = "auto"
+    groups: tuple[str, ...] = ()
+    description: str = ""
+    poll_interval_s: float = 2.0
+    full_interval_s: float = 30.0
+    ondelay_s: int = 180
+    offdelay_s: int = 30
+    stayoff: bool = False
+    norating: bool = False
+    novendor: bool = False
+    ignoresab: bool = False
+    ignorelb: bool = False
+    cablepower: str = "normal"
+    runtimecal: tuple[float, float, float, float] | None = None
+    chargetime_s: float = 43200.0
+    idleload_percent: float = 10.0
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    overrides: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def urgent_interval_s(self) -> float:
+        """Pace while on battery, under test, or with an order to confirm."""
+        return min(1.0, self.poll_interval_s)

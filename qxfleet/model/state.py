@@ -1,0 +1,58 @@
+"""What the fleet knows of one device at this moment: one immutable value per device, replaced, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qxfleet.model.events import Link
+from qxfleet.model.reading import Identity, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that began and has not ended: on battery, overload, …
+
+    ``pending_since_s`` (monotonic) is set while the opposite is being waited for; ``flips`` counts returns hidden by that
+    wait, so that nothing is lost from the event's text.
+    """
+
+    name: str
+    open: bool
+    began_us: int
+    since_s: float
+    pending_since_s: float | None = None
+    pending_us: int = 0
+    flips: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What went well and what did not since the agent started."""
+
+    polls: int = 0
+    silent: int = 0
+    malformed: int = 0
+    implausible: int = 0
+    refused: int = 0
+    links_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """One device as every face shows it. ``status`` and ``alarms`` are what is published, which may hold back a bit that is
+    not trusted yet; ``reading`` is the last good one and keeps its own time."""
+
+    name: str
+    link: Link = Link.DETECTING
+    link_since_us: int = 0
+    link_reason: str = ""
+    identity: Identity | None = None
+    reading: Reading | None = None
+    status: int = 0
+    alarms: tuple[str, ...] = ()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    counters: Counters = Counters()
+    shutdown_bit_trusted: bool = False
+    shutdown_ordered: bool = False
+    charging_since_s: float | None = None

@@ -1,0 +1,66 @@
+"""What a transport is asked to carry: the one noun that dialects and transports share."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+CR = 13
+
+FIRST_REPLY_S = 3.0
+"""Deadline of the very first reply after opening; slow units need it (NUT issue 3282)."""
+
+REPLY_S = 1.0
+"""Deadline of any other reply, from the end of the request: the incumbent's own figure (megatec-family.md, Link)."""
+
+QUIET_S = 0.1
+"""A line that has said nothing for this long has finished: 24 characters at 2400 baud."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request and the limits of its reply.
+
+    ``request`` is the bytes to send, end byte included; ``end`` the byte that ends a reply; ``max_len`` the most bytes a
+    reply may have; ``deadline_s`` seconds from the end of the request until :class:`~qxfleet.errors.ReplyTimeout`.
+    """
+
+    request: bytes
+    deadline_s: float = REPLY_S
+    end: int = CR
+    max_len: int = 512
+
+
+class Answer(enum.Enum):
+    """What kind of thing came back, before any table looks at it."""
+
+    VALUE = "value"
+    ECHO = "echo"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    SILENCE = "silence"
+    GARBAGE = "garbage"
+
+
+REFUSALS = frozenset({b"NAK", b"(NAK", b"N", b"UPS No Ack"})
+"""Replies that mean "I do not know that" (quirks.md; megatec-family.md section 8)."""
+
+ACCEPTANCES = frozenset({b"ACK", b"(ACK", b"OK"})
+"""Replies that mean "done" (quirks.md, success replies)."""
+
+
+def sort_answer(request: bytes, frame: bytes) -> Answer:
+    """Name the kind of a frame (end byte already cut) that answered ``request``.
+
+    Sources: megatec-family.md sections 8 and 10.6, quirks.md '"I do not know that command"'.
+    """
+    body = frame.strip(b"\0\n ")
+    if not body:
+        return Answer.SILENCE
+    if body == request.rstrip(b"\r"):
+        return Answer.ECHO
+    if body in REFUSALS or body.startswith(b"UPS No Ack"):
+        return Answer.REFUSED
+    if body in ACCEPTANCES:
+        return Answer.ACCEPTED
+    return Answer.VALUE

@@ -1,0 +1,42 @@
+"""The one shape of every link: serial, TCP, USB, in-process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from qxfleet.model.wire import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What an open link knows of itself. ``path`` is the real device behind a link or name, for messages and fingerprints."""
+
+    path: str
+    detail: str = ""
+
+
+class Transport(Protocol):
+    """A link to one device, owned by one coroutine. Made closed; may be opened again after it was closed."""
+
+    label: str
+    """The port as configured, for messages."""
+
+    async def open(self) -> LinkInfo:
+        """Open the link. Raises LinkUnavailable or LinkTimeout."""
+        ...
+
+    async def exchange(self, ask: Ask) -> bytes:
+        """Throw away what is waiting, send ``ask.request``, return one reply without its end byte.
+
+        Raises ReplyTimeout (``frame`` holds bytes that came without an end byte), ReplyMalformed (``long``), LinkLost.
+        """
+        ...
+
+    async def drain(self) -> int:
+        """Read and throw away until the line was quiet for QUIET_S; returns the number of bytes thrown away."""
+        ...
+
+    async def close(self) -> None:
+        """Close the link; never raises, takes at most two seconds, may be called twice."""
+        ...
