@@ -1,0 +1,541 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: embedsignature=True, embedsignature.format=clinic
+# cython: freethreading_compatible=True, subinterpreters_compatible=own_gil
+"""Compiled parser: bytes → frames → values. What each call promises stands in ``_fastparse.pyi``.
+
+Two halves: C functions over ``const unsigned char *`` that neither raise nor touch a Python object, and two thin classes
+that hand their results over. The rules are megatec-family.md section 13 and quirks.md "Parser rules in short".
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_INCREF
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memchr, memcmp, memcpy
+
+from fractions import Fraction
+
+from qxfleet.errors import ReplyImplausible, ReplyMalformed
+
+cdef enum:
+    KIND_NUMBER = 0
+    KIND_POINTED = 1
+    KIND_TEXT = 2
+    KIND_BIT = 3
+
+NUMBER = KIND_NUMBER
+POINTED = KIND_POINTED
+TEXT = KIND_TEXT
+BIT = KIND_BIT
+
+Slot = tuple[int, int, int, int, float, object, object, bool]
+
+cdef enum:
+    MAX_FRAME = 1024  # the longest reply of any known dialect has some 110 bytes; beyond this it is noise
+    MAX_WORDS = 64  # the wordiest known reply (inverter Q1) has 27
+    MAX_SLOTS = 64  # twice the largest table; keeps the cells of one frame on the stack
+    MAX_LEAD = 16
+    MAX_JUNK = 4  # quirks.md: skip up to 4 bytes before the lead character, more is another talker
+    MAX_DIGITS = 15  # what a double holds exactly; the division below then rounds once, like float() does
+    MAX_SCALE = 8  # decimals of a scale: 10 ** (14 + 8) is the largest power of ten a double holds exactly
+    BITS_TAIL = 2  # megatec-family.md section 8: bytes after the last bit are ignored
+
+cdef enum Reason:
+    OK = 0
+    SHORT
+    LONG
+    LEAD
+    TOO_MANY
+    BAD_NUMBER
+    BAD_BITS
+    BAD_TEXT
+    NO_POINT
+
+_REASONS = ("", "short", "long", "lead", "tokens", "number", "bits", "text", "point")
+
+cdef enum Outcome:
+    ABSENT = 0
+    VALUE
+    STRING
+    ZERO
+    ONE
+    BAD
+    UNPOINTED
+
+cdef extern from *:
+    """
+    static const double POWERS[15] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    """
+    const double POWERS[15]
+
+cdef struct Field:
+    int kind
+    int token
+    Py_ssize_t start
+    Py_ssize_t stop
+    double times
+    double over
+    bint critical
+
+cdef struct Layout:
+    unsigned char lead[MAX_LEAD]
+    Py_ssize_t lead_len
+    unsigned char echo[MAX_LEAD]
+    Py_ssize_t echo_len
+    Py_ssize_t min_len
+    Py_ssize_t max_len
+    bint by_words
+    int min_words
+    int max_words
+    int bits_word
+    Py_ssize_t bits_width
+    Py_ssize_t digits_start
+    Py_ssize_t digits_stop
+    bint lenient
+    bint number_word[MAX_WORDS]
+    int count
+    Field fields[MAX_SLOTS]
+
+cdef struct Text:
+    const unsigned char *at
+    Py_ssize_t len
+
+cdef struct Cell:
+    Outcome outcome
+    double number
+    Text text
+
+
+cdef inline bint printable(unsigned char c) noexcept nogil:
+    return 0x20 <= c <= 0x7E
+
+
+cdef inline bint digit(unsigned char c) noexcept nogil:
+    return 48 <= c <= 57
+
+
+cdef inline bint starts(const unsigned char *p, Py_ssize_t n, const unsigned char *head, Py_ssize_t m) noexcept nogil:
+    return n >= m and memcmp(p, head, <size_t> m) == 0
+
+
+cdef bint only_fillers(Text t) noexcept nogil:
+    """Nothing but what stands for "not available" (megatec-family.md section 13, rule 2)."""
+    cdef Py_ssize_t i
+    for i in range(t.len):
+        if t.at[i] not in (b' ', b'@', b'-', b'.', b'#', b'*'):
+            return False
+    return True
+
+
+cdef Outcome read_number(const Field *field, Text t, double *out) noexcept nogil:
+    """Blanks and ``#``, one sign, digits, one dot with digits on both sides; or fillers only."""
+    cdef const unsigned char *p = t.at
+    cdef const unsigned char *end = p + t.len
+    cdef bint negative = False
+    cdef bint pointed = False
+    cdef int digits = 0
+    cdef int decimals = 0
+    cdef unsigned long long mantissa = 0
+    if only_fillers(t):
+        return ABSENT
+    while p < end and (p[0] == b' ' or p[0] == b'#'):
+        p += 1
+    while (end - 1)[0] == b' ':  # ends at the latest at the byte that is no filler
+        end -= 1
+    if p[0] == b'-' or p[0] == b'+':
+        negative = p[0] == b'-'
+        p += 1
+    while p < end:
+        if digit(p[0]):
+            digits += 1
+            if digits > MAX_DIGITS:
+                return BAD
+            mantissa = mantissa * 10 + (p[0] - 48)
+            decimals += pointed
+        elif p[0] == b'.' and digits > 0 and not pointed:
+            pointed = True
+        else:
+            return BAD
+        p += 1
+    if digits == 0 or (pointed and decimals == 0):
+        return BAD
+    if field.kind == KIND_POINTED and not pointed:
+        return UNPOINTED
+    out[0] = (<double> mantissa) * field.times / (POWERS[decimals] * field.over)
+    if negative and mantissa:
+        out[0] = -out[0]
+    return VALUE
+
+
+cdef Outcome read_text(Text t, Text *out) noexcept nogil:
+    """Stripped of blanks and ``#``; fillers or one character repeated mean "not told" (quirks.md, I)."""
+    cdef Py_ssize_t i
+    for i in range(t.len):
+        if not printable(t.at[i]):
+            return BAD
+    if only_fillers(t):
+        return ABSENT
+    while t.at[0] == b' ' or t.at[0] == b'#':
+        t.at += 1
+        t.len -= 1
+    while t.at[t.len - 1] == b' ' or t.at[t.len - 1] == b'#':
+        t.len -= 1
+    if t.len >= 3:
+        i = 1
+        while i < t.len and t.at[i] == t.at[0]:
+            i += 1
+        if i == t.len:
+            return ABSENT
+    out[0] = t
+    return STRING
+
+
+cdef Text clean(const Layout *layout, const unsigned char *p, Py_ssize_t n) noexcept nogil:
+    """The frame up to its first CR, without blanks, NUL, LF and an echo before the lead (quirks.md, Framing)."""
+    cdef Text whole
+    cdef const unsigned char *cr = <const unsigned char *> memchr(p, 13, <size_t> n)
+    cdef int junk = 0
+    if cr != NULL:
+        n = cr - p
+    if layout.lead_len > 0:
+        while junk < MAX_JUNK and n > 0 and (p[0] == b' ' or p[0] == 0 or p[0] == 10):
+            junk += 1
+            p += 1
+            n -= 1
+        if not starts(p, n, layout.lead, layout.lead_len):
+            if (
+                layout.echo_len > 0
+                and starts(p, n, layout.echo, layout.echo_len)
+                and starts(p + layout.echo_len, n - layout.echo_len, layout.lead, layout.lead_len)
+            ):
+                p += layout.echo_len
+                n -= layout.echo_len
+            elif n > 1 and b'A' <= p[0] <= b'Z' and starts(p + 1, n - 1, layout.lead, layout.lead_len):
+                p += 1  # the tail of an echo, or of another command's
+                n -= 1
+    whole.at = p
+    whole.len = n
+    return whole
+
+
+cdef Reason split(const Layout *layout, Text frame, Text *words, int *count) noexcept nogil:
+    """Words of the frame behind its lead, their number and their bytes checked, and the word of status bits."""
+    cdef Py_ssize_t i = layout.lead_len
+    cdef Py_ssize_t begin
+    cdef bint alien = False
+    cdef Text word
+    cdef int nuls = 0
+    count[0] = 0
+    while True:
+        while i < frame.len and frame.at[i] == b' ':
+            i += 1
+        if i == frame.len:
+            break
+        if count[0] == layout.max_words:
+            return TOO_MANY
+        begin = i
+        while i < frame.len and frame.at[i] != b' ':
+            if not printable(frame.at[i]) and count[0] != layout.bits_word:
+                alien = True
+            i += 1
+        words[count[0]].at = frame.at + begin
+        words[count[0]].len = i - begin
+        count[0] += 1
+    if count[0] < layout.min_words:
+        return SHORT
+    if alien:
+        return BAD_TEXT
+    if count[0] > 0 and layout.number_word[count[0] - 1]:
+        word = words[count[0] - 1]
+        if word.at[word.len - 1] == b'.':
+            return SHORT  # the reply was cut behind the point
+    if layout.bits_word >= 0:
+        word = words[layout.bits_word]
+        if word.len < layout.bits_width:
+            return SHORT
+        if word.len > layout.bits_width + BITS_TAIL:
+            return BAD_BITS
+        for i in range(word.len):
+            nuls += word.at[i] == 0
+        if nuls > 1:
+            return BAD_BITS
+    return OK
+
+
+cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t n, Cell *cells) noexcept nogil:
+    """Fill one cell per slot, or say why not."""
+    cdef Text words[MAX_WORDS]
+    cdef Text frame
+    cdef Text t
+    cdef const Field *field
+    cdef Reason reason
+    cdef Py_ssize_t i
+    cdef int word_count = 0
+    cdef int tried = 0
+    cdef int got = 0
+    cdef bint unpointed = False
+    cdef unsigned char c
+    if n > MAX_FRAME:
+        return LONG
+    frame = clean(layout, p, n)
+    if memcmp(frame.at, layout.lead, <size_t> min(frame.len, layout.lead_len)) != 0:
+        return LEAD
+    if frame.len < layout.lead_len or frame.len < layout.min_len:
+        return SHORT
+    if frame.len > layout.max_len:
+        return LONG
+    for i in range(layout.digits_start, layout.digits_stop):
+        if i >= frame.len or not digit(frame.at[i]):
+            return BAD_TEXT
+    if layout.by_words:
+        reason = split(layout, frame, words, &word_count)
+        if reason != OK:
+            return reason
+    for i in range(layout.count):
+        field = &layout.fields[i]
+        cells[i].outcome = ABSENT
+        if field.token >= 0:
+            if field.token >= word_count:
+                continue
+            t = words[field.token]
+        else:
+            if field.start >= frame.len:
+                continue
+            t.at = frame.at + field.start
+            t.len = (frame.len if field.stop < 0 or field.stop > frame.len else field.stop) - field.start
+        if field.kind == KIND_BIT:
+            if field.token >= 0:
+                if field.start >= t.len:
+                    continue
+                t.at += field.start
+            c = t.at[0]
+            if c == 0 and field.token >= 0 and not field.critical:
+                c = b'0'  # quirks.md: some firmware sends one 0 of its bits as NUL
+            if c == b'0':
+                cells[i].outcome = ZERO
+            elif c == b'1':
+                cells[i].outcome = ONE
+        elif field.kind == KIND_TEXT:
+            cells[i].outcome = read_text(t, &cells[i].text)
+            if cells[i].outcome == BAD:
+                if not layout.lenient:
+                    return BAD_TEXT
+                cells[i].outcome = ABSENT
+        else:
+            cells[i].outcome = read_number(field, t, &cells[i].number)
+            tried += cells[i].outcome != ABSENT
+            got += cells[i].outcome == VALUE
+            if cells[i].outcome == UNPOINTED:
+                unpointed = True
+                cells[i].outcome = ABSENT
+            elif cells[i].outcome == BAD:
+                if not layout.lenient:
+                    return BAD_NUMBER
+                cells[i].outcome = ABSENT
+    if layout.lenient:
+        return BAD_NUMBER if tried > 0 and got == 0 else OK
+    return NO_POINT if unpointed else OK
+
+
+@cython.final
+cdef class Plan:
+    """Reads frames of one layout into a list of values, one per slot; None is "not available"."""
+
+    cdef Layout layout
+    cdef tuple choices
+
+    def __cinit__(
+        self,
+        bytes lead not None,
+        Py_ssize_t min_len,
+        Py_ssize_t max_len,
+        slots,
+        *,
+        bytes command not None=b"",
+        tokens=None,
+        bits=None,
+        digits=None,
+        bint lenient=False,
+    ):
+        cdef Layout *layout = &self.layout
+        cdef Field *field
+        cdef bytes echo = command.rstrip(b"\r")
+        cdef list choices = []
+        if len(lead) > MAX_LEAD or len(echo) > MAX_LEAD:
+            raise ValueError(f"lead and command may have {MAX_LEAD} bytes at most")
+        if lead[:1] in (b" ", b"\0", b"\n"):
+            raise ValueError("a lead can't begin with blank, NUL or LF: these are skipped before it")
+        if not 0 <= min_len <= max_len <= MAX_FRAME:
+            raise ValueError(f"lengths must be 0 <= min_len <= max_len <= {MAX_FRAME}, not {min_len} and {max_len}")
+        layout.lead_len = len(lead)
+        memcpy(layout.lead, PyBytes_AS_STRING(lead), <size_t> len(lead))
+        layout.echo_len = len(echo)
+        memcpy(layout.echo, PyBytes_AS_STRING(echo), <size_t> len(echo))
+        layout.min_len = min_len
+        layout.max_len = max_len
+        layout.lenient = lenient
+        layout.bits_word = -1
+        if tokens is not None:
+            layout.by_words = True
+            layout.min_words, layout.max_words = tokens
+            if not 0 <= layout.min_words <= layout.max_words <= MAX_WORDS:
+                raise ValueError(f"tokens must be 0 <= min <= max <= {MAX_WORDS}, not {tokens}")
+        if bits is not None:
+            layout.bits_word, layout.bits_width = bits
+            if not 0 <= layout.bits_word < layout.min_words or layout.bits_width < 1:
+                raise ValueError(f"bits must name a word that is always there and a positive width, not {bits}")
+        if digits is not None:
+            layout.digits_start, layout.digits_stop = digits
+            if not 0 <= layout.digits_start <= layout.digits_stop <= MAX_FRAME:
+                raise ValueError(f"digits must be columns 0 <= start <= stop <= {MAX_FRAME}, not {digits}")
+        if len(slots) > MAX_SLOTS:
+            raise ValueError(f"a plan may have {MAX_SLOTS} slots at most, not {len(slots)}")
+        for kind, token, start, stop, scale, zero, one, critical in slots:
+            field = &layout.fields[layout.count]
+            field.kind = kind
+            field.token = token
+            field.start = start
+            field.stop = stop
+            field.critical = critical
+            if not KIND_NUMBER <= field.kind <= KIND_BIT:
+                raise ValueError(f"slot {layout.count}: unknown kind {kind}")
+            if field.token >= layout.max_words or field.token < -1:
+                raise ValueError(f"slot {layout.count}: word {token} lies outside the words")
+            if (field.token < 0 or field.kind == KIND_BIT) and not 0 <= field.start < MAX_FRAME:
+                raise ValueError(f"slot {layout.count}: column {start} lies outside the frame")
+            if field.token < 0 and not -1 <= field.stop <= MAX_FRAME or 0 <= field.stop < field.start:
+                raise ValueError(f"slot {layout.count}: columns {start} to {stop} are no span")
+            ratio = Fraction(repr(float(scale)))
+            if not 0 < ratio.numerator <= 1000000 or ratio * 10**MAX_SCALE % 1 != 0:
+                raise ValueError(f"slot {layout.count}: scale {scale} is not a short positive decimal")
+            field.times = ratio.numerator
+            field.over = ratio.denominator
+            if field.token >= 0 and field.kind <= KIND_POINTED:
+                layout.number_word[field.token] = True
+            choices += (zero, one)
+            layout.count += 1
+        self.choices = tuple(choices)
+
+    cdef list values(self, Cell *cells):
+        cdef list values = PyList_New(self.layout.count)
+        cdef int i
+        cdef object value
+        for i in range(self.layout.count):
+            if cells[i].outcome == VALUE:
+                value = cells[i].number
+            elif cells[i].outcome == ZERO:
+                value = self.choices[2 * i]
+            elif cells[i].outcome == ONE:
+                value = self.choices[2 * i + 1]
+            elif cells[i].outcome == STRING:
+                value = PyUnicode_DecodeASCII(<const char *> cells[i].text.at, cells[i].text.len, NULL)
+            else:
+                value = None
+            Py_INCREF(value)
+            PyList_SET_ITEM(values, i, value)
+        return values
+
+    def parse(self, bytes frame not None):
+        """Values of one frame. Raises ReplyMalformed or ReplyImplausible."""
+        cdef Cell cells[MAX_SLOTS]
+        cdef Reason reason = read_frame(
+            &self.layout, <const unsigned char *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), cells
+        )
+        if reason == OK:
+            return self.values(cells)
+        raise (ReplyImplausible if reason == NO_POINT else ReplyMalformed)(_REASONS[<int> reason], frame)
+
+    def parse_many(self, frames):
+        """Values of each frame, or the reason why it has none."""
+        cdef Cell cells[MAX_SLOTS]
+        cdef Reason reason
+        cdef bytes frame
+        cdef list results = []
+        for frame in frames:
+            if frame is None:
+                raise TypeError("a frame must be bytes, not None")
+            reason = read_frame(
+                &self.layout, <const unsigned char *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), cells
+            )
+            results.append(self.values(cells) if reason == OK else _REASONS[<int> reason])
+        return results
+
+
+@cython.final
+cdef class Framer:
+    """Cuts a byte stream into frames at ``end``; bounded, and back in step after garbage."""
+
+    cdef unsigned char *held
+    cdef Py_ssize_t held_len
+    cdef Py_ssize_t max_len
+    cdef Py_ssize_t thrown
+    cdef unsigned char end
+    cdef bint overlong
+
+    def __cinit__(self, unsigned char end=13, Py_ssize_t max_len=512):
+        if max_len < 1:
+            raise ValueError(f"max_len must be at least 1, not {max_len}")
+        self.held = <unsigned char *> PyMem_Malloc(<size_t> max_len)
+        if self.held == NULL:
+            raise MemoryError
+        self.end = end
+        self.max_len = max_len
+
+    def __dealloc__(self):
+        PyMem_Free(self.held)
+
+    @cython.critical_section
+    def feed(self, bytes chunk not None):
+        """Frames completed by ``chunk``, without end byte."""
+        cdef const unsigned char *p = <const unsigned char *> PyBytes_AS_STRING(chunk)
+        cdef const unsigned char *stop = p + PyBytes_GET_SIZE(chunk)
+        cdef const unsigned char *cut
+        cdef Py_ssize_t n
+        cdef list frames = []
+        while p < stop:
+            if self.held_len == 0 and not self.overlong and p[0] != self.end and (p[0] == 0 or p[0] == 10):
+                self.thrown += 1
+                p += 1
+                continue
+            cut = <const unsigned char *> memchr(p, self.end, <size_t> (stop - p))
+            n = (stop if cut == NULL else cut) - p
+            if not self.overlong and self.held_len + n > self.max_len:
+                self.overlong = True
+                self.thrown += self.held_len
+                self.held_len = 0
+            if cut == NULL:
+                if self.overlong:
+                    self.thrown += n
+                else:
+                    memcpy(self.held + self.held_len, p, <size_t> n)
+                    self.held_len += n
+                break
+            if self.overlong:
+                self.thrown += n + 1
+                self.overlong = False
+            elif self.held_len > 0:
+                memcpy(self.held + self.held_len, p, <size_t> n)
+                frames.append(PyBytes_FromStringAndSize(<const char *> self.held, self.held_len + n))
+                self.held_len = 0
+            elif n > 0:
+                frames.append(PyBytes_FromStringAndSize(<const char *> p, n))
+            else:
+                self.thrown += 1
+            p = cut + 1
+        return frames
+
+    @cython.critical_section
+    def pending(self):
+        """Bytes of the frame that is not complete yet."""
+        return PyBytes_FromStringAndSize(<const char *> self.held, self.held_len)
+
+    @cython.critical_section
+    def reset(self):
+        """Forget the incomplete frame; returns the bytes thrown away since the last reset."""
+        cdef Py_ssize_t thrown = self.thrown + self.held_len
+        self.held_len = 0
+        self.thrown = 0
+        self.overlong = False
+        return thrown
