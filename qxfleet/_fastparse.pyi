@@ -1,7 +1,7 @@
 """Types of the compiled parser: bytes → frames → values. ``stubtest`` compares this file with the build."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self, final
 
 NUMBER: Final[int]
 POINTED: Final[int]
@@ -12,29 +12,42 @@ Slot = tuple[int, int, int, int, float, object, object, bool]
 """(kind, token or -1, start, stop or -1, scale, value of 0, value of 1, critical).
 
 ``token`` >= 0: the word's index, ``start``/``stop`` unused, except BIT, where ``start`` is the character of that word.
-``token`` == -1: columns ``start`` up to ``stop`` (-1: to the end). ``scale`` multiplies numbers. The two values are what a BIT
-slot yields for ``0`` and ``1``. ``critical``: NUL in place of this bit is unknown rather than 0.
+``token`` == -1: columns ``start`` up to ``stop`` (-1: to the end); the lead is column 0. ``scale`` multiplies numbers.
+The two values are what a BIT slot yields for ``0`` and ``1``. ``critical``: NUL in place of this bit is unknown rather
+than 0.
 """
 
+@final
 class Framer:
-    """Cuts a byte stream into frames at ``end``; bounded, and back in step after garbage."""
+    """Cuts a byte stream into frames at ``end``; bounded, and back in step after garbage.
 
-    def __init__(self, end: int = 13, max_len: int = 512) -> None: ...
+    ``max_len`` is in bytes, the end byte not counted.
+    """
+
+    def __new__(cls, end: int = 13, max_len: int = 512) -> Self: ...
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Frames completed by ``chunk``, without end byte; LF and NUL between frames are dropped and counted.
+        """Frames completed by ``chunk``, in order, without end byte; where chunks were cut makes no difference.
 
-        A frame longer than ``max_len`` is thrown away up to its end byte and counted.
+        LF and NUL between frames, and an end byte with nothing before it, make no frame; a frame longer than
+        ``max_len`` is thrown away with its end byte. Every byte is in a frame, ends one, is pending, or is counted.
         """
     def pending(self) -> bytes:
         """Bytes of the frame that is not complete yet."""
     def reset(self) -> int:
-        """Forget the incomplete frame; returns the bytes thrown away since the last reset."""
+        """Forget the incomplete frame; returns the bytes thrown away since the last reset, these included."""
 
+@final
 class Plan:
-    """Reads frames of one layout into a list of values, one per slot; None is "not available"."""
+    """Reads frames of one layout into a list of values, one per slot; None is "not available".
 
-    def __init__(
-        self,
+    The parameters are those of :class:`qxfleet.dialects.spec.Reply`. Lengths are bytes of the frame without its end
+    byte and without what stood before the lead. ``command`` is what was sent: its echo directly before the lead is
+    skipped. Raises ValueError for a layout that makes no sense or passes a bound: 64 words, 64 slots, 1024 bytes,
+    16 bytes of lead or command, a scale of more than 8 decimals.
+    """
+
+    def __new__(
+        cls,
         lead: bytes,
         min_len: int,
         max_len: int,
@@ -45,8 +58,18 @@ class Plan:
         bits: tuple[int, int] | None = None,
         digits: tuple[int, int] | None = None,
         lenient: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def parse(self, frame: bytes) -> list[float | str | bool | None]:
-        """Values of one frame. Raises ReplyMalformed or ReplyImplausible; never anything else for ``bytes``."""
+        """Values of one frame. Raises ReplyMalformed or ReplyImplausible; never anything else for ``bytes``.
+
+        What is checked, in this order; the first failure gives the reason: ``lead``; length (``short``, ``long``);
+        columns of digits (``text``); number of words (``tokens``, ``short``); bytes that can't be printed (``text``); a
+        last number that ends in its point (``short``); status bits (``short``, ``bits``); slot by slot ``number`` or
+        ``text``. ``point`` is given only to a frame without any of these. Sources: megatec-family.md sections 8 and 13,
+        quirks.md "Framing" and "Parser rules in short".
+        """
     def parse_many(self, frames: Sequence[bytes]) -> list[list[float | str | bool | None] | str]:
         """Values of each frame, or the reason (a word of ReplyMalformed/ReplyImplausible) why it has none."""
+
+def named(names: tuple[str, ...], values: list[float | str | bool | None]) -> dict[str, float | str | bool]:
+    """Values by name, those that are not available left out. Raises ValueError unless there is one name per value."""

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-# cython: embedsignature=True, embedsignature.format=clinic
+# cython: autotestdict=False
 # cython: freethreading_compatible=True, subinterpreters_compatible=own_gil
 """Compiled parser: bytes → frames → values. What each call promises stands in ``_fastparse.pyi``.
 
@@ -461,6 +461,18 @@ cdef class Plan:
             )
             results.append(self.values(cells) if reason == OK else _REASONS[<int> reason])
         return results
+
+
+def named(tuple names not None, list values not None):
+    """Values by name; those that are not available are left out."""
+    cdef dict found = {}
+    cdef Py_ssize_t i
+    if len(names) != len(values):
+        raise ValueError(f"{len(names)} names for {len(values)} values")
+    for i in range(len(names)):
+        if values[i] is not None:
+            found[names[i]] = values[i]
+    return found
 
 
 @cython.final

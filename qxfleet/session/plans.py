@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Plan, Slot
+from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Plan, Slot, named
 from qxfleet.dialects.spec import Char, Convert, Field, Query, Reply, Span, Token
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
 
@@ -76,7 +76,7 @@ class QueryPlan:
                 if failure is None or error.reason not in _ANOTHER_SHAPE:
                     failure = error
                 continue
-            values = {name: value for name, value in zip(names, found, strict=True) if value is not None}
+            values = named(names, found)
             for name, published in words:
                 text = values.pop(name, None)
                 if text in published:
