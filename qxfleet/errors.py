@@ -16,8 +16,7 @@
     ├── DialectUnknown         detection failed; carries the evidence
     ├── OrderError             goes to whoever gave the order, before anything is sent
     │   ├── OrderNotSupported    the dialect or the device has no such order
-    │   ├── OrderInvalid         a value outside its range or not a number
-    │   └── OrderForbidden       rights, or a hazard without consent
+    │   └── OrderInvalid         a value outside its range or not a number
     ├── StoreError             the writer retries; health turns bad
     └── AgentUnreachable       no running agent on the control socket; exit code 3
 
@@ -118,10 +117,6 @@ class OrderNotSupported(OrderError, LookupError):
 
 class OrderInvalid(OrderError, ValueError):
     """A value is not a number or outside its range."""
-
-
-class OrderForbidden(OrderError, PermissionError):
-    """The giver may not, or the order cuts a load and no consent was given."""
 
 
 class StoreError(QxfleetError):

@@ -4,7 +4,20 @@ from dataclasses import replace
 
 from qxfleet.dialects.megatec import MEGATEC, ORDERS, RATING_QUERY, TEST_START, status_query, vendor_query
 from qxfleet.dialects.spec import (
-    AnswerStyle, Arg, Claim, Convert, Field, Form, Query, Reply, Sample, Span, Style, Tier, Topic, Want,
+    AnswerStyle,
+    Arg,
+    Claim,
+    Convert,
+    Field,
+    Form,
+    Query,
+    Reply,
+    Sample,
+    Span,
+    Style,
+    Tier,
+    Topic,
+    Want,
 )  # fmt: skip
 
 P98 = "Voltronic Power P98"

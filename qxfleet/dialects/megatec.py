@@ -6,8 +6,26 @@ Every wire fact: megatec-family.md, by the section named beside it.
 from __future__ import annotations
 
 from qxfleet.dialects.spec import (
-    Arg, Char, Claim, Convert, Dialect, Effect, Field, Form, Hazard, Order, Query, Reply, Sample, Setting, Span, Style,
-    Tier, Token, Topic, Want,
+    Arg,
+    Char,
+    Claim,
+    Convert,
+    Dialect,
+    Effect,
+    Field,
+    Form,
+    Hazard,
+    Order,
+    Query,
+    Reply,
+    Sample,
+    Setting,
+    Span,
+    Style,
+    Tier,
+    Token,
+    Topic,
+    Want,
 )  # fmt: skip
 
 STATUS_REPLY = Reply(
@@ -79,7 +97,7 @@ VENDOR_IC_REPLY = Reply(
         Field("device.mfr", Span(1, 8), Convert.TEXT),
         Field("ups.serial", Span(8, 16), Convert.TEXT),
         Field("device.model", Span(17, 22), Convert.TEXT),
-        Field("battery.runtime", Span(22, 27)),
+        Field("battery.runtime", Span(22, 27), live=True),
         Field("ups.firmware", Span(28, None), Convert.TEXT),
     ),
 )

@@ -77,6 +77,8 @@ class Field:
     choices: tuple[str, str] | None = None
     words: tuple[tuple[str, str], ...] = ()
     """Text as sent → value published; a text not listed is not published. Empty: every text is published as it is."""
+    live: bool = False
+    """Changes while the device runs: a ONCE query that gave it is asked again every ``full_interval``."""
     critical: bool = False
     """A bit on whose account loads are shut down: a NUL in its place is unknown, never 0."""
 
@@ -276,7 +278,7 @@ def problems(dialect: Dialect) -> list[str]:
         label = command.decode("latin-1").strip()
         if not command.endswith(b"\r") or command.count(b"\r") != 1:
             found.append(f"{label}: must end with exactly one CR")
-        acts = command[:1] == b"S" and command[1:2] in b".0123456789" or command[:1] == b"T" and command[1:2].isdigit()
+        acts = (command[:1] == b"S" and command[1:2] in b".0123456789") or (command[:1] == b"T" and command[1:2].isdigit())
         if command in DANGEROUS_PROBES or acts or command.startswith(b"CB"):
             found.append(f"{label}: acts on the device, can't be a query")
         if not query.samples:

@@ -32,6 +32,8 @@ class UpsOptions:
     idleload_percent: float = 10.0
     defaults: Mapping[str, Value] = field(default_factory=dict)
     overrides: Mapping[str, Value] = field(default_factory=dict)
+    usb: Mapping[str, str] = field(default_factory=dict)
+    """What picks the device of port ``auto``, under the seeds' own names (engine.md section 10.2)."""
 
     @property
     def urgent_interval_s(self) -> float:

@@ -30,7 +30,6 @@ class Condition:
 class Counters:
     """What went well and what did not since the agent started."""
 
-    polls: int = 0
     silent: int = 0
     malformed: int = 0
     implausible: int = 0

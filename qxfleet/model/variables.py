@@ -71,6 +71,23 @@ _ALL = (
     _text("device.mfr", "Device manufacturer"),
     _text("device.model", "Device model"),
     _text("device.type", "Device type"),
+    # Never told by these devices, but worth writing down for one (default.*, override.*); names of NUT's variable list.
+    _number("output.voltage.nominal", "V", 0, "Nominal output voltage"),
+    _number("output.frequency.nominal", "Hz", 0, "Nominal output frequency"),
+    _number("ups.power.nominal", "VA", 0, "Nominal apparent power"),
+    _number("ups.realpower.nominal", "W", 0, "Nominal real power"),
+    _number("battery.capacity", "Ah", 2, "Battery capacity"),
+    _text("battery.type", "Battery chemistry"),
+    _text("battery.date", "Battery installation date"),
+    _text("battery.mfr.date", "Battery manufacturing date"),
+    _text("ups.id", "UPS system identifier"),
+    _text("ups.mfr", "UPS manufacturer"),
+    _text("ups.model", "UPS model"),
+    _text("ups.mfr.date", "UPS manufacturing date"),
+    _text("device.serial", "Device serial number"),
+    _text("device.location", "Device location"),
+    _text("device.contact", "Who is responsible for the device"),
+    _text("device.description", "Device description"),
 )
 
 VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _ALL}

@@ -1,0 +1,134 @@
+"""The composition root: builds the parts of a running agent, starts them in order and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from qxfleet.agent.bus import Bus
+from qxfleet.agent.fleet import Fleet, TransportFor
+from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
+from qxfleet.config.load import Config, load
+from qxfleet.model.clock import Clock
+from qxfleet.model.events import Event, EventKind, Severity
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Reading
+from qxfleet.store import Store
+from qxfleet.transports.address import transport_for
+from qxfleet.transports.base import Transport
+
+log = logging.getLogger(__name__)
+
+UPKEEP_AT = "30 3 * * *"
+"""When the database is tidied, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the agent itself is doing."""
+
+    polls: int
+    missed_polls: int
+    late_p50_ms: int | None
+    late_p99_ms: int | None
+    store_trouble: str | None
+    readings_dropped: int
+
+
+def open_transport(options: UpsOptions) -> Transport:
+    """The transport of a UPS's port."""
+    return transport_for(options.port, cablepower=options.cablepower)
+
+
+class Agent:
+    """One agent: fleet, store, bus, schedule. Made from a configuration, run once."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None, transport: TransportFor = open_transport) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.bus = Bus()
+        self.store = Store(config.agent.database, clock=self.clock, keep=config.agent.record)
+        self.fleet = Fleet(self.bus, self.store, self.clock, transport)
+        self.schedule = Schedule(self.clock, self._clock_stepped)
+        self._stopping = asyncio.Event()
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Run until :meth:`stop`. Raises StoreError if the database can't be used; ``started`` is called when all is up."""
+        _raise_descriptor_limit()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.store.open)
+        self.bus.attach(Reading, self.store.record)
+        self.bus.attach(Event, self.store.record_event)
+        try:
+            self.fleet.close_forgotten(await self.store.close_open_orders())
+            identities = {name: identity for name, (_, identity) in self.store.identities().items()}
+            self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
+            self.fleet.apply(self.config.ups, identities)
+            for cohort in range(COHORTS):
+                self.schedule.every(TICK_S, self.fleet.phase_s(cohort), self._ticker(cohort))
+            self.schedule.at(UPKEEP_AT, ZoneInfo("UTC"), self._upkeep)
+            self.schedule.start()
+            gc.collect()
+            gc.freeze()
+            started()
+            await self._stopping.wait()
+        finally:
+            self.schedule.stop()
+            await self.fleet.stop()
+            self._tell("agent-stopped", "", "stopped")
+            await self.store.close()
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to end."""
+        self._stopping.set()
+
+    def reload(self, path: Path | None) -> list[str]:
+        """Read the configuration again and apply the difference; one line per change. Raises ConfigError, nothing changed."""
+        config = load(path)
+        restart = [
+            f"[agent] {key}: a change takes effect at the next start"
+            for key in ("database", "control", "record", "name")
+            if getattr(config.agent, key) != getattr(self.config.agent, key)
+        ]
+        changes = self.fleet.apply(config.ups, {})
+        self.config = config
+        self._tell("configuration-reloaded", str(len(changes)), "; ".join(changes + restart) or "nothing changed")
+        return changes + restart
+
+    def health(self) -> Health:
+        """Figures about the agent itself."""
+        store, pace = self.store.health(), self.fleet.pace
+        return Health(
+            self.fleet.polls(), self.fleet.missed_polls(), pace.percentile_ms(0.5), pace.percentile_ms(0.99),
+            store.last_error, store.dropped,
+        )  # fmt: skip
+
+    def _ticker(self, cohort: int) -> Callable[[], Coroutine[None, None, None]]:
+        async def tick() -> None:
+            self.fleet.tick(cohort, COHORTS)
+
+        return tick
+
+    async def _upkeep(self) -> None:
+        await self.store.tidy()
+
+    def _clock_stepped(self, step_s: float) -> None:
+        way = "forward" if step_s > 0 else "back"
+        log.warning("the clock was set %s by %.1f s; schedules are re-armed", way, abs(step_s))
+        self._tell("clock-stepped", f"{step_s:.1f}", f"the clock was set {way} by {abs(step_s):.1f} s", Severity.NOTICE)
+
+    def _tell(self, name: str, value: str, text: str, severity: Severity = Severity.INFO) -> None:
+        self.bus.publish(Event(self.clock.wall_us(), None, EventKind.AGENT, name, value, text, severity))
+
+
+def _raise_descriptor_limit() -> None:
+    """A serial port needs five descriptors (pyserial's pipes); the usual soft limit of 1024 ends at 200 ports."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,330 @@
+"""All devices: their sessions, their states, and the one door through which orders go down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qxfleet.agent.assess import assess
+from qxfleet.agent.bus import Bus
+from qxfleet.dialects.spec import Order
+from qxfleet.errors import OrderInvalid, OrderNotSupported
+from qxfleet.model.clock import Clock
+from qxfleet.model.events import (
+    Event,
+    EventKind,
+    IdentityLearned,
+    Observation,
+    OrderResult,
+    Outcome,
+    Phase,
+    SettingInfo,
+    Severity,
+)  # fmt: skip
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Identity
+from qxfleet.model.state import DeviceState
+from qxfleet.session.session import Session
+from qxfleet.store import Store
+from qxfleet.transports.base import Transport
+
+log = logging.getLogger(__name__)
+
+SWEEP_PAUSE_S = 3.0
+"""At most one sweep of the idle UPSes in this time."""
+
+SLOT_S = 0.25
+"""Polls share slots of this width, so that one wake-up serves many replies (architecture: asks in 250 ms slots)."""
+
+CRASH_PAUSE_S = 5.0
+"""Pause before a session that ended by a bug of ours is started again."""
+
+TransportFor = Callable[[UpsOptions], Transport]
+
+
+@dataclass(slots=True)
+class Device:
+    """One configured UPS: its options, its session, and the task that runs it."""
+
+    options: UpsOptions
+    session: Session
+    task: asyncio.Task[None] | None = None
+    slot: int = 0
+
+
+@dataclass(slots=True)
+class Pace:
+    """How punctual polling is: polls by milliseconds of lateness, and slots missed, over all devices."""
+
+    lateness: list[int] = field(default_factory=lambda: [0] * 1001)
+
+    def percentile_ms(self, share: float) -> int | None:
+        """Milliseconds within which that share of polls left; None before the first."""
+        total = sum(self.lateness)
+        if not total:
+            return None
+        seen = 0
+        for ms, count in enumerate(self.lateness):
+            seen += count
+            if seen >= share * total:
+                return ms
+        return None
+
+
+class Fleet:
+    """Runs one session per configured UPS and keeps the latest state of each.
+
+    States are immutable and replaced whole, so anybody on the loop may read :meth:`snapshot` without a lock.
+    """
+
+    def __init__(self, bus: Bus, store: Store, clock: Clock, transport_for: TransportFor) -> None:
+        self._bus = bus
+        self._store = store
+        self._clock = clock
+        self._transport_for = transport_for
+        self._devices: dict[str, Device] = {}
+        self._states: dict[str, DeviceState] = {}
+        self._swept_s = -SWEEP_PAUSE_S
+        self._orders: set[asyncio.Task[OrderResult]] = set()
+        self._origin_s = clock.monotonic()
+        self.pace = Pace()
+
+    # -- who there is
+
+    def snapshot(self) -> Mapping[str, DeviceState]:
+        """The state of every device by name, in configured order."""
+        return self._states
+
+    def options(self, ups: str) -> UpsOptions:
+        """The options of one device. Raises OrderNotSupported for a name that is not configured."""
+        return self._device(ups).options
+
+    def session(self, ups: str) -> Session:
+        """The session of one device, for what only it knows (pace, dialect)."""
+        return self._device(ups).session
+
+    def select(self, target: str) -> tuple[str, ...]:
+        """Names meant by a target: a UPS name, ``group:NAME`` or ``all``. Raises OrderNotSupported if that is none."""
+        if target == "all":
+            return tuple(self._devices)
+        if target.startswith("group:"):
+            group = target.removeprefix("group:")
+            names = tuple(name for name, device in self._devices.items() if group in device.options.groups)
+            if not names:
+                groups = sorted({group for device in self._devices.values() for group in device.options.groups})
+                raise OrderNotSupported(f"no UPS is in group {group!r}; groups are {', '.join(groups) or 'not configured'}")
+            return names
+        return (self._device(target).options.name,)
+
+    def orders(self, ups: str) -> tuple[Order, ...]:
+        """Instant commands of one device."""
+        return self._device(ups).session.orders()
+
+    def settings(self, ups: str) -> tuple[SettingInfo, ...]:
+        """Writable variables of one device."""
+        return self._device(ups).session.settings()
+
+    def missed_polls(self) -> int:
+        """Poll slots that passed unused, over all devices."""
+        return sum(device.session.missed_polls for device in self._devices.values())
+
+    def polls(self) -> int:
+        """Good polls, over all devices."""
+        return sum(device.session.polls for device in self._devices.values())
+
+    def _device(self, ups: str) -> Device:
+        device = self._devices.get(ups)
+        if device is None:
+            raise OrderNotSupported(f"no UPS is named {ups!r}; `qxfleet status` lists them")
+        return device
+
+    # -- coming and going
+
+    def apply(self, wanted: Sequence[UpsOptions], identities: Mapping[str, Identity]) -> list[str]:
+        """Make the running fleet the wanted one; devices whose options did not change are not touched.
+
+        Returns one line per change. Call on the loop.
+        """
+        changes: list[str] = []
+        by_name = {options.name: options for options in wanted}
+        for name in [name for name in self._devices if name not in by_name]:
+            self._end(name)
+            del self._states[name]
+            changes.append(f"{name}: removed")
+        for options in wanted:
+            running = self._devices.get(options.name)
+            if running is not None and running.options == options:
+                continue
+            known = identities.get(options.name)
+            if running is not None:
+                known = running.session.identity or known
+                self._end(options.name)
+            self._begin(options, known)
+            changes.append(f"{options.name}: {'changed' if running else 'added'}")
+        ordered = {name: self._states[name] for name in by_name}
+        self._states.clear()
+        self._states.update(ordered)
+        return changes
+
+    def _begin(self, options: UpsOptions, identity: Identity | None) -> None:
+        taken = [device.slot for device in self._devices.values()]
+        slots = max(1, round(options.poll_interval_s / SLOT_S))
+        slot = min(range(slots), key=lambda each: (sum(1 for other in taken if other % slots == each), each))
+        session = Session(
+            options, self._transport_for(options), self.report, self._clock, identity=identity,
+            phase_s=self._origin_s + slot * SLOT_S, lateness=self.pace.lateness,
+        )  # fmt: skip
+        device = Device(options, session, slot=slot)
+        self._devices[options.name] = device
+        self._states[options.name] = DeviceState(options.name, link_since_us=self._clock.wall_us())
+        device.task = asyncio.create_task(self._guard(device), name=f"session {options.name}")
+
+    def _end(self, name: str) -> None:
+        device = self._devices.pop(name)
+        if device.task is not None:
+            device.task.cancel()
+
+    async def _guard(self, device: Device) -> None:
+        """Run a session; a bug of ours ends this device's session for a moment, never the fleet."""
+        while True:
+            try:
+                await device.session.run()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                name = device.options.name
+                log.exception("session %s ended by an error that is ours; it starts again in %.0f s", name, CRASH_PAUSE_S)
+                self._bus.publish(Event(
+                    self._clock.wall_us(), name, EventKind.AGENT, "session-crashed", type(error).__name__,
+                    f"the session ended by an unexpected error and is started again: {error}", Severity.CRITICAL,
+                ))  # fmt: skip
+                await asyncio.sleep(CRASH_PAUSE_S)
+
+    async def stop(self) -> None:
+        """End all sessions; each may finish or abandon its exchange within two seconds."""
+        tasks = [device.task for device in self._devices.values() if device.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2.5)
+        if self._orders:
+            await asyncio.wait(self._orders, timeout=1.0)
+
+    # -- up
+
+    def report(self, seen: Observation) -> None:
+        """Take one observation in: state, events, bus. Called by sessions on the loop."""
+        old = self._states.get(seen.device)
+        if old is None:
+            return
+        try:
+            state, events = assess(old, seen)
+        except Exception as error:
+            log.exception("assessing %r failed", seen)
+            events = (Event(
+                self._clock.wall_us(), seen.device, EventKind.AGENT, "assess-failed", type(error).__name__,
+                f"an observation could not be assessed, the state stands still: {error}", Severity.CRITICAL,
+            ),)  # fmt: skip
+        else:
+            self._states[seen.device] = state
+        self._bus.publish(seen)
+        for event in events:
+            self._bus.publish(event)
+            if event.name == "on-battery" and event.phase is Phase.BEGIN:
+                self._sweep()
+        if type(seen) is IdentityLearned:
+            self._store.save_identity(seen.device, seen.port, seen.identity)
+
+    def phase_s(self, cohort: int) -> float:
+        """Where on the monotonic clock a cohort's ticks lie."""
+        return self._origin_s + cohort * SLOT_S
+
+    def tick(self, cohort: int, cohorts: int) -> None:
+        """Wake the sessions of one cohort."""
+        now_s = self._clock.monotonic()
+        for device in self._devices.values():
+            if device.slot % cohorts == cohort:
+                device.session.wake(now_s)
+
+    def _sweep(self) -> None:
+        """Mains fail to racks, not to single units: ask every idle UPS at once."""
+        now_s = self._clock.monotonic()
+        if now_s - self._swept_s < SWEEP_PAUSE_S:
+            return
+        self._swept_s = now_s
+        for device in self._devices.values():
+            device.session.hurry(now_s)
+
+    # -- down
+
+    async def perform(self, ups: str, name: str, value: str | None, *, actor: str) -> OrderResult:
+        """Carry out an instant command once, audited: intent committed before it is sent, outcome after.
+
+        What can't be sent comes back as ``unsupported`` or ``rejected`` with the reason; it is audited too. The caller going away
+        does not stop an order that has begun. Raises OrderNotSupported only for a UPS that is not configured.
+        """
+        device = self._device(ups)
+        task = asyncio.create_task(self._perform(device, name, value, actor), name=f"order {ups} {name}")
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+        return await asyncio.shield(task)
+
+    async def _perform(self, device: Device, name: str, value: str | None, actor: str) -> OrderResult:
+        ups = device.options.name
+        try:
+            prepared = device.session.prepare(name, value)
+        except (OrderNotSupported, OrderInvalid) as error:
+            outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
+            result = OrderResult(ups, name, value, outcome, text=f"{error}; nothing was sent")
+            order_id = await self._store.order_intent(ups, name, value, "", actor)
+        else:
+            sent = prepared.request.decode("latin-1")
+            order_id = await self._store.order_intent(ups, prepared.order.name, prepared.value, sent, actor)
+            result = await device.session.perform(prepared)
+        await self._close(order_id, EventKind.COMMAND, result, actor)
+        return result
+
+    async def set(self, ups: str, variable: str, value: str, *, actor: str) -> OrderResult:
+        """Change a writable variable, audited. Raises OrderNotSupported only for a UPS that is not configured."""
+        device = self._device(ups)
+        order_id = await self._store.order_intent(ups, variable, value, "", actor)
+        try:
+            result = device.session.set(variable, value)
+        except OrderNotSupported as error:
+            result = OrderResult(ups, variable, value, Outcome.UNSUPPORTED, text=str(error))
+        except OrderInvalid as error:
+            result = OrderResult(ups, variable, value, Outcome.REJECTED, text=str(error))
+        await self._close(order_id, EventKind.SETTING, result, actor)
+        return result
+
+    async def _close(self, order_id: int, kind: EventKind, result: OrderResult, actor: str) -> None:
+        state = self._states.get(result.ups)
+        if state is not None:
+            self._states[result.ups] = assess(state, result)[0]
+        await self._store.order_outcome(order_id, result)
+        self._bus.publish(order_event(self._clock.wall_us(), kind, result, actor))
+
+    def close_forgotten(self, results: Iterable[OrderResult]) -> None:
+        """Tell of orders whose outcome an earlier run of the agent never learned; they are not sent again."""
+        for result in results:
+            self._bus.publish(order_event(self._clock.wall_us(), EventKind.COMMAND, result, "an earlier run of the agent"))
+
+
+def order_event(wall_us: int, kind: EventKind, result: OrderResult, actor: str) -> Event:
+    """The audit trail's event of a finished order."""
+    parts = [f"by {actor}"]
+    if result.value is not None:
+        parts.append(f"value {result.value}")
+    if result.sent:
+        parts.append(f"sent {result.sent!r}")
+    if result.reply is not None:
+        parts.append(f"reply {result.reply!r}")
+    if result.text:
+        parts.append(result.text)
+    good = result.outcome is Outcome.ACCEPTED
+    return Event(
+        wall_us, result.ups, kind, result.name, result.outcome.value, ", ".join(parts),
+        Severity.INFO if good else Severity.WARNING,
+    )  # fmt: skip

@@ -1,0 +1,120 @@
+"""Ticks and calendar dates, kept alive through clock steps. APScheduler runs both; it decides nothing.
+
+What made the own trigger and the guard necessary: APScheduler 3 lists every missed slot after a forward step, and after a
+backward step fires nothing until the old time is reached again (its issues 526, 1066, 351, 339).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from apscheduler.job import Job
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+
+from qxfleet.errors import ConfigError
+from qxfleet.model.clock import Clock
+
+TICK_S = 1.0
+COHORTS = 4
+"""Ticks a second, each for its part of the fleet: one wake-up then serves many ports, and none waits for the others."""
+
+STEP_S = 0.5
+"""A change of wall against monotonic time that counts as a step."""
+
+EARLY_S = 0.02
+"""A tick that fires this little before its grid point is that point's tick."""
+
+
+class GridTrigger(BaseTrigger):  # type: ignore[misc]
+    """Fires at ``phase_s`` + k × ``period_s`` of the monotonic clock; jumps over whatever was missed."""
+
+    def __init__(self, clock: Clock, period_s: float, phase_s: float) -> None:
+        self._clock = clock
+        self._period_s = period_s
+        self._phase_s = phase_s
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The next grid point, as a wall time that is as far away as the point is on the monotonic clock."""
+        mono_s = self._clock.monotonic()
+        points = math.ceil((mono_s + EARLY_S - self._phase_s) / self._period_s)
+        return now + timedelta(seconds=self._phase_s + points * self._period_s - mono_s)
+
+
+def cron_trigger(expression: str, zone: ZoneInfo) -> CronTrigger:
+    """A five-field cron expression; weekdays by name only, because APScheduler counts them from Monday and cron from Sunday.
+
+    Raises ConfigError.
+    """
+    fields = expression.split()
+    if len(fields) != 5:
+        raise ConfigError([f"cron {expression!r}: five fields expected (minute hour day month weekday), {len(fields)} given"])
+    if any(char.isdigit() for char in fields[4].partition("/")[0]):
+        raise ConfigError([f"cron {expression!r}: write weekdays by name (mon … sun), numbers mean different days elsewhere"])
+    try:
+        minute, hour, day, month, weekday = fields
+        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday.lower(), timezone=zone)
+    except ValueError as error:
+        raise ConfigError([f"cron {expression!r}: {error}"]) from None
+
+
+class Schedule:
+    """Runs cohort ticks and calendar jobs on the loop, whatever the wall clock does.
+
+    ``on_step`` is called with the seconds by which the wall clock jumped.
+    """
+
+    def __init__(self, clock: Clock, on_step: Callable[[float], None]) -> None:
+        logging.getLogger("apscheduler").setLevel(logging.WARNING)
+        self._clock = clock
+        self._on_step = on_step
+        self._scheduler = AsyncIOScheduler(
+            timezone=ZoneInfo("UTC"), job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
+        )
+        self._grids: list[tuple[Job, GridTrigger]] = []
+        self._calendar: list[tuple[Job, CronTrigger]] = []
+        self._offset_s = 0.0
+        self._guard: asyncio.TimerHandle | None = None
+
+    def every(self, period_s: float, phase_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Call ``work`` on a grid of the monotonic clock; it must only start things."""
+        trigger = GridTrigger(self._clock, period_s, phase_s)
+        self._grids.append((self._scheduler.add_job(work, trigger), trigger))
+
+    def at(self, expression: str, zone: ZoneInfo, work: Callable[[], Awaitable[None]]) -> None:
+        """Call ``work`` at the dates of a cron expression; a date missed by more than an hour is skipped."""
+        trigger = cron_trigger(expression, zone)
+        self._calendar.append((self._scheduler.add_job(work, trigger, misfire_grace_time=3600), trigger))
+
+    def start(self) -> None:
+        """Begin; call on the running loop."""
+        self._scheduler.start()
+        self._offset_s = self._wall_offset_s()
+        self._watch()
+
+    def stop(self) -> None:
+        """End; work already started goes on."""
+        if self._guard is not None:
+            self._guard.cancel()
+            self._guard = None
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def _wall_offset_s(self) -> float:
+        return self._clock.wall_us() / 1e6 - self._clock.monotonic()
+
+    def _watch(self) -> None:
+        """Each second, on the loop's own clock: re-arm every job when the wall clock was set."""
+        self._guard = asyncio.get_running_loop().call_later(1.0, self._watch)
+        step_s = self._wall_offset_s() - self._offset_s
+        if abs(step_s) > STEP_S:
+            self._offset_s += step_s
+            for job, trigger in (*self._grids, *self._calendar):
+                job.reschedule(trigger)
+            self._on_step(step_s)

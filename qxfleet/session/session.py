@@ -1,0 +1,558 @@
+"""The life of one device's link: open, recognise, poll, carry out orders, back off, come back.
+
+Sources: engine.md sections 4 to 6 (what the incumbent does and where it fails), quirks.md "Framing" and "Parser rules in
+short". One coroutine owns the device; nobody else touches the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from qxfleet.dialects.registry import dialect_named
+from qxfleet.dialects.spec import Dialect, Order, Query, Tier, Topic
+from qxfleet.errors import (
+    DialectUnknown,
+    LinkError,
+    LinkLost,
+    LinkUnavailable,
+    OrderNotSupported,
+    ReplyError,
+    ReplyMalformed,
+    ReplyRefused,
+    ReplyTimeout,
+)  # fmt: skip
+from qxfleet.model.clock import Clock
+from qxfleet.model.events import IdentityLearned, Link, LinkChange, Observation, OrderResult, Outcome, SettingInfo, Trouble
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Identity, Reading, Value
+from qxfleet.model.wire import FIRST_REPLY_S, Answer, Ask, sort_answer
+from qxfleet.session import orders
+from qxfleet.session.asking import Agenda
+from qxfleet.session.detect import Evidence, detect, skipped_topics
+from qxfleet.session.plans import read
+from qxfleet.session.readout import Readout, sift
+from qxfleet.transports.base import Transport
+
+BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+HOPELESS_S = 60.0
+"""Wait after "no permission" and "no such dialect", where haste can't help."""
+
+STALE_AFTER = 3
+"""Polls in a row without a good status (quirks.md: three bad frames in a row, not one, cost the link)."""
+
+REOPEN_AFTER_S = 30.0
+"""A stale link is closed and opened again after this long."""
+
+CONFIRM_S = 5.0
+"""How long later readings may confirm an order; status bits show within two polls (megatec-family.md section 10.6)."""
+
+LATENESS_STEP_S = 0.001
+"""Width of a bucket of :attr:`Session.lateness`."""
+
+
+@dataclass(slots=True)
+class _Job:
+    prepared: orders.Prepared
+    done: asyncio.Future[OrderResult]
+
+
+class Session:
+    """Keeps one device talking and reports what it says.
+
+    ``report`` is called on the loop with every observation, in order. Polls fall on the grid ``phase_s`` + k × interval of the
+    monotonic clock, so that ticks can be shared. ``identity`` is what the store knows of the device from
+    before; with it a restart asks two questions instead of twenty. ``lateness`` counts polls by how late their request left,
+    in milliseconds; the last bucket holds the rest. It may be shared between sessions.
+    """
+
+    def __init__(
+        self,
+        options: UpsOptions,
+        transport: Transport,
+        report: Callable[[Observation], None],
+        clock: Clock,
+        *,
+        identity: Identity | None = None,
+        phase_s: float = 0.0,
+        lateness: list[int] | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.options = options
+        self.transport = transport
+        self.identity = identity
+        self.lateness = lateness if lateness is not None else [0] * 1001
+        self.missed_polls = 0
+        self.polls = 0
+        self.phase_s = phase_s
+        self._report = report
+        self._clock = clock
+        self._pause = pause
+        self._skip = skipped_topics(norating=options.norating, novendor=options.novendor)
+        self._readout: Readout | None = None
+        self._agenda: Agenda | None = None
+        self._quick: tuple[tuple[Query, Ask], ...] = ()
+        self._jobs: deque[_Job] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._due_s = math.inf
+        self._busy = False
+        self._urgent_until_s = -math.inf
+        self._misses = 0
+        self._link = Link.DETECTING
+        self._reason = ""
+        self._suspect: Query | None = None
+        self._lost: LinkError | None = None
+        self._last: Reading | None = None
+
+    # -- what the agent calls
+
+    def wake(self, now_s: float) -> bool:
+        """A tick: poll if it is time. False if the last cycle is not finished; a slot that passes meanwhile is counted."""
+        if self._busy:
+            return False
+        if now_s >= self._due_s - 0.010:
+            self._kick()
+        return True
+
+    def hurry(self, now_s: float) -> None:
+        """Poll now if idle: another UPS of the fleet lost mains."""
+        if not self._busy and self._link is Link.ONLINE and self._waiter is not None:
+            self._due_s = now_s
+            self._kick()
+
+    def urgent(self, until_s: float) -> None:
+        """Keep the urgent pace until then, whatever the status says."""
+        self._urgent_until_s = max(self._urgent_until_s, until_s)
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect recognised in this contact."""
+        return self._readout.dialect if self._readout else None
+
+    def prepare(self, name: str, value: str | None) -> orders.Prepared:
+        """The bytes of an instant command now. Raises OrderNotSupported or OrderInvalid; sends nothing."""
+        readout = self._require()
+        if name == "shutdown.default":
+            name = "shutdown.stayoff" if self.options.stayoff else "shutdown.return"
+        return orders.prepare(readout.dialect, name, value, readout.settings, readout.facts)
+
+    async def perform(self, prepared: orders.Prepared) -> OrderResult:
+        """Send a prepared order once and say what became of it. Never repeats it, whatever happens."""
+        name, value = prepared.order.name, prepared.value
+        if self._link in (Link.LOST, Link.DETECTING):
+            return OrderResult(
+                self.options.name, name, value, Outcome.NO_ANSWER, text=f"no contact ({self._link.value}): nothing was sent"
+            )
+        job = _Job(prepared, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._kick()
+        return await job.done
+
+    def orders(self) -> tuple[Order, ...]:
+        """Instant commands of the device's dialect."""
+        return self._require().dialect.orders
+
+    def settings(self) -> tuple[SettingInfo, ...]:
+        """Writable variables with their present values and ranges."""
+        readout = self._require()
+        return orders.setting_info(readout.dialect, readout.settings)
+
+    def check_setting(self, name: str, value: str) -> float:
+        """The value a setting would take. Raises OrderNotSupported or OrderInvalid."""
+        return orders.check_setting(self._require().dialect, name, value)
+
+    def set(self, name: str, value: str) -> OrderResult:
+        """Change a writable variable. These dialects keep it here, for instant commands until the next start."""
+        readout = self._require()
+        kept = self.check_setting(name, value)
+        readout.keep_setting(name, kept)
+        note = "" if kept == orders.number(value, name) else f"kept as {kept:g}: the device takes steps only"
+        return OrderResult(self.options.name, name, f"{readout.settings[name]:g}", Outcome.ACCEPTED, text=note)
+
+    def _require(self) -> Readout:
+        if self._readout is None:
+            known = dialect_named(self.identity.dialect if self.identity else self.options.dialect)
+            if known is None:
+                raise OrderNotSupported(f"{self.options.name}: its dialect is not known yet, no contact so far")
+            return Readout(self.options, known)
+        return self._readout
+
+    # -- life of the link
+
+    async def run(self) -> None:
+        """Keep contact until cancelled; a lost link is reopened by itself, with back-off."""
+        tries = 0
+        try:
+            while True:
+                self._lost = None
+                wait_s = HOPELESS_S
+                try:
+                    await self._contact()
+                except DialectUnknown as error:
+                    self._change(Link.LOST, str(error))
+                except LinkError as error:
+                    tries = 0 if self._link in (Link.ONLINE, Link.STALE) else tries
+                    self._change(Link.LOST, str(error))
+                    if not (isinstance(error, LinkUnavailable) and error.hopeless):
+                        wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)] * random.uniform(0.8, 1.2)
+                finally:
+                    self._busy, self._due_s = False, math.inf
+                    self._drop_jobs("contact was lost before it could be sent")
+                    await self.transport.close()
+                tries += 1
+                await self._pause(wait_s)
+        finally:
+            self._drop_jobs("the agent is stopping")
+            await self.transport.close()
+
+    async def _contact(self) -> None:
+        self._busy = True
+        info = await self.transport.open()
+        if hasattr(self.transport, "on_lost"):
+            self.transport.on_lost = self._on_lost
+        readout, agenda = await self._recognise()
+        self._readout, self._agenda = readout, agenda
+        self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
+        self._misses = 0
+        self._remember(info.path)
+        self._due_s = self._clock.monotonic()
+        stale_since_s: float | None = None
+        while True:
+            await self._work()
+            now_s = self._clock.monotonic()
+            if self._misses == 0:
+                stale_since_s = None
+            elif stale_since_s is None:
+                stale_since_s = now_s
+            elif now_s - stale_since_s > REOPEN_AFTER_S:
+                raise LinkLost(self.options.port, f"no good answer for {now_s - stale_since_s:.0f} s, reopening the port")
+
+    async def _work(self) -> None:
+        """One round: orders first, then the status, then one other query; else wait to be woken."""
+        now_s = self._clock.monotonic()
+        if self._jobs:
+            await self._carry_out(self._jobs.popleft())
+        elif now_s >= self._due_s - 0.010:
+            self.lateness[min(int(max(0.0, now_s - self._due_s) / LATENESS_STEP_S), len(self.lateness) - 1)] += 1
+            await self._poll()
+            self._next_due()
+        elif self._agenda is not None and now_s >= self._agenda.next_s and self._misses == 0:
+            query = self._agenda.take(now_s)
+            if query is not None:
+                await self._ask_more(query)
+        else:
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._busy = False
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                self._busy = True
+        if self._lost is not None:
+            raise self._lost
+
+    def _next_due(self) -> None:
+        """The next point of this session's grid; points that passed while it was busy are counted as missed."""
+        now_s = self._clock.monotonic()
+        interval_s = self._interval_s(now_s)
+        expected_s = self._due_s + interval_s
+        points = math.floor((now_s - self.phase_s) / interval_s) + 1
+        self._due_s = self.phase_s + points * interval_s
+        if self._due_s > expected_s + interval_s / 2:
+            self.missed_polls += round((self._due_s - expected_s) / interval_s)
+
+    def _interval_s(self, now_s: float) -> float:
+        last = self._last
+        if now_s < self._urgent_until_s or (last is not None and last.status & _URGENT):
+            return self.options.urgent_interval_s
+        return self.options.poll_interval_s
+
+    def _kick(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _on_lost(self, error: LinkError) -> None:
+        self._lost = error
+        self._kick()
+
+    def _change(self, link: Link, reason: str) -> None:
+        if link is self._link and (link is not Link.LOST or reason == self._reason):
+            return
+        self._link, self._reason = link, reason
+        self._report(LinkChange(self.options.name, self._clock.wall_us(), self._clock.monotonic(), link, reason))
+
+    def _trouble(self, error: ReplyError) -> None:
+        self._report(
+            Trouble(
+                self.options.name, self._clock.wall_us(), self._clock.monotonic(),
+                f"{type(error).__name__}: {error.reason}", error.frame,
+            )
+        )  # fmt: skip
+
+    # -- recognising
+
+    async def _recognise(self) -> tuple[Readout, Agenda]:
+        """The device's dialect and facts: from the store and two questions, from the configuration, or by detection."""
+        known = self.identity
+        named = dialect_named(self.options.dialect) if self.options.dialect != "auto" else None
+        if known is not None and (named is None or named.name == known.dialect):
+            dialect = dialect_named(known.dialect)
+            if dialect is not None and await self._still(dialect, known):
+                readout = Readout(self.options, dialect, known.packs)
+                readout.learn(dict(known.facts))
+                agenda = self._new_agenda(dialect, known.refused)
+                for query in dialect.tier(Tier.ONCE):
+                    if agenda.has(query) and _told(query, known):
+                        agenda.answered(query, dict(known.facts), self._clock.monotonic())
+                return readout, agenda
+            self.identity = None
+        if named is not None:
+            await self._first_status(named)
+            return Readout(self.options, named), self._new_agenda(named, frozenset())
+        dialect, evidence = await detect(self.transport.exchange, self.options.port, skip=self._skip)
+        readout = Readout(self.options, dialect)
+        agenda = self._new_agenda(dialect, frozenset())
+        self._take_evidence(evidence, readout, agenda)
+        self.identity = Identity(dialect.name, dict(readout.facts), evidence=evidence.rows())
+        return readout, agenda
+
+    def _new_agenda(self, dialect: Dialect, refused: frozenset[str]) -> Agenda:
+        return Agenda(dialect, self._skip, self.options.full_interval_s, refused)
+
+    def _take_evidence(self, evidence: Evidence, readout: Readout, agenda: Agenda) -> None:
+        now_s = self._clock.monotonic()
+        for query in readout.dialect.queries:
+            values = evidence.values.get(query.command)
+            if values is not None and agenda.has(query):
+                readout.learn(values)
+                agenda.answered(query, values, now_s)
+
+    async def _first_status(self, dialect: Dialect) -> None:
+        """The device answers its status query, or the contact ends here."""
+        query = dialect.tier(Tier.QUICK)[0]
+        error: ReplyError | None = None
+        for deadline_s in (FIRST_REPLY_S, 1.0, 1.0):
+            try:
+                values = read(query, await self.transport.exchange(Ask(query.command, deadline_s)))
+                sift(query, values)
+            except ReplyError as trouble:
+                error = trouble
+                self._trouble(trouble)
+                if not isinstance(trouble, ReplyTimeout):
+                    await self.transport.drain()
+            else:
+                return
+        raise LinkLost(
+            self.options.port, f"no usable answer to {query.command.decode().strip()} in the dialect {dialect.name}: {error}",
+            "check the cable, cablepower and the dialect; `qxfleet discover` shows what the device answers",
+        )  # fmt: skip
+
+    async def _still(self, dialect: Dialect, known: Identity) -> bool:
+        """Two questions: does the device the store knows answer as before?"""
+        quick = dialect.tier(Tier.QUICK)[0]
+        try:
+            values = read(quick, await self.transport.exchange(Ask(quick.command, FIRST_REPLY_S)))
+            sift(quick, values)
+            for query in reversed(dialect.tier(Tier.ONCE)):
+                if query.topic in self._skip or not _told(query, known):
+                    continue
+                told = read(query, await self.transport.exchange(Ask(query.command)))
+                live = {field.name for reply in query.replies for field in reply.fields if field.live}
+                return all(known.facts.get(name) == value for name, value in told.items() if name not in live)
+        except ReplyError as error:
+            self._trouble(error)
+            await self.transport.drain()
+            return False
+        return True
+
+    def _remember(self, path: str) -> None:
+        """Report who the device is, as far as known now."""
+        if self._readout is None or self._agenda is None:
+            return
+        evidence = self.identity.evidence if self.identity else ()
+        identity = Identity(
+            self._readout.dialect.name, dict(self._readout.facts), frozenset(self._agenda.refused), self._readout.packs, evidence
+        )
+        if identity != self.identity or path:
+            self.identity = identity
+            self._report(
+                IdentityLearned(self.options.name, self._clock.wall_us(), self._clock.monotonic(), identity, path)
+            )
+
+    # -- polling
+
+    async def _poll(self) -> Reading | None:
+        """One status cycle: a reading, or a miss. A bad reply is drained and the question repeated once."""
+        readout = self._readout
+        assert readout is not None
+        packs = readout.packs
+        for attempt in (1, 2):
+            try:
+                live: dict[str, Value | bool] = {}
+                for query, ask in self._quick:
+                    live.update(self._read(query, await self.transport.exchange(ask)))
+                reading = readout.reading(live, self._clock.wall_us(), self._clock.monotonic())
+            except ReplyError as error:
+                self._trouble(error)
+                if attempt == 1:
+                    await self.transport.drain()
+            else:
+                self._last = reading
+                self._misses = 0
+                self.polls += 1
+                self._suspect = None
+                if self._link is not Link.ONLINE:
+                    self._change(Link.ONLINE, f"answers as {readout.dialect.name}")
+                self._report(reading)
+                if readout.packs is not packs:
+                    self._remember("")
+                return reading
+        self._misses += 1
+        if self._suspect is not None and self._agenda is not None:
+            self._agenda.give_up(self._suspect)
+            self._suspect = None
+        if self._misses >= STALE_AFTER:
+            self._change(Link.STALE, f"{self._misses} polls in a row without a usable status")
+        return None
+
+    def _read(self, query: Query, frame: bytes) -> dict[str, Value | bool]:
+        """Values of a reply to ``query``. Raises a ReplyError that names what came instead."""
+        try:
+            return read(query, frame)
+        except ReplyMalformed:
+            kind = sort_answer(query.command, frame)
+            if kind is Answer.ECHO:
+                raise ReplyRefused("echo", frame) from None
+            if kind is Answer.REFUSED:
+                raise ReplyRefused("nak", frame) from None
+            if kind is Answer.SILENCE:
+                raise ReplyTimeout("silence", frame) from None
+            raise
+
+    async def _ask_more(self, query: Query) -> None:
+        """One question that is not the status: its answer becomes facts, its refusal is learned."""
+        agenda, readout = self._agenda, self._readout
+        assert agenda is not None and readout is not None
+        now_s = self._clock.monotonic()
+        try:
+            values = self._read(query, await self.transport.exchange(Ask(query.command)))
+            notes = sift(query, values)
+        except ReplyRefused as error:
+            self._trouble(error)
+            if agenda.refuse(query, now_s):
+                self._remember("")
+        except ReplyError as error:
+            self._trouble(error)
+            self._suspect = query if isinstance(error, ReplyTimeout) else None
+            agenda.silent(query, now_s)
+            await self.transport.drain()
+        else:
+            for note in notes:
+                self._report(Trouble(self.options.name, self._clock.wall_us(), now_s, f"ReplyImplausible: {note}"))
+            agenda.answered(query, values, now_s)
+            before = dict(readout.facts)
+            readout.learn(values)
+            if before != readout.facts:
+                self._remember("")
+
+    # -- orders
+
+    async def _carry_out(self, job: _Job) -> None:
+        """Send one order once, and end it with an outcome whatever happens to the link meanwhile."""
+        prepared, readout = job.prepared, self._readout
+        assert readout is not None
+        request = prepared.request
+        outcome: Outcome | None = None
+        reply: str | None = None
+        text = "contact was lost before its effect could be seen"
+        try:
+            before = self._signs()
+            outcome, frame = await self._send_order(request, readout.dialect)
+            reply = None if frame is None else frame.decode("latin-1")
+            text = ""
+            if outcome is None:
+                text = "contact was lost before its effect could be seen"
+                outcome, text = await self._watch(prepared.order, before)
+        finally:
+            self._finish(job, OrderResult(
+                self.options.name, prepared.order.name, prepared.value,
+                outcome or orders.without_evidence(readout.dialect), reply, request.decode("latin-1"), text,
+            ))  # fmt: skip
+        if outcome is Outcome.ACCEPTED and self._agenda is not None:
+            self._agenda.renew()
+        now_s = self._clock.monotonic()
+        self.urgent(now_s + CONFIRM_S)
+        self._due_s = min(self._due_s, now_s + self.options.urgent_interval_s)
+
+    async def _send_order(self, request: bytes, dialect: Dialect) -> tuple[Outcome | None, bytes | None]:
+        """What the device's own word says of an order: an outcome, or None where only readings can tell; and the word."""
+        try:
+            frame = await self.transport.exchange(Ask(request))
+        except ReplyTimeout as silence:
+            return orders.judge(dialect, request, silence.frame or None), silence.frame or None
+        except ReplyError as error:
+            await self.transport.drain()
+            return None, error.frame or None
+        if self._is_status(frame):
+            return None, None  # an answer to an earlier question says nothing about the order
+        return orders.judge(dialect, request, frame), frame
+
+    def _is_status(self, frame: bytes) -> bool:
+        for query, _ in self._quick:
+            with contextlib.suppress(ReplyError):
+                return bool(read(query, frame))
+        return False
+
+    def _signs(self) -> dict[str, Value | bool]:
+        """What readings can show of an order's effect."""
+        assert self._readout is not None
+        return {**(self._last.values if self._last else {}), **self._readout.bits}
+
+    async def _watch(self, order: Order, before: dict[str, Value | bool]) -> tuple[Outcome | None, str]:
+        """Poll until a reading shows the order's effect; orders that came meanwhile wait."""
+        if not order.effects:
+            return None, "no reading can show its effect"
+        began_s = self._clock.monotonic()
+        settled = [effect.name for effect in order.effects if before.get(effect.name) is effect.becomes]
+        while self._clock.monotonic() - began_s < CONFIRM_S:
+            reading = await self._poll()
+            if reading is not None:
+                now = self._signs()
+                shown = next((effect for effect in order.effects if orders.seen(effect, before, now)), None)
+                if shown is not None:
+                    return Outcome.ACCEPTED, f"seen in {shown.name}"
+            if self._lost is not None:
+                return None, "contact was lost before its effect could be seen"
+            await self._pause(0.5)
+        if settled:
+            return None, f"{settled[0]} was already so before: nothing can confirm it"
+        return None, f"no effect seen within {CONFIRM_S:.0f} s"
+
+    def _finish(self, job: _Job, result: OrderResult) -> None:
+        if not job.done.done():
+            job.done.set_result(result)
+
+    def _drop_jobs(self, why: str) -> None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            self._finish(
+                job, OrderResult(
+                    self.options.name, job.prepared.order.name, job.prepared.value, Outcome.NO_ANSWER,
+                    text=f"{why}: nothing was sent",
+                ),
+            )  # fmt: skip
+
+
+_URGENT = 2 | 256  # OB, CAL
+
+
+def _told(query: Query, known: Identity) -> bool:
+    """Whether the store's facts hold anything this query gave."""
+    return query.topic is not Topic.STATUS and any(
+        field.name in known.facts for reply in query.replies for field in reply.fields
+    )
