@@ -1,0 +1,113 @@
+"""``qxfleet simulate``: simulated UPSes on pseudo-terminals, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from qxfleet.dialects.registry import dialect_named, names
+from qxfleet.dialects.spec import Dialect
+from qxfleet.errors import AgentUnreachable, LinkUnavailable
+from qxfleet.testing.control import INSTRUCTIONS, Control, tell
+from qxfleet.testing.farm import Farm
+from qxfleet.testing.population import fleet
+
+SHOWN = 24
+"""UPSes listed at the start; more would push everything else off the screen."""
+
+
+def simulate(
+    directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="where to put one link per UPS")],
+    ups: Annotated[int, typer.Option("--ups", min=1, max=2000, help="number of UPSes")] = 6,
+    dialect: Annotated[str | None, typer.Option("--dialect", help="one dialect for all; default: all in turn")] = None,
+    baud: Annotated[
+        int | None, typer.Option("--baud", min=50, max=921600, help="pace the lines like a real one of 2400 baud")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="another number, another fleet")] = 0,
+    instruction: Annotated[
+        str | None,
+        typer.Option("--tell", metavar="INSTRUCTION", help="one instruction to the simulator that runs on DIR"),
+    ] = None,
+) -> None:
+    """Simulated UPSes on pseudo-terminals, one link per UPS in DIR, until Ctrl-C."""
+    chosen = dialect_named(dialect) if dialect else None
+    if dialect and chosen is None:
+        raise typer.BadParameter(f"{dialect!r} is none of {', '.join(names())}", param_hint="--dialect")
+    try:
+        if instruction is not None:
+            raise typer.Exit(_tell(directory, instruction))
+        run_simulation(directory, ups, chosen, baud=baud, seed=seed)
+    except AgentUnreachable as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(3) from None
+    except LinkUnavailable as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+
+
+def run_simulation(
+    directory: Path, ups: int, dialect: Dialect | None = None, *, baud: int | None = None, seed: int = 0
+) -> None:
+    """Serve ``ups`` simulated UPSes in ``directory`` until SIGINT, SIGTERM, or the instruction ``quit``.
+
+    With ``baud`` every byte takes its time on the wire. Raises LinkUnavailable if the directory can't be used.
+    """
+    asyncio.run(_serve(Farm(directory, fleet(ups, dialect, seed=seed), baud=baud or 2400, pace="bytes" if baud else None)))
+
+
+async def _serve(farm: Farm) -> None:
+    control = Control(farm)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, control.quit.set)
+    async with control, farm:
+        _announce(farm)
+        await control.quit.wait()
+
+
+def _tell(directory: Path, instruction: str) -> int:
+    lines = tell(directory, instruction)
+    for line in lines:
+        typer.echo(line)
+    return 0 if lines[-1].startswith("ok") else 1
+
+
+def _announce(farm: Farm) -> None:
+    """Where everything is, who is there, and how to play an outage; to stderr."""
+    console = Console(stderr=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "dialect", "groups", "unit", "battery", "load"):
+        table.add_column(heading)
+    everyone = list(farm.upses.values())
+    for ups in everyone[:SHOWN]:
+        ratings, battery = ups.machine.ratings, ups.machine.battery
+        table.add_row(
+            ups.name,
+            ups.dialect.name,
+            " ".join(ups.groups),
+            f"{ratings.va:g} VA {'line-interactive' if ratings.line_interactive else 'online'}",
+            f"{ratings.battery_v:g} V {battery.capacity_ah:g} Ah, {battery.age_years:g} years",
+            f"{ups.machine.load_percent:g} %",
+        )
+    console.print(table)
+    if len(everyone) > SHOWN:
+        console.print(f"… and {len(everyone) - SHOWN} more")
+    tell_it = f"qxfleet simulate --dir {farm.directory} --tell"
+    example = everyone[0].groups[0]
+    for line in (
+        "",
+        f"links:          {farm.directory}/NAME",
+        f"configuration:  include = [\"{farm.directory / 'fleet.toml'}\"] in [agent]",
+        f"an outage:      {tell_it} \"mains off group:{example}\"",
+        f"its end:        {tell_it} \"mains on group:{example}\"",
+        "instructions:   " + "\n                ".join(f"{usage}: {meaning}" for usage, meaning in INSTRUCTIONS),
+        "",
+        "running; Ctrl-C ends it",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
