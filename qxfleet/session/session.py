@@ -338,7 +338,7 @@ class Session:
         error: ReplyError | None = None
         for deadline_s in (FIRST_REPLY_S, 1.0, 1.0):
             try:
-                values = read(query, await self.transport.exchange(Ask(query.command, deadline_s)))
+                values = self._read(query, await self.transport.exchange(Ask(query.command, deadline_s)))
                 sift(query, values)
             except ReplyError as trouble:
                 error = trouble
@@ -356,12 +356,12 @@ class Session:
         """Two questions: does the device the store knows answer as before?"""
         quick = dialect.tier(Tier.QUICK)[0]
         try:
-            values = read(quick, await self.transport.exchange(Ask(quick.command, FIRST_REPLY_S)))
+            values = self._read(quick, await self.transport.exchange(Ask(quick.command, FIRST_REPLY_S)))
             sift(quick, values)
             for query in reversed(dialect.tier(Tier.ONCE)):
                 if query.topic in self._skip or not _told(query, known):
                     continue
-                told = read(query, await self.transport.exchange(Ask(query.command)))
+                told = self._read(query, await self.transport.exchange(Ask(query.command)))
                 live = {field.name for reply in query.replies for field in reply.fields if field.live}
                 return all(known.facts.get(name) == value for name, value in told.items() if name not in live)
         except ReplyError as error:

@@ -1,0 +1,132 @@
+"""Replies of real devices: every frame of the serial family ends as its policy asks, with every value it is known to mean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qxfleet.model.events import Observation, Trouble
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Reading
+from qxfleet.model.wire import Answer, sort_answer
+from qxfleet.session.session import Session
+from qxfleet.transports.inproc import InProcTransport
+from tests.virtual import VirtualClock, run_virtual
+
+DATA = Path(__file__).parent / "data" / "captures.jsonl"
+FAMILY = {"megatec", "megatec/old", "mecer", "mustek", "zinto", "q1"}
+CAPTURES: list[dict[str, Any]] = [
+    row for row in map(json.loads, DATA.read_text().splitlines()) if row["dialect"] in FAMILY
+]
+STATUS = {"Q1", "QS", "D"}
+ASKED = STATUS | {"F", "I", "FW?", "QPI"}
+GOOD_STATUS = b"(226.0 195.0 226.0 014 49.0 27.5 30.0 00001000\r"
+
+
+def raw_of(capture: dict[str, Any]) -> bytes:
+    raw: bytes = capture["raw"].encode("latin-1")
+    return raw + b"\r" if capture["terminator"] == "lost-in-log" else raw
+
+
+async def talk(capture: dict[str, Any]) -> list[Observation]:
+    """A session whose device answers the captured command with the captured bytes, everything else by an echo."""
+    command, raw = capture["command"], raw_of(capture)
+    dialect = capture["dialect"]
+    if command in ("F", "I") and dialect == "q1":
+        dialect = "megatec"
+    if command in STATUS:
+        dialect = {"Q1": dialect, "QS": "mustek", "D": "megatec/old"}[command]
+    seen: list[Observation] = []
+    clock = VirtualClock(asyncio.get_running_loop())
+
+    def answer(request: bytes) -> bytes:
+        text = request.rstrip(b"\r").decode("latin-1")
+        if text == command:
+            return raw
+        if text not in STATUS:
+            return request
+        return GOOD_STATUS.rstrip(b"\r") if capture["terminator"] == "absent" else GOOD_STATUS
+
+    options = UpsOptions("u", "/dev/ttyS0", dialect=dialect)
+    session = Session(options, InProcTransport("u", answer), seen.append, clock)
+    running = asyncio.create_task(session.run())
+    for _ in range(80):
+        session.wake(clock.monotonic())
+        await asyncio.sleep(0.25)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return seen
+
+
+def outcome(capture: dict[str, Any]) -> str:
+    """What became of the frame, in the words of ``policy``; raises AssertionError where a known value is wrong."""
+    command = capture["command"]
+    if command not in ASKED:
+        kind = sort_answer(command.encode() + b"\r", raw_of(capture).partition(b"\r")[0])
+        return "reject" if kind in (Answer.REFUSED, Answer.ECHO, Answer.SILENCE) else "not asked"
+    seen = run_virtual(talk(capture))
+    readings = [item for item in seen if isinstance(item, Reading)]
+    troubles = [item.reason for item in seen if isinstance(item, Trouble)]
+    implausible = any(reason.startswith("ReplyImplausible") for reason in troubles)
+    if command in STATUS:
+        if not readings:
+            return "flag-implausible" if implausible else "reject"
+        texts = readings[-1].texts()
+        for name, wanted in (capture["expected"] or {}).items():
+            if isinstance(wanted, str):
+                assert set(texts[name].split()) == set(wanted.split()), (name, texts[name], wanted)
+            else:
+                assert float(texts[name]) == wanted, (name, texts[name], wanted)
+        return "accept"
+    assert readings, "the device must be kept whatever it answers to an optional query"
+    values = readings[-1].values
+    for name, wanted in (capture["expected"] or {}).items():
+        assert values[name] == wanted, (name, values.get(name), wanted)
+    if implausible:
+        return "flag-implausible"
+    malformed = any(reason.startswith(("ReplyMalformed", "ReplyTimeout")) for reason in troubles)
+    return "reject" if malformed else "accept"
+
+
+def fits(policy: str, got: str) -> bool:
+    if policy == "log-artefact":
+        return True
+    if policy.startswith("accept"):
+        return got in ("accept", "not asked")
+    if policy == "reject":
+        return got in ("reject", "not asked")
+    return got == policy
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture["id"])
+def test_capture(capture: dict[str, Any]) -> None:
+    got = outcome(capture)
+    assert fits(capture["policy"], got), (capture["policy"], got)
+
+
+def table() -> str:
+    """Counts by policy, ours beside the incumbent's; ``python -m tests.test_captures`` prints it."""
+    ours: Counter[str] = Counter()
+    theirs: Counter[str] = Counter()
+    all_: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    for capture in CAPTURES:
+        policy = capture["policy"]
+        all_[policy] += 1
+        ours[policy] += fits(policy, outcome(capture))
+        if capture["nut280_accepts"] is not None:
+            tried[policy] += 1
+            theirs[policy] += capture["nut280_accepts"] is policy.startswith("accept")
+    lines = [f"{'policy':24} {'frames':>6} {'as asked':>9} {'NUT 2.8.0 as asked (of tried)':>31}"]
+    for policy, count in sorted(all_.items()):
+        lines.append(f"{policy:24} {count:6} {ours[policy]:9} {theirs[policy]:24} of {tried[policy]:3}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201
