@@ -70,7 +70,8 @@ def outcome(capture: dict[str, Any]) -> str:
         return "reject" if kind in (Answer.REFUSED, Answer.ECHO, Answer.SILENCE) else "not asked"
     seen = run_virtual(talk(capture))
     readings = [item for item in seen if isinstance(item, Reading)]
-    troubles = [item.reason for item in seen if isinstance(item, Trouble)]
+    online = next((n for n, item in enumerate(seen) if isinstance(item, Reading)), 0) if command not in STATUS else 0
+    troubles = [item.reason for item in seen[online:] if isinstance(item, Trouble)]
     implausible = any(reason.startswith("ReplyImplausible") for reason in troubles)
     if command in STATUS:
         if not readings:
