@@ -1,0 +1,1 @@
+"""TOML files read into one frozen :class:`~qxfleet.config.load.Config`, or every mistake in them at once."""

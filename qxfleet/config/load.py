@@ -1,0 +1,193 @@
+"""Files to one frozen configuration, or every mistake in all of them at once."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from qxfleet.config import reference
+from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
+from qxfleet.config.forms import SOCKET_BYTES
+from qxfleet.config.schema import LATER_TABLES, AgentTable
+from qxfleet.config.source import read_source
+from qxfleet.config.tables import later_table, read_table, unknown_table
+from qxfleet.config.ups import read_ups
+from qxfleet.errors import ConfigError
+from qxfleet.model.options import UpsOptions
+
+ENVIRONMENT = "QXFLEET_CONFIG"
+STANDARD_FILE = pathlib.Path("/etc/qxfleet/qxfleet.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """``[agent]``: ``database`` a SQLAlchemy URL, ``control`` an absolute path, ``record`` ``changes`` or ``all``."""
+
+    name: str
+    database: str
+    control: pathlib.Path
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration without mistakes; never changes. ``sources`` are the files it came from, the main file first."""
+
+    agent: AgentConfig
+    ups: tuple[UpsOptions, ...]
+    sources: tuple[pathlib.Path, ...]
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def defaults_text() -> str:
+        """Every key with its default, form, range and meaning, as ``check --defaults`` prints it."""
+        return reference.defaults_text()
+
+
+def load(path: pathlib.Path | None = None) -> Config:
+    """The configuration from ``path``, else ``$QXFLEET_CONFIG``, else :data:`STANDARD_FILE`.
+
+    Raises ConfigError with every mistake of every file; no device is touched.
+    """
+    main, remedy = _main_file(path)
+    findings = Findings()
+    source = read_source(main, findings, remedy)
+    if source is None:
+        raise ConfigError(in_order(findings.problems))
+    agent = _agent(source, findings)
+    files = _included(source, agent, findings)
+    others = (read_source(file, findings, "check the include line of the main file") for file in files)
+    sources = (source, *(other for other in others if other is not None))
+    control = _folder(main) / agent.control
+    if len(os.fsencode(control)) > SOCKET_BYTES:
+        findings.problem(
+            Place(source, ("agent", "control")), f"{control} is longer than the {SOCKET_BYTES} bytes of a socket: shorten it"
+        )
+    found: list[tuple[UpsOptions, Place]] = []
+    for each in sources:
+        _check_tables(each, findings, main=each is source)
+        for place, table in _ups_tables(each, findings):
+            options = read_ups(table, place, agent, findings)
+            if options is not None:
+                found.append((options, place))
+    _no_duplicates(found, findings)
+    if findings.problems:
+        raise ConfigError(in_order(findings.problems))
+    return Config(
+        agent=AgentConfig(
+            name=agent.name or os.uname().nodename,
+            database=_rooted_database(agent.database, main),
+            control=control,
+            record=agent.record,
+        ),
+        ups=tuple(options for options, _ in found),
+        sources=tuple(each.path for each in sources),
+        warnings=in_order(findings.warnings),
+    )
+
+
+def _main_file(path: pathlib.Path | None) -> tuple[pathlib.Path, str]:
+    """The main file, and what to do if it is not there."""
+    if path is not None:
+        return path, "name an existing file with --config"
+    if named := os.environ.get(ENVIRONMENT):
+        return pathlib.Path(named), f"the environment variable {ENVIRONMENT} names it: correct or unset that"
+    return STANDARD_FILE, (
+        'write it ("qxfleet discover" prints [[ups]] blocks to begin with), '
+        f"or name another by --config or {ENVIRONMENT}"
+    )
+
+
+def _folder(main: pathlib.Path) -> pathlib.Path:
+    return main.absolute().parent
+
+
+def _rooted_database(url: str, main: pathlib.Path) -> str:
+    """The URL with a relative SQLite path counted from the main file's folder."""
+    head, mark, path = url.partition("sqlite:///")
+    return f"{head}{mark}{_folder(main) / path}" if mark else url
+
+
+def _agent(source: Source, findings: Findings) -> AgentTable:
+    place = Place(source, ("agent",))
+    table = source.tables.get("agent", {})
+    if not isinstance(table, dict):
+        findings.problem(place, "expected one table: write [agent], once, and its settings below it")
+        return AgentTable.model_validate({})
+    return read_table(AgentTable, table, place, findings)[0]
+
+
+def _included(source: Source, agent: AgentTable, findings: Findings) -> list[pathlib.Path]:
+    """The files that ``include`` names, each once, in the order of the patterns and then of their names."""
+    folder = _folder(source.path)
+    files: dict[pathlib.Path, None] = {}
+    for index, pattern in enumerate(agent.include):
+        place = Place(source, ("agent", "include", index))
+        whole = str(folder / pattern)
+        if not pattern:
+            findings.problem(place, "expected a file name or pattern, found nothing: remove it")
+        elif os.path.lexists(whole):
+            files[pathlib.Path(whole)] = None
+        elif glob.has_magic(pattern):
+            files.update(dict.fromkeys(sorted(_matches(folder, pattern))))
+        else:
+            findings.problem(place, f"no such file, {toml_text(whole, 200)}: correct or remove it")
+    return [file for file in files if not (file.exists() and file.samefile(source.path))]
+
+
+def _matches(folder: pathlib.Path, pattern: str) -> Iterator[pathlib.Path]:
+    path = pathlib.Path(pattern)
+    return pathlib.Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.anchor else folder.glob(pattern)
+
+
+def _check_tables(source: Source, findings: Findings, *, main: bool) -> None:
+    """Every name at the top of a file is a table that may stand there."""
+    for key, value in source.tables.items():
+        place = Place(source, (key,))
+        if key == "agent" and not main:
+            findings.problem(place, "only the main file may hold [agent]: move its settings there")
+        elif key in LATER_TABLES:
+            findings.problem(place, later_table(key))
+        elif key not in ("agent", "ups"):
+            findings.problem(place, unknown_table(key, value))
+
+
+def _ups_tables(source: Source, findings: Findings) -> Iterator[tuple[Place, Mapping[str, object]]]:
+    blocks = source.tables.get("ups", [])
+    if not isinstance(blocks, list):
+        findings.problem(Place(source, ("ups",)), "expected [[ups]], in double brackets, above each UPS")
+        return
+    for index, block in enumerate(blocks):
+        place = Place(source, ("ups", index))
+        if isinstance(block, dict):
+            yield place, block
+        else:
+            findings.problem(place, f"expected a table, found {toml_text(block)}: write [[ups]] above each UPS")
+
+
+def _no_duplicates(found: list[tuple[UpsOptions, Place]], findings: Findings) -> None:
+    """Names and devices belong to one UPS each; two paths to one device count as the same."""
+    names: dict[str, Place] = {}
+    devices: dict[object, Place] = {}
+    for options, place in found:
+        before = names.setdefault(options.name, place)
+        if before is not place:
+            findings.problem(place.at("name"), f'"{options.name}" is the name of the UPS at {before.at("name").spot} '
+                                               "already: every UPS in the fleet needs its own")  # fmt: skip
+        before = devices.setdefault(_device(options), place)
+        if before is not place:
+            remedy = "tell them apart by serial or bus" if options.port == "auto" else "every UPS needs its own"
+            findings.problem(place.at("port"), f"{toml_text(options.port)} is the same device as that of the UPS at "
+                                               f"{before.at('port').spot}: {remedy}")  # fmt: skip
+
+
+def _device(options: UpsOptions) -> object:
+    """What two blocks share if they mean the same device."""
+    if options.port == "auto":
+        return tuple(sorted(options.usb.items()))
+    if options.port.startswith("/"):
+        return os.path.realpath(options.port)
+    return options.port.partition("?")[0].rstrip("/").lower().partition("://")[2]

@@ -1,0 +1,101 @@
+"""One table of a file checked against its schema: every mistake found, the sound keys kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
+from qxfleet.config.schema import LATER_TABLES, RENAMED, VOLTRONIC_OPTIONS, AgentTable, Table, UpsTable
+
+T = TypeVar("T", bound=Table)
+
+HEADERS: dict[type[Table], str] = {AgentTable: "[agent]", UpsTable: "[[ups]]"}
+
+
+def read_table(model: type[T], table: Mapping[str, object], at: Place, findings: Findings) -> tuple[T, frozenset[str]]:
+    """The table with its sound keys, and the keys that were not sound and hold their defaults instead."""
+    try:
+        return model.model_validate(table), frozenset()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    broken = frozenset(str(detail["loc"][0]) for detail in details)
+    for detail in details:
+        findings.problem(at.at(*detail["loc"]), _words(model, detail))
+    return model.model_validate({key: value for key, value in table.items() if key not in broken}), broken
+
+
+def _words(model: type[Table], detail: ErrorDetails) -> str:
+    """What was wrong, what was expected, what to do."""
+    found = toml_text(detail["input"])
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return unknown_setting(model, str(detail["loc"][-1]))
+        case "value_error":
+            return str(context["error"])
+        case "string_type":
+            return f"expected text in quotes, found {found}"
+        case "bool_type":
+            return f"expected true or false, found {found}{_flag(detail['input'])}"
+        case "float_type":
+            bare = str(detail["input"]).strip()
+            remedy = f": write {bare}" if bare.replace(".", "", 1).isdecimal() else ""
+            return f"expected a number, found {found}{remedy}"
+        case "tuple_type":
+            remedy = f": write [{found}]" if isinstance(detail["input"], str) else ""
+            return f"expected a list of texts, found {found}{remedy}"
+        case "literal_error":
+            guess = did_you_mean(detail["input"], _choices(detail)) if isinstance(detail["input"], str) else ""
+            return f"expected {str(context['expected']).replace(chr(39), chr(34))}, found {found}{guess}"
+        case "greater_than":
+            return f"expected a number above {context['gt']:g}, found {found}"
+        case "less_than_equal":
+            return f"expected at most {context['le']:g}, found {found}"
+        case _:
+            return f"{detail['msg']}, found {found}"
+
+
+def _flag(value: object) -> str:
+    """The remedy for a flag written as another language would."""
+    word = str(value).lower()
+    if word in ("yes", "on", "1", "true", "enabled"):
+        return ": write true"
+    return ": write false" if word in ("no", "off", "0", "false", "disabled") else ""
+
+
+def _choices(detail: ErrorDetails) -> Iterable[str]:
+    return str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+
+
+def unknown_setting(model: type[Table], key: str) -> str:
+    """What to do about a key the table does not know."""
+    if model is UpsTable:
+        if key in VOLTRONIC_OPTIONS:
+            return f'"{key}" belongs to the voltronic dialect, which this version of qxfleet does not speak: remove it'
+        if key in RENAMED:
+            return f"unknown setting: {RENAMED[key]}"
+    other = AgentTable if model is UpsTable else UpsTable
+    if key in other.model_fields:
+        return f"unknown setting here, it belongs in {HEADERS[other]}"
+    return f"unknown setting{did_you_mean(key, model.model_fields) or _ALL_SHOWN}"
+
+
+def unknown_table(key: str, value: object) -> str:
+    """What to do about a name at the top of a file that is no table of ours."""
+    for model, header in HEADERS.items():
+        if key in model.model_fields and not isinstance(value, dict):
+            return f"unknown setting outside any table: write it below {header}"
+    what = "table" if isinstance(value, dict | list) else "setting"
+    return f"unknown {what}{did_you_mean(key, ('agent', 'ups', *LATER_TABLES)) or _ALL_SHOWN}"
+
+
+def later_table(key: str) -> str:
+    """What to do about a table that a later version brings."""
+    return f"this version of qxfleet has no {LATER_TABLES[key]} yet: remove the table for now"
+
+
+_ALL_SHOWN = '; "qxfleet check --defaults" shows all there are'

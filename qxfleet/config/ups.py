@@ -1,0 +1,213 @@
+"""One ``[[ups]]`` block: its checks across keys, and the options a session gets from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qxfleet.config.durations import duration_text
+from qxfleet.config.findings import Findings, Place, toml_text
+from qxfleet.config.presets import Presets, take_presets
+from qxfleet.config.schema import USB_KEYS, AgentTable, UpsTable, settings_of
+from qxfleet.config.tables import read_table
+from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.spec import Dialect, Topic
+from qxfleet.model.options import UpsOptions
+
+LIMITS = ("battery.voltage.low", "battery.voltage.high")
+LOW_MARKS = ("battery.charge.low", "battery.runtime.low")
+
+
+def read_ups(table: Mapping[str, object], at: Place, agent: AgentTable, findings: Findings) -> UpsOptions | None:
+    """The options of one block; None if it can't be told which UPS it means. Every mistake goes to ``findings``."""
+    rest, presets = take_presets(table, at, findings)
+    ups, broken = read_table(UpsTable, rest, at, findings)
+    return _Block(ups, broken, presets, rest, at, findings).options(agent)
+
+
+class _Block:
+    """The sound part of a block while it is checked; a check that needs a broken key does not run."""
+
+    def __init__(
+        self, ups: UpsTable, broken: frozenset[str], presets: Presets, written: Mapping[str, object], at: Place,
+        findings: Findings,
+    ) -> None:  # fmt: skip
+        self.ups = ups
+        self.broken = broken
+        self.presets = presets
+        self.written = written
+        self.at = at
+        self.findings = findings
+        self.given = ups.model_fields_set
+        self.dialect = ups.dialect if "dialect" in self.given else ups.protocol or "auto"
+        self.spoken: tuple[Dialect, ...] = tuple(d for d in DIALECTS if self.dialect in ("auto", d.name))
+
+    def options(self, agent: AgentTable) -> UpsOptions | None:
+        """Run every check and put the options together."""
+        ups = self.ups
+        for key in ("name", "port"):
+            if key not in self.given and key not in self.broken:
+                self.problem(key, f'missing: every [[ups]] needs one, as in {_EXAMPLES[key]}')
+        self._aliases()
+        self._dialect_flags()
+        self._port_options()
+        ondelay, offdelay = self._delay("ondelay"), self._delay("offdelay")
+        self._start_delay(ondelay)
+        self._limits()
+        self._estimates()
+        self._low_battery()
+        poll_s = ups.poll_interval if ups.poll_interval is not None else agent.poll_interval
+        own_full_s = ups.full_interval if ups.full_interval is not None else ups.pollfreq
+        if "name" not in self.given or "port" not in self.given:
+            return None
+        return UpsOptions(
+            name=ups.name,
+            port=ups.port,
+            dialect=self.dialect,
+            groups=tuple(dict.fromkeys(ups.groups)),
+            description=ups.description,
+            poll_interval_s=poll_s,
+            full_interval_s=own_full_s if own_full_s is not None else agent.full_interval,
+            ondelay_s=ondelay,
+            offdelay_s=offdelay,
+            stayoff=ups.stayoff,
+            norating=ups.norating,
+            novendor=ups.novendor,
+            ignoresab=ups.ignoresab,
+            ignorelb=ups.ignorelb,
+            cablepower=ups.cablepower,
+            runtimecal=ups.runtimecal,
+            chargetime_s=ups.chargetime,
+            idleload_percent=ups.idleload,
+            defaults=self.presets.defaults,
+            overrides=self.presets.overrides,
+            usb={key: getattr(ups, key) for key in USB_KEYS if getattr(ups, key) is not None},
+        )
+
+    def problem(self, key: str, text: str) -> None:
+        """A mistake at a key of this block."""
+        self.findings.problem(self.at.at(key), text)
+
+    def warning(self, key: str, text: str) -> None:
+        """A warning at a key of this block."""
+        self.findings.warning(self.at.at(key), text)
+
+    def _aliases(self) -> None:
+        """A setting and its name in the seeds say the same or only one is there."""
+        for ours, theirs in (("dialect", "protocol"), ("full_interval", "pollfreq")):
+            if {ours, theirs} <= self.given and getattr(self.ups, ours) != getattr(self.ups, theirs):
+                self.problem(theirs, f"says something else than {ours}, which is the same setting: keep {ours} only")
+
+    def _dialect_flags(self) -> None:
+        """norating and novendor need a dialect that asks for ratings or vendor texts."""
+        for flag, topic, what in (("norating", Topic.RATING, "ratings"), ("novendor", Topic.VENDOR, "vendor texts")):
+            if getattr(self.ups, flag) and not any(q.topic is topic for d in self.spoken for q in d.queries):
+                self.problem(flag, f"does not apply to the {self.dialect} dialect, which asks for no {what}: remove it")
+
+    def _port_options(self) -> None:
+        """USB options go with ``auto``, cablepower with ports that have the two lines."""
+        port = self.ups.port
+        if not port:
+            return
+        usb = [key for key in USB_KEYS if key in self.given]
+        if port == "auto":
+            self.warning("port", "USB is not part of this version of qxfleet: this UPS will be shown as lost")
+        else:
+            for key in usb:
+                self.problem(key, f'belongs to USB: write port = "auto", or remove it (port is {toml_text(port)})')
+        if "cablepower" in self.given and (port == "auto" or port.startswith("socket://")):
+            self.problem("cablepower", f"belongs to serial ports, {toml_text(port)} has no DTR and RTS: remove it")
+        if self.ups.subdriver is not None:
+            missing = [key for key in ("vendorid", "productid") if key not in self.given and key not in self.broken]
+            if missing:
+                self.problem("subdriver", f"needs vendorid and productid as well: add {' and '.join(missing)}")
+            if self.ups.subdriver != "krauler" and self.ups.langid_fix is not None:
+                self.problem("langid_fix", f'belongs to subdriver "krauler", not "{self.ups.subdriver}": remove it')
+
+    def _delay(self, option: str) -> int:
+        """A delay within the dialect's range, cut down to its step where all dialects in question agree on it."""
+        seconds: int = getattr(self.ups, option)
+        settings = settings_of(option, self.spoken)
+        low, high = min(s.low for s in settings), max(s.high for s in settings)
+        if not low <= seconds <= high:
+            whose = "any dialect" if self.dialect == "auto" else f"the {self.dialect} dialect"
+            self.problem(option, f"expected {low:g} to {high:g} seconds, the range of {whose}, found {seconds}")
+            return seconds
+        kept = {int(setting.truncate(seconds)) for setting in settings}
+        if len(kept) > 1 or seconds in kept:
+            return seconds
+        cut = kept.pop()
+        hint = ""
+        if option == "ondelay" and cut == 0 and isinstance(self.written.get(option), int):
+            hint = f'; if these were minutes, as the blazer drivers count, write ondelay = "{seconds}m"'
+        self.warning(option, f"{seconds} s is cut down to {cut} s, the devices know no finer step{hint}")
+        return cut
+
+    def _start_delay(self, ondelay: int) -> None:
+        """Early firmware does not come back from short off times (megatec-family.md section 10.5)."""
+        if "ondelay" not in self.given:
+            return
+        if 60 <= ondelay < 180:
+            self.warning("ondelay", f'{ondelay} s: early firmware may switch off and never return, use "3m" or more '
+                                    "unless this UPS was seen to return")  # fmt: skip
+        elif self.ups.ondelay == 0:
+            self.warning("ondelay", "0 s: no off time is sent, so whether the load is cycled when mains never went "
+                                    "away depends on the firmware")  # fmt: skip
+
+    def _limits(self) -> None:
+        """Battery voltage limits make sense together (engine.md section 8.2); nothing is preset twice."""
+        known = self.presets.known
+        low, high = (known.get(name) for name in LIMITS)
+        if isinstance(low, float) and isinstance(high, float):
+            if low >= high:
+                self.findings.problem(self.presets.place(LIMITS[0]), f"{low:g} V must be below {LIMITS[1]}, {high:g} V")
+        elif self.presets.sound and (low is not None or high is not None):
+            there, missing = LIMITS if low is not None else LIMITS[::-1]
+            rest = (
+                "leaves the charge to be reckoned by the nominal voltage as well"
+                if self._nominal_can_be_known()
+                else "and no nominal voltage, which this UPS is not asked for, give no charge"
+            )
+            self.findings.warning(self.presets.place(there), f"one limit alone {rest}: add default.{missing}")
+        for name in sorted(self.presets.defaults.keys() & self.presets.overrides.keys()):
+            self.findings.warning(self.presets.places["default", name], f"never used, override.{name} is set as well")
+
+    def _estimates(self) -> None:
+        """chargetime and idleload only serve the runtime estimate."""
+        if self.ups.runtimecal is None and "runtimecal" not in self.broken:
+            for key in ("chargetime", "idleload"):
+                if key in self.given:
+                    self.warning(key, "has no effect without runtimecal")
+        if self.ups.full_interval is not None and self.ups.poll_interval is not None:
+            full_s, poll_s = self.ups.full_interval, self.ups.poll_interval
+            if full_s < poll_s:
+                self.warning("full_interval", f"{duration_text(full_s)} is shorter than poll_interval, "
+                                              f"{duration_text(poll_s)}: every poll will be a full one")  # fmt: skip
+
+    def _low_battery(self) -> None:
+        """ignorelb needs a mark that a known figure can fall below (engine.md section 7.2)."""
+        marks = [name for name in LOW_MARKS if name in self.presets.known]
+        if not self.ups.ignorelb:
+            if "ignorelb" not in self.broken:
+                for name in marks:
+                    place = self.presets.place(name)
+                    self.findings.warning(place, "is shown, but decides nothing unless ignorelb = true")
+            return
+        if not marks:
+            if self.presets.sound:
+                self.problem("ignorelb", "leaves nothing that could tell a low battery: add "
+                                         "override.battery.charge.low = 20 "
+                                         "or override.battery.runtime.low = 300, or remove it")  # fmt: skip
+            return
+        if self.presets.sound and not self._nominal_can_be_known() and not set(LIMITS) <= self.presets.known.keys():
+            self.problem("ignorelb", "neither charge nor runtime of this UPS can be reckoned, a low battery "
+                                     "would never be seen: add default.battery.voltage.nominal")  # fmt: skip
+        if marks == ["battery.runtime.low"] and self.ups.runtimecal is None and "runtimecal" not in self.broken:
+            self.warning("ignorelb", "without runtimecal battery.runtime is known only if the UPS tells it, which few "
+                                     "do: a low battery may never be seen")  # fmt: skip
+
+    def _nominal_can_be_known(self) -> bool:
+        asked = not self.ups.norating and any(q.topic is Topic.RATING for d in self.spoken for q in d.queries)
+        return asked or "battery.voltage.nominal" in self.presets.known
+
+
+_EXAMPLES = {"name": 'name = "rack1-a"', "port": 'port = "/dev/ttyS0"'}
