@@ -405,7 +405,7 @@ cdef class Plan:
                 raise ValueError(f"slot {layout.count}: word {token} lies outside the words")
             if (field.token < 0 or field.kind == KIND_BIT) and not 0 <= field.start < MAX_FRAME:
                 raise ValueError(f"slot {layout.count}: column {start} lies outside the frame")
-            if field.token < 0 and not -1 <= field.stop <= MAX_FRAME or 0 <= field.stop < field.start:
+            if field.token < 0 and (not -1 <= field.stop <= MAX_FRAME or 0 <= field.stop <= field.start):
                 raise ValueError(f"slot {layout.count}: columns {start} to {stop} are no span")
             ratio = Fraction(repr(float(scale)))
             if not 0 < ratio.numerator <= 1000000 or ratio * 10**MAX_SCALE % 1 != 0:
