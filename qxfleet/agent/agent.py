@@ -9,25 +9,20 @@ import resource
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from qxfleet.agent.bus import Bus
-from qxfleet.agent.fleet import Fleet, TransportFor
+from qxfleet.agent.fleet import Fleet, TransportFor, order_event
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Event, EventKind, Severity
+from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
-from qxfleet.store import Store
+from qxfleet.store.store import Store
 from qxfleet.transports.address import transport_for
 from qxfleet.transports.base import Transport
 
 log = logging.getLogger(__name__)
-
-UPKEEP_AT = "30 3 * * *"
-"""When the database is tidied, UTC."""
-
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -66,13 +61,12 @@ class Agent:
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
         try:
-            self.fleet.close_forgotten(await self.store.close_open_orders())
+            await self._close_forgotten_orders()
             identities = {name: identity for name, (_, identity) in self.store.identities().items()}
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             self.fleet.apply(self.config.ups, identities)
             for cohort in range(COHORTS):
                 self.schedule.every(TICK_S, self.fleet.phase_s(cohort), self._ticker(cohort))
-            self.schedule.at(UPKEEP_AT, ZoneInfo("UTC"), self._upkeep)
             self.schedule.start()
             gc.collect()
             gc.freeze()
@@ -106,7 +100,7 @@ class Agent:
         store, pace = self.store.health(), self.fleet.pace
         return Health(
             self.fleet.polls(), self.fleet.missed_polls(), pace.percentile_ms(0.5), pace.percentile_ms(0.99),
-            store.last_error, store.dropped,
+            store.error, store.dropped,
         )  # fmt: skip
 
     def _ticker(self, cohort: int) -> Callable[[], Coroutine[None, None, None]]:
@@ -115,8 +109,12 @@ class Agent:
 
         return tick
 
-    async def _upkeep(self) -> None:
-        await self.store.tidy()
+    async def _close_forgotten_orders(self) -> None:
+        """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""
+        for order in self.store.open_orders([options.name for options in self.config.ups]):
+            result = order.result(Outcome.UNCONFIRMED, "the agent stopped before its end was known; it was not sent again")
+            await self.store.order_outcome(order.id, result)
+            self.bus.publish(order_event(self.clock.wall_us(), EventKind.COMMAND, result, order.actor))
 
     def _clock_stepped(self, step_s: float) -> None:
         way = "forward" if step_s > 0 else "back"

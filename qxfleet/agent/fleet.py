@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qxfleet.agent.assess import assess
@@ -27,7 +27,7 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity
 from qxfleet.model.state import DeviceState
 from qxfleet.session.session import Session
-from qxfleet.store import Store
+from qxfleet.store.store import Store
 from qxfleet.transports.base import Transport
 
 log = logging.getLogger(__name__)
@@ -305,11 +305,6 @@ class Fleet:
             self._states[result.ups] = assess(state, result)[0]
         await self._store.order_outcome(order_id, result)
         self._bus.publish(order_event(self._clock.wall_us(), kind, result, actor))
-
-    def close_forgotten(self, results: Iterable[OrderResult]) -> None:
-        """Tell of orders whose outcome an earlier run of the agent never learned; they are not sent again."""
-        for result in results:
-            self._bus.publish(order_event(self._clock.wall_us(), EventKind.COMMAND, result, "an earlier run of the agent"))
 
 
 def order_event(wall_us: int, kind: EventKind, result: OrderResult, actor: str) -> Event:
