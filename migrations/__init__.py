@@ -1,0 +1,1 @@
+"""Schema revisions, shipped as ``qxfleet.migrations``."""

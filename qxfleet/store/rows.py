@@ -1,0 +1,123 @@
+"""Our nouns as rows of the database, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite
+from typing import Any, TypeAlias
+
+from qxfleet.errors import StoreError
+from qxfleet.model.events import Event, OrderResult
+from qxfleet.model.reading import Identity, Reading, Value
+from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind
+
+ReadingRow: TypeAlias = tuple[Any, ...]
+"""Device name, wall time in µs, status, one integer or None per column of ``READING_COLUMNS``, JSON text or None."""
+
+_STEPS = tuple((variable.name, variable.scale) for variable in READING_COLUMNS)
+_COLUMN_STEPS = tuple((str(variable.column), variable.name, variable.scale) for variable in READING_COLUMNS)
+NOT_EXTRA = frozenset(variable.name for variable in READING_COLUMNS) | frozenset(
+    variable.name for variable in VARIABLES.values() if variable.kind is not Kind.NUMBER
+)
+"""Variables that never go into ``extra``: they have a column, or are text (kept with the identity and in events)."""
+
+LARGEST = 2**31 // max(scale for _, scale in _STEPS) - 1
+"""The largest value that every column can hold as a 32-bit number of steps; binary COPY would cut a larger one silently."""
+
+
+def reading_row(reading: Reading, extra: str | None) -> ReadingRow:
+    """One reading as a row: numbers rounded to the column's steps, whatever no column can hold absent."""
+    get = reading.values.get
+    try:
+        steps = [
+            None if (value := get(name)) is None or not -LARGEST <= value <= LARGEST else round(value * scale)  # type: ignore[operator, arg-type]
+            for name, scale in _STEPS
+        ]
+    except TypeError:
+        numbers = {name: value for name, value in reading.values.items() if isinstance(value, (int, float))}
+        return reading_row(replace(reading, values=numbers), extra)
+    return (reading.device, reading.wall_us, int(reading.status), *steps, extra)
+
+
+def changed_extra(values: Mapping[str, Value], before: dict[str, float]) -> str | None:
+    """Finite numbers without a column that differ from ``before``, as JSON; ``before`` is brought up to date."""
+    if values.keys() <= NOT_EXTRA:
+        return None
+    changed = {
+        name: value
+        for name, value in values.items()
+        if name not in NOT_EXTRA and isinstance(value, (int, float)) and before.get(name) != value and isfinite(value)
+    }
+    if not changed:
+        return None
+    before.update(changed)
+    return json.dumps(changed)
+
+
+def row_values(row: Mapping[str, Any]) -> dict[str, float]:
+    """The values of a stored reading in the variables' units; what was not known is absent."""
+    values = {name: row[column] / scale for column, name, scale in _COLUMN_STEPS if row[column] is not None}
+    values.update(row["extra"] or {})
+    return values
+
+
+def clean(text: str) -> str:
+    """Text that every database takes: a device's stray NULs and half characters become visible escapes."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
+    return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
+
+
+def event_row(event: Event, device_id: int | None) -> dict[str, object]:
+    """One event as a row of table ``event``."""
+    return {
+        "at": event.wall_us,
+        "device_id": device_id,
+        "kind": event.kind.value,
+        "name": clean(event.name),
+        "value": clean(event.value),
+        "text": clean(event.text),
+        "severity": int(event.severity),
+        "phase": event.phase.value,
+    }
+
+
+def outcome_row(result: OrderResult, done_us: int) -> dict[str, object]:
+    """The second half of a row of ``order_log``."""
+    row: dict[str, object] = {
+        "outcome": result.outcome.value,
+        "reply": None if result.reply is None else clean(result.reply),
+        "text": clean(result.text),
+        "done_at": done_us,
+    }
+    if result.sent:
+        row["sent"] = clean(result.sent)
+    return row
+
+
+def identity_json(identity: Identity) -> dict[str, object]:
+    """An identity as JSON."""
+    return {
+        "dialect": identity.dialect,
+        "facts": dict(identity.facts),
+        "refused": sorted(identity.refused),
+        "packs": identity.packs,
+        "evidence": [list(line) for line in identity.evidence],
+    }
+
+
+def identity_of(ups: str, stored: Any) -> Identity:
+    """The identity a row holds; :class:`StoreError` if it is not one of ours."""
+    try:
+        packs = stored["packs"]
+        return Identity(
+            dialect=str(stored["dialect"]),
+            facts={str(name): fact if isinstance(fact, str) else float(fact) for name, fact in stored["facts"].items()},
+            refused=frozenset(str(request) for request in stored["refused"]),
+            packs=None if packs is None else float(packs),
+            evidence=tuple((str(a), str(b), str(c)) for a, b, c in stored["evidence"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"{ups}: the stored identity is unreadable ({error!r}); it is detected again") from error
