@@ -66,8 +66,10 @@ cdef enum Outcome:
 
 cdef extern from *:
     """
+    static const double EXACT = 9007199254740992.0; /* up to here a double holds every whole number */
     static const double POWERS[15] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
     """
+    const double EXACT
     const double POWERS[15]
 
 cdef struct Field:
@@ -163,7 +165,10 @@ cdef Outcome read_number(const Field *field, Text t, double *out) noexcept nogil
         return BAD
     if field.kind == KIND_POINTED and not pointed:
         return UNPOINTED
-    out[0] = (<double> mantissa) * field.times / (POWERS[decimals] * field.over)
+    out[0] = (<double> mantissa) * field.times
+    if out[0] > EXACT:
+        return BAD
+    out[0] /= POWERS[decimals] * field.over
     if negative and mantissa:
         out[0] = -out[0]
     return VALUE

@@ -101,7 +101,9 @@ def repeat(rng: random.Random, frame: bytearray, at: int) -> None:
 
 
 def put(rng: random.Random, frame: bytearray, at: int) -> None:
-    frame[at:at] = rng.choice((b"\0", b" ", b"  ", b"\n", b"\r", b".", b"-", b"+", b"#", b"@", b"*", b"0", b"\x80", b"\xff"))
+    frame[at:at] = rng.choice(
+        (b"\0", b" ", b"  ", b"\n", b"\r", b".", b"-", b"+", b"#", b"@", b"*", b"0", b"\x7f", b"\x80", b"\xff")
+    )
 
 
 def nul(rng: random.Random, frame: bytearray, at: int) -> None:

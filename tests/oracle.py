@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Slot
@@ -36,7 +37,12 @@ def numeral(text: str, scale: float, pointed: bool) -> object:
         return BAD
     if pointed and "." not in figures:
         return UNPOINTED
-    value = float(figures) if scale == 1 else float(Decimal(figures) * Decimal(repr(scale)))
+    if scale == 1:
+        value = float(figures)
+    elif int(figures.replace(".", "")) * Fraction(repr(scale)).numerator > 2**53:
+        return BAD
+    else:
+        value = float(Decimal(figures) * Decimal(repr(scale)))
     return -value if sign == "-" and value else value
 
 

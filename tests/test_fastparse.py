@@ -124,6 +124,7 @@ def test_variations_that_mean_the_same(frame: bytes) -> None:
         (GOOD.replace(b"49.0", b"\xb2"), "text"),
         (GOOD.replace(b"195.0", b"1\x0095.0"), "text"),  # quirks.md: NUL anywhere else
         (GOOD.replace(b"195.0", b"19\t.0"), "text"),
+        (GOOD.replace(b"195.0", b"19\x7f.0"), "text"),
         (GOOD.replace(b"27.5", b"0100"), "point"),  # quirks.md: a percentage
         (GOOD.replace(b"226.0", b"226"), "point"),
         (GOOD.replace(b"27.5", b"0100").replace(b"30.0", b"3o.0"), "number"),  # malformed beats implausible
@@ -222,6 +223,7 @@ def test_rating(frame: bytes, values: list[Any] | str) -> None:
         (b"#. . .           --         @@@       ", [None, None, None]),
         (b"#AC\x00ME           RT-\x803000   VT12046Q  ", [None, None, "VT12046Q"]),
         (b"#ACME UPS CO     RT-3000    22        ", ["ACME UPS CO", "RT-3000", "22"]),
+        (b"#ACME UPS CO     RT-3000    222       ", ["ACME UPS CO", "RT-3000", None]),
         (b"# V3.7", "short"),
         (b"                                      ", "lead"),
     ],
@@ -463,10 +465,22 @@ def test_numbers_equal_python_s(figures: str) -> None:
     assert Plan(b"", 1, 40, [(NUMBER, -1, 0, -1, 1.0, 0, 1, False)]).parse(figures.encode()) == [float(figures)]
 
 
+@settings(max_examples=500)
+@given(
+    st.from_regex(r"-?[0-9]{1,8}(\.[0-9]{1,7})?", fullmatch=True), st.sampled_from([0.1, 0.01, 0.001, 0.06, 2.5, 60.0, 1000.0])
+)
+def test_scaled_numbers_equal_the_plain_reader_s(figures: str, scale: float) -> None:
+    slots = [(NUMBER, -1, 0, -1, scale, 0, 1, False)]
+    assert outcome(Plan(b"", 1, 40, slots), figures.encode()) == Oracle(b"", 1, 40, slots).parse(figures.encode())
+
+
 def test_sixteen_digits_are_no_number() -> None:
     plan = Plan(b"", 1, 40, [(NUMBER, -1, 0, -1, 1.0, 0, 1, False)])
     assert outcome(plan, b"12345678901234.5") == [12345678901234.5]
     assert outcome(plan, b"123456789012345.6") == "number"
+    thousands = Plan(b"", 1, 40, [(NUMBER, -1, 0, -1, 1000.0, 0, 1, False)])
+    assert outcome(thousands, b"9007199254740") == [9007199254740000.0]
+    assert outcome(thousands, b"9007199254741") == "number"
 
 
 def test_a_short_fuzz() -> None:
