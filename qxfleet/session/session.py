@@ -43,8 +43,8 @@ BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 HOPELESS_S = 60.0
 """Wait after "no permission" and "no such dialect", where haste can't help."""
 
-STALE_AFTER = 3
-"""Polls in a row without a good status (quirks.md: three bad frames in a row, not one, cost the link)."""
+STALE_AFTER = 2
+"""Polls in a row without a good status; each asks twice (quirks.md: three bad frames in a row, not one, cost the link)."""
 
 REOPEN_AFTER_S = 30.0
 """A stale link is closed and opened again after this long."""
