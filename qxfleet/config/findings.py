@@ -35,7 +35,7 @@ class Place:
     @property
     def line(self) -> int:
         """The line of the key, or of the nearest thing around it that has one; 0 if none has."""
-        for end in range(len(self.path), 0, -1):
+        for end in range(len(self.path), -1, -1):
             line = self.source.lines.get(self.path[:end])
             if line is not None:
                 return line
@@ -76,16 +76,20 @@ class Findings:
     warnings: list[tuple[int, str]] = field(default_factory=list)
     _ranks: dict[str, int] = field(default_factory=dict)
 
+    def begin(self, name: str) -> None:
+        """A file is about to be read; what is found in it comes behind the files begun before."""
+        self._ranks.setdefault(name, len(self._ranks))
+
     def problem(self, place: Place, text: str) -> None:
         """A mistake: the configuration can't be used."""
-        self.problems.append((self._rank(place), f"{place}: {text}"))
+        self.problems.append((self._rank(place), _one_line(f"{place}: {text}")))
 
     def warning(self, place: Place, text: str) -> None:
         """Something worth telling that does not stop anything."""
-        self.warnings.append((self._rank(place), f"{place}: {text}"))
+        self.warnings.append((self._rank(place), _one_line(f"{place}: {text}")))
 
     def _rank(self, place: Place) -> int:
-        return self._ranks.setdefault(place.source.name, len(self._ranks)) * 1_000_000 + place.line
+        return self._ranks[place.source.name] * 1_000_000 + place.line
 
 
 def in_order(found: Iterable[tuple[int, str]]) -> tuple[str, ...]:
@@ -119,6 +123,13 @@ def toml_text(value: object, limit: int = 60) -> str:
     else:
         text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _one_line(text: str) -> str:
+    """The text with what could break a line or steer a terminal written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _quoted_unless_dotted(key: str) -> str:

@@ -168,7 +168,7 @@ class Database(Form):
     def read(self, value: object) -> str:
         """The URL, its driver named; a relative SQLite path stays relative."""
         if not isinstance(value, str):
-            raise ValueError(f"expected a database URL in quotes, {self.words}, found {type(value).__name__}")
+            raise ValueError(f"expected a database URL in quotes, {self.words}")
         match = _DATABASE.fullmatch(value)
         if match is None:
             remedy = f': write "sqlite:///{value}"' if re.fullmatch(r"[\w./-]+", value) else ""

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from qxfleet.config import reference
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
@@ -29,7 +30,7 @@ class AgentConfig:
     name: str
     database: str
     control: pathlib.Path
-    record: str
+    record: Literal["changes", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def load(path: pathlib.Path | None = None) -> Config:
     control = _folder(main) / agent.control
     if len(os.fsencode(control)) > SOCKET_BYTES:
         findings.problem(
-            Place(source, ("agent", "control")), f"{control} is longer than the {SOCKET_BYTES} bytes of a socket: shorten it"
+            Place(source, ("agent", "control")), f"{control} is longer than {SOCKET_BYTES} bytes: shorten it"
         )
     found: list[tuple[UpsOptions, Place]] = []
     for each in sources:

@@ -12,6 +12,7 @@ from qxfleet.config.places import key_lines
 
 def read_source(file: pathlib.Path, findings: Findings, remedy: str) -> Source | None:
     """One file's tables; None, and a problem found, if it can't be read. ``remedy``: what to do if it is not there."""
+    findings.begin(str(file))
     nothing = Place(Source(str(file), file, {}, {}))
     try:
         text = file.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
