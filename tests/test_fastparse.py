@@ -264,6 +264,11 @@ def test_bits_by_column() -> None:
     assert outcome(plan, b"(01\0") == ["off", "on", None, None]
 
 
+def test_a_bit_past_the_end_of_its_word_is_unknown() -> None:
+    plan = Plan(b"(", 1, 40, [(BIT, 1, place, -1, 1.0, False, True, False) for place in (0, 2)], tokens=(1, 2))
+    assert [outcome(plan, frame) for frame in (b"(x 101", b"(x 10", b"(x")] == [[True, True], [True, None], [None, None]]
+
+
 def test_a_long_lead_cut_in_the_middle() -> None:
     plan = Plan(b"(AC", 1, 40, [])
     assert [outcome(plan, frame) for frame in (b"(AC1", b"(A", b"(AK", b"")] == [[], "short", "lead", "short"]
