@@ -66,7 +66,7 @@ RATING_REPLY = Reply(
         Field("input.voltage.nominal", Token(0)),
         Field("input.current.nominal", Token(1)),
         Field("battery.voltage.nominal", Token(2), Convert.POINTED),
-        Field("input.frequency.nominal", Token(3)),
+        Field("input.frequency.nominal", Token(3), Convert.POINTED),
     ),
     render=(
         "#%(input.voltage.nominal)05.1f %(input.current.nominal)03d %(battery.voltage.nominal)05.1f "

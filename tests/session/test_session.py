@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,7 +34,7 @@ async def test_polls_on_its_grid() -> None:
         await asyncio.sleep(60)
         asked = [at_s for at_s, what in device.log if what == "Q1"][2:]
         assert len(contact.readings()) in (30, 31)
-        assert all(abs((b - a) - 2.0) < 0.3 for a, b in zip(asked, asked[1:], strict=False))
+        assert all(abs((b - a) - 2.0) < 0.3 for a, b in itertools.pairwise(asked))
         assert contact.session.missed_polls == 0
 
 
@@ -52,7 +53,7 @@ async def test_status_is_never_starved_by_other_questions() -> None:
     async with Contact(device):
         await asyncio.sleep(60)
         asked = [at_s for at_s, what in device.log if what == "Q1"]
-        assert max(b - a for a, b in zip(asked[1:], asked[2:], strict=False)) <= 3.2
+        assert max(b - a for a, b in itertools.pairwise(asked[1:])) <= 3.2
 
 
 @virtual
