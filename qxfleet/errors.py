@@ -18,7 +18,8 @@
     │   ├── OrderNotSupported    the dialect or the device has no such order
     │   └── OrderInvalid         a value outside its range or not a number
     ├── StoreError             the writer retries; health turns bad
-    └── AgentUnreachable       no running agent on the control socket; exit code 3
+    ├── AgentUnreachable       no running agent on the control socket; exit code 3
+    └── AgentRunning           the control socket belongs to another agent
 
 Leaves also inherit the matching built-in, so both styles of ``except`` work.
 """
@@ -125,3 +126,7 @@ class StoreError(QxfleetError):
 
 class AgentUnreachable(QxfleetError, ConnectionError):
     """No agent answers on the control socket."""
+
+
+class AgentRunning(QxfleetError):
+    """Another agent answers on the control socket; one fleet has one owner."""

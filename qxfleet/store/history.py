@@ -103,6 +103,11 @@ def last_reading(connection: Connection, ups: str) -> StoredReading | None:
     return None if row is None else StoredReading(ups, row["at"], row["status"], row_values(dict(row)))
 
 
+def upses(connection: Connection) -> list[str]:
+    """Names of every UPS that was ever recorded, sorted."""
+    return list(connection.scalars(select(device.c.name).order_by(device.c.name)))
+
+
 def events(
     connection: Connection,
     ups: Collection[str] | None = None,

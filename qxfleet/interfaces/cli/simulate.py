@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from qxfleet.dialects.registry import dialect_named, names
-from qxfleet.dialects.spec import Dialect
 from qxfleet.errors import AgentUnreachable, LinkUnavailable
-from qxfleet.testing.control import INSTRUCTIONS, Control, tell
-from qxfleet.testing.farm import Farm
-from qxfleet.testing.population import fleet
+from qxfleet.interfaces.cli.output import print_table
+
+if TYPE_CHECKING:
+    from qxfleet.dialects.spec import Dialect
+    from qxfleet.testing.farm import Farm
 
 SHOWN = 24
 """UPSes listed at the start; more would push everything else off the screen."""
@@ -36,6 +32,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulated UPSes on pseudo-terminals, one link per UPS in DIR, until Ctrl-C."""
+    from qxfleet.dialects.registry import dialect_named, names
+
     chosen = dialect_named(dialect) if dialect else None
     if dialect and chosen is None:
         raise typer.BadParameter(f"{dialect!r} is none of {', '.join(names())}", param_hint="--dialect")
@@ -58,10 +56,20 @@ def run_simulation(
 
     With ``baud`` every byte takes its time on the wire. Raises LinkUnavailable if the directory can't be used.
     """
+    import asyncio
+
+    from qxfleet.testing.farm import Farm
+    from qxfleet.testing.population import fleet
+
     asyncio.run(_serve(Farm(directory, fleet(ups, dialect, seed=seed), baud=baud or 2400, pace="bytes" if baud else None)))
 
 
 async def _serve(farm: Farm) -> None:
+    import asyncio
+    import signal
+
+    from qxfleet.testing.control import Control
+
     control = Control(farm)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -72,6 +80,8 @@ async def _serve(farm: Farm) -> None:
 
 
 def _tell(directory: Path, instruction: str) -> int:
+    from qxfleet.testing.control import tell
+
     lines = tell(directory, instruction)
     for line in lines:
         typer.echo(line)
@@ -80,14 +90,13 @@ def _tell(directory: Path, instruction: str) -> int:
 
 def _announce(farm: Farm) -> None:
     """Where everything is, who is there, and how to play an outage; to stderr."""
-    console = Console(stderr=True)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "dialect", "groups", "unit", "battery", "load"):
-        table.add_column(heading)
+    from qxfleet.testing.control import INSTRUCTIONS
+
+    rows: list[list[tuple[str, str | None]]] = []
     everyone = list(farm.upses.values())
     for ups in everyone[:SHOWN]:
         ratings, battery = ups.machine.ratings, ups.machine.battery
-        table.add_row(
+        cells = (
             ups.name,
             ups.dialect.name,
             " ".join(ups.groups),
@@ -95,9 +104,11 @@ def _announce(farm: Farm) -> None:
             f"{ratings.battery_v:g} V {battery.capacity_ah:g} Ah, {battery.age_years:g} years",
             f"{ups.machine.load_percent:g} %",
         )
-    console.print(table)
+        rows.append([(cell, None) for cell in cells])
+    headings = ("NAME", "DIALECT", "GROUPS", "UNIT", "BATTERY", "LOAD")
+    print_table([(heading, "right" if heading == "LOAD" else "left") for heading in headings], rows, stderr=True)
     if len(everyone) > SHOWN:
-        console.print(f"… and {len(everyone) - SHOWN} more")
+        typer.echo(f"… and {len(everyone) - SHOWN} more", err=True)
     tell_it = f"qxfleet simulate --dir {farm.directory} --tell"
     example = everyone[0].groups[0]
     for line in (
@@ -110,4 +121,4 @@ def _announce(farm: Farm) -> None:
         "",
         "running; Ctrl-C ends it",
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        typer.echo(line, err=True)

@@ -1,0 +1,93 @@
+"""``check``: validates the configuration and prints the fleet it describes; touches no device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qxfleet.errors import ConfigError
+from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
+
+if TYPE_CHECKING:
+    from qxfleet.config.load import Config
+    from qxfleet.model.options import UpsOptions
+
+
+def check(
+    context: typer.Context,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Print every key with its default and range instead.")] = False,
+    json: Json = False,
+) -> None:
+    """Validate the configuration and print the fleet it describes.
+
+    Exit code 2 on any error; all of them are listed, each with its place and the remedy.
+    """
+    from qxfleet.config.load import Config, load
+
+    if defaults:
+        text = Config.defaults_text()
+        if json:
+            emit({"defaults": text.splitlines()})
+        else:
+            typer.echo(text)
+        return
+    try:
+        config = load(context.obj)
+    except ConfigError as error:
+        if json:
+            emit({"problems": list(error.problems)})
+        raise
+    if json:
+        emit(_document(config))
+        return
+    headings = ["NAME", "PORT", "DIALECT", "GROUPS", "POLL", "OFF DELAY", "ON DELAY"]
+    sides = ["left", "left", "left", "left", "right", "right", "right"]
+    print_table(list(zip(headings, sides, strict=True)), [_row(ups) for ups in config.ups])
+    for warning in config.warnings:
+        complain(f"warning: {warning}")
+    files = ", ".join(str(source) for source in config.sources)
+    typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(config.warnings), 'warning')}")
+    typer.echo(f"agent {config.agent.name}, database {_shown(config)}, control socket {config.agent.control}")
+
+
+def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
+    return [
+        (ups.name, "bold"),
+        (ups.port, None),
+        (ups.dialect, None),
+        (" ".join(ups.groups) or "-", None),
+        (f"{ups.poll_interval_s:g} s", None),
+        (f"{ups.offdelay_s} s", None),
+        ("stays off" if ups.stayoff else f"{ups.ondelay_s} s", None),
+    ]
+
+
+def _document(config: Config) -> dict[str, Any]:
+    return {
+        "agent": config.agent.name,
+        "database": _shown(config),
+        "control": str(config.agent.control),
+        "sources": [str(source) for source in config.sources],
+        "ups": [
+            {
+                "name": ups.name, "description": ups.description, "groups": list(ups.groups), "port": ups.port,
+                "dialect": ups.dialect, "poll_interval_s": ups.poll_interval_s, "full_interval_s": ups.full_interval_s,
+                "offdelay_s": ups.offdelay_s, "ondelay_s": ups.ondelay_s, "stayoff": ups.stayoff,
+            }
+            for ups in config.ups
+        ],
+        "problems": [],
+        "warnings": list(config.warnings),
+    }  # fmt: skip
+
+
+def _shown(config: Config) -> str:
+    """The database URL without its password."""
+    from qxfleet.store.engine import parse_url, shown
+
+    return shown(parse_url(config.agent.database))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

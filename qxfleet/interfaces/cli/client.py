@@ -1,0 +1,127 @@
+"""The command line's end of the control socket. Imports nothing heavy: ``status`` must answer at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from qxfleet.errors import AgentUnreachable, ConfigError, QxfleetError
+
+ENVIRONMENT = "QXFLEET_CONFIG"
+STANDARD_FILE = Path("/etc/qxfleet/qxfleet.toml")
+STANDARD_SOCKET = "/run/qxfleet/agent.sock"
+"""The same as the configuration's own; repeated because its schema takes longer to load than an answer to come."""
+
+ANSWER_S = 10.0
+ORDER_S = 60.0
+"""Longest wait for an answer; an order may wait for others before it, and for its effect to show."""
+
+
+class AgentRefused(QxfleetError):
+    """The agent answered with an error; ``code`` is the protocol's word for it."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def control_socket(config: Path | None) -> Path:
+    """Where the agent of a configuration listens. Reads ``[agent] control`` of the main file and nothing else.
+
+    So a mistake elsewhere in a file that is being edited does not cut people off from the running agent. Raises ConfigError.
+    """
+    named = config or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    file = named or STANDARD_FILE
+    try:
+        with file.open("rb") as stream:
+            agent = tomllib.load(stream).get("agent", {})
+    except (FileNotFoundError, PermissionError) as error:
+        if named is None:
+            return Path(STANDARD_SOCKET)
+        remedy = "name an existing file with --config" if isinstance(error, FileNotFoundError) else "it must be readable"
+        raise ConfigError([f"{file}: {error.strerror}: {remedy}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}: name a file with --config"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: not TOML ({error}): `qxfleet check` tells more"]) from None
+    control = agent.get("control", STANDARD_SOCKET) if isinstance(agent, dict) else STANDARD_SOCKET
+    if not isinstance(control, str) or not control:
+        raise ConfigError([f"{file}: agent.control: expected a path in quotes, found {control!r}"])
+    return file.absolute().parent / control
+
+
+@contextmanager
+def _connected(path: Path, timeout_s: float) -> Iterator[tuple[socket.socket, TextIO]]:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(timeout_s)
+        try:
+            link.connect(str(path))
+        except PermissionError:
+            raise PermissionError(f"{path}: no permission (ask to be added to the group of {path}{_group(path)})") from None
+        except OSError as error:
+            why = "" if isinstance(error, (FileNotFoundError, ConnectionRefusedError)) else f" ({error})"
+            raise AgentUnreachable(f"no agent answers on {path}{why}: start it with `qxfleet run`") from None
+        with link.makefile(encoding="utf-8") as stream:
+            yield link, stream
+
+
+def ask(path: Path, do: str, timeout_s: float = ANSWER_S, **args: Any) -> dict[str, Any]:
+    """The agent's answer to one request. Raises AgentUnreachable, AgentRefused, PermissionError."""
+    with _connected(path, timeout_s) as (link, stream):
+        try:
+            link.sendall(request(do, args))
+            line = stream.readline()
+        except TimeoutError:
+            raise AgentUnreachable(f"the agent on {path} gave no answer within {timeout_s:.0f} s") from None
+        except ConnectionError as error:
+            raise AgentUnreachable(f"the agent on {path} went away before it answered ({error})") from None
+        return taken(line, path)["result"]  # type: ignore[no-any-return]
+
+
+def follow(path: Path, do: str, **args: Any) -> Iterator[dict[str, Any]]:
+    """Items of a stream as they come, until the agent ends (AgentUnreachable) or drops the stream (AgentRefused)."""
+    with _connected(path, ANSWER_S) as (link, stream):
+        try:
+            link.sendall(request(do, args))
+            item = taken(stream.readline(), path)["item"]
+            link.settimeout(None)
+            while True:
+                yield item
+                item = taken(stream.readline(), path)["item"]
+        except TimeoutError:
+            raise AgentUnreachable(f"the agent on {path} gave no answer within {ANSWER_S:.0f} s") from None
+        except ConnectionError as error:
+            if isinstance(error, AgentUnreachable):
+                raise
+            raise AgentUnreachable(f"the agent on {path} went away ({error})") from None
+
+
+def request(do: str, args: dict[str, Any]) -> bytes:
+    """One request as it goes over the socket."""
+    return json.dumps({"id": 1, "do": do, "args": args}).encode() + b"\n"
+
+
+def taken(line: str, path: Path) -> dict[str, Any]:
+    """One line of an answer. Raises AgentRefused for an error, AgentUnreachable for the end."""
+    if not line.endswith("\n"):
+        raise AgentUnreachable(f"the agent on {path} has stopped")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise AgentRefused(answer["error"]["code"], answer["error"]["text"])
+    return answer
+
+
+def _group(path: Path) -> str:
+    """The socket's group in brackets, where it can be seen."""
+    import grp
+
+    try:
+        return f", which is {grp.getgrgid(path.stat().st_gid).gr_name}"
+    except (OSError, KeyError):
+        return ""

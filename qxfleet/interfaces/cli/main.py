@@ -1,0 +1,122 @@
+"""The ``qxfleet`` command: global options, every verb, and which error is which exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
+from qxfleet.interfaces.cli import check, db, demo, discover, events, fleet, orders, probe, run, simulate, top
+from qxfleet.interfaces.cli.client import AgentRefused
+from qxfleet.interfaces.cli.output import complain
+
+FAILED, USAGE, NO_AGENT, NOT_PERMITTED = 1, 2, 3, 4
+
+app = typer.Typer(
+    name="qxfleet",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AGENT, ONE, DATABASE, TRYING = "The agent", "A fleet through its agent", "Without an agent", "Trying it out"
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from qxfleet import __version__, _fastparse
+
+    typer.echo(f"qxfleet {__version__}")
+    typer.echo(f"parser: compiled, {Path(_fastparse.__file__).name}")
+    typer.echo(f"python: {platform.python_version()}")
+    for part in ("sqlalchemy", "alembic", "apscheduler", "pydantic", "pyserial", "pyusb", "psycopg", "textual"):
+        try:
+            typer.echo(f"{part}: {version(part)}")
+        except PackageNotFoundError:
+            typer.echo(f"{part}: not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Default: $QXFLEET_CONFIG, else /etc/qxfleet/qxfleet.toml."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    """Watches and steers fleets of UPSes that speak the Q*/Megatec/Voltronic protocols.
+
+    TARGET is a UPS name, group:NAME or all. Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no running agent,
+    4 not permitted.
+    """
+    context.obj = config
+
+
+app.command("run", rich_help_panel=AGENT)(run.run)
+app.command("check", rich_help_panel=AGENT)(check.check)
+app.command("status", rich_help_panel=ONE)(fleet.status)
+app.command("top", rich_help_panel=ONE)(top.top)
+app.command("vars", rich_help_panel=ONE)(fleet.variables)
+app.command("commands", rich_help_panel=ONE)(fleet.commands)
+app.command("command", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.command)
+app.command("settings", rich_help_panel=ONE)(fleet.settings)
+app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
+app.command("events", rich_help_panel=ONE)(events.events)
+app.command("probe", rich_help_panel=DATABASE)(probe.probe)
+app.command("discover", rich_help_panel=DATABASE)(discover.discover)
+app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
+app.command("simulate", rich_help_panel=TRYING)(simulate.simulate)
+app.command("demo", rich_help_panel=TRYING)(demo.demo)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or FAILED
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        app(prog_name="qxfleet")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else FAILED
+    except KeyboardInterrupt:
+        return 130
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(problem)
+        return USAGE
+    except AgentUnreachable as error:
+        complain(str(error))
+        return NO_AGENT
+    except AgentRefused as error:
+        complain(str(error))
+        return USAGE if error.code in ("unknown-target", "bad-request") else FAILED
+    except PermissionError as error:
+        complain(f"not permitted: {error}")
+        return NOT_PERMITTED
+    except LinkUnavailable as error:
+        complain(str(error))
+        return NOT_PERMITTED if error.hopeless else FAILED
+    except QxfleetError as error:
+        complain(str(error))
+        return FAILED
+    return 0

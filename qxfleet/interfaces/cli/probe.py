@@ -1,0 +1,108 @@
+"""``probe``: one device without an agent. Sends queries only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qxfleet.errors import DialectUnknown
+from qxfleet.interfaces.cli.output import Json, complain, emit, printable
+
+if TYPE_CHECKING:
+    from qxfleet.model.options import UpsOptions
+    from qxfleet.session.probe import Probe
+    from qxfleet.transports.base import Transport
+
+CABLEPOWER = ("normal", "reverse", "both", "none")
+
+
+def probe(
+    port: Annotated[str, typer.Argument(metavar="PORT", help="A serial port, socket://host:port or rfc2217://host:port.")],
+    dialect: Annotated[str, typer.Option("--dialect", metavar="D", help="Take this one instead of finding out.")] = "auto",
+    norating: Annotated[bool, typer.Option("--norating", help="Do not ask for ratings.")] = False,
+    novendor: Annotated[bool, typer.Option("--novendor", help="Do not ask for maker and model.")] = False,
+    cablepower: Annotated[
+        str, typer.Option("--cablepower", metavar="|".join(CABLEPOWER), help="How DTR and RTS feed the interface.")
+    ] = "normal",
+    transcript: Annotated[
+        Path | None, typer.Option("--transcript", metavar="FILE", help="Write what was said to FILE, to share it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at one UPS without an agent: detect its dialect, read everything once.
+
+    Nothing but queries is sent. Exit code 1 if nothing answers.
+    """
+    import asyncio
+
+    from qxfleet.dialects.registry import dialect_named, names
+    from qxfleet.interfaces.shapes import settings_shape
+    from qxfleet.model.clock import Clock
+    from qxfleet.model.options import UpsOptions
+    from qxfleet.session.probe import probe as look
+    from qxfleet.transports.address import transport_for
+
+    if dialect != "auto" and dialect_named(dialect) is None:
+        raise typer.BadParameter(f"{dialect!r}: expected auto, {', '.join(names())}", param_hint="'--dialect'")
+    if cablepower not in CABLEPOWER:
+        raise typer.BadParameter(f"{cablepower!r}: expected {', '.join(CABLEPOWER)}", param_hint="'--cablepower'")
+    try:
+        transport = transport_for(port, cablepower=cablepower)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'PORT'") from None
+    options = UpsOptions(Path(port).name, port, dialect=dialect, norating=norating, novendor=novendor, cablepower=cablepower)
+    try:
+        if transcript is None:
+            found = asyncio.run(look(options, transport, Clock()))
+        else:
+            found = asyncio.run(_recorded(options, transport, transcript))
+    except DialectUnknown as error:
+        for line in explained(error):
+            complain(line)
+        raise typer.Exit(1) from None
+    variables = found.reading.texts()
+    if json:
+        emit(
+            {
+                "port": port,
+                "dialect": found.dialect.name,
+                "variables": variables,
+                "commands": sorted(order.name for order in found.orders),
+                "settings": settings_shape(found.settings),
+            }
+        )
+    else:
+        for name, value in variables.items():
+            typer.echo(f"{name}: {printable(value)}")
+        complain(f"{port}: dialect {found.dialect.name} ({found.dialect.title}), {found.link.detail}")
+
+
+async def _recorded(options: UpsOptions, transport: Transport, file: Path) -> Probe:
+    from qxfleet.model.clock import Clock
+    from qxfleet.session.probe import probe as look
+    from qxfleet.testing.transcript import RecordingTransport
+
+    try:
+        stream = file.open("x", encoding="ascii")
+    except FileExistsError:
+        raise typer.BadParameter(f"{file} exists already: name a new file", param_hint="'--transcript'") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="'--transcript'") from None
+    with stream:
+        return await look(options, RecordingTransport(transport, stream), Clock())
+
+
+def explained(error: DialectUnknown) -> list[str]:
+    """Why nothing was recognised: what each question brought, and what to try."""
+    lines = [f"{error.port}: no dialect fits what was answered"]
+    for request, kind, frame in error.evidence:
+        shown = f": {frame.decode('latin-1')!r}" if frame else ""
+        lines.append(f"  {request.decode('latin-1').strip() or 'CR'}: {kind}{shown}")
+    if any(frame for _, _, frame in error.evidence):
+        lines.append("something answers, but as none of the dialects: `qxfleet probe PORT --transcript FILE` writes it down")
+    else:
+        lines.append("nothing answers: is the UPS on, the cable its own, the port right?")
+        lines.append("some interfaces are fed through the port: try --cablepower reverse, both or none")
+    return lines

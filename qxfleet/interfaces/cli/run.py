@@ -1,0 +1,49 @@
+"""``run``: the agent as a service, in the foreground."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class LogLevel(Enum):
+    """What is logged at least."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def run(
+    context: typer.Context,
+    log_level: Annotated[LogLevel, typer.Option("--log-level", help="Log at least this.")] = LogLevel.INFO,
+) -> None:
+    """Run the agent in the foreground; it logs to stderr.
+
+    SIGTERM and Ctrl-C end it, SIGHUP reads the configuration again. Under systemd use Type=notify.
+    """
+    import asyncio
+    import logging
+    import time
+
+    from qxfleet.agent.agent import Agent
+    from qxfleet.config.load import load
+    from qxfleet.interfaces.service import Service
+
+    config = load(context.obj)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=log_level.value.upper(), handlers=[handler])
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for warning in config.warnings:
+        logging.getLogger("qxfleet").warning("%s", warning)
+
+    async def serve() -> None:
+        await Service(Agent(config), context.obj).run()
+
+    asyncio.run(serve())

@@ -1,0 +1,352 @@
+"""The local control socket: the command line's way to a running agent.
+
+JSON lines. A request is ``{"id", "do", "args"}``; its answer ``{"id", "ok": true, "result"}`` or
+``{"id", "ok": false, "error": {"code", "text"}}``. A stream gives ``{"id", "item"}`` lines until either side hangs up, or an
+error. Who may speak is decided by the socket's file permissions; who spoke is asked of the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import qxfleet
+from qxfleet.agent.agent import Agent
+from qxfleet.agent.bus import Subscription
+from qxfleet.errors import AgentRunning, OrderError, OrderNotSupported, QxfleetError
+from qxfleet.interfaces import shapes
+from qxfleet.interfaces.shapes import Document
+from qxfleet.model.events import Event
+
+log = logging.getLogger(__name__)
+
+LONGEST_REQUEST = 64 * 1024
+MOST_CLIENTS = 64
+"""Connections at the same time; one more is told so and closed."""
+
+BACKLOG_EVENTS = 1000
+"""Events kept for a follower that is slower than they come; beyond it the follower is dropped."""
+
+SLOWEST_S = 30.0
+"""A client that takes nothing for this long is dropped."""
+
+GOODBYE_S = 1.0
+"""Time for the last answers when the agent stops."""
+
+MODE = 0o660
+
+
+class ControlServer:
+    """Serves one agent on a unix socket of mode 0660."""
+
+    def __init__(self, agent: Agent, path: Path) -> None:
+        self.path = path
+        self._agent = agent
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._inode = 0
+        self._verbs: dict[str, Callable[[Document, str], Awaitable[Document]]] = {
+            "about": self._about,
+            "status": self._status,
+            "vars": self._vars,
+            "commands": self._commands,
+            "settings": self._settings,
+            "command": self._command,
+            "set": self._set,
+        }
+
+    async def claim(self) -> None:
+        """Take the socket; connections wait until :meth:`start`. Raises AgentRunning, or OSError naming the path."""
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(folder):
+            if _answers(self.path):
+                raise AgentRunning(f"another agent is running: {self.path} answers (stop it, or set [agent] control)")
+            self.path.unlink(missing_ok=True)
+            listener = socket.socket(socket.AF_UNIX)
+            try:
+                mask = os.umask(0o777 & ~MODE)
+                try:
+                    listener.bind(str(self.path))
+                finally:
+                    os.umask(mask)
+                listener.listen(MOST_CLIENTS)
+            except OSError as error:
+                listener.close()
+                raise type(error)(error.errno, error.strerror, str(self.path)) from None
+            self._server = await asyncio.start_unix_server(
+                self._welcome, sock=listener, limit=LONGEST_REQUEST, start_serving=False
+            )
+            self._inode = self.path.stat().st_ino
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        assert self._server is not None
+        await self._server.start_serving()
+
+    def stop_accepting(self) -> None:
+        """Let no new client in; those connected stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            with contextlib.suppress(OSError):
+                if self.path.stat().st_ino == self._inode:
+                    self.path.unlink()
+
+    async def close(self) -> None:
+        """Say the last answers and hang up on everyone."""
+        self.stop_accepting()
+        if self._clients:
+            await asyncio.wait(self._clients, timeout=GOODBYE_S / 2)
+        for client in self._clients:
+            client.cancel()
+        if self._clients:
+            await asyncio.wait(self._clients, timeout=GOODBYE_S / 2)
+
+    # -- one connection
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            if len(self._clients) > MOST_CLIENTS:
+                _say(writer, None, error=("busy", f"{MOST_CLIENTS} clients are connected already"))
+                await _flushed(writer)
+                return
+            await self._converse(reader, writer, _actor(writer))
+        except (ConnectionError, TimeoutError):
+            pass  # the other side left, or takes nothing: nothing to tell it
+        except asyncio.CancelledError:
+            pass  # the agent stops; the end of this task is all that was asked for
+        finally:
+            self._clients.discard(task)
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            else:
+                writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: str) -> None:
+        while True:
+            try:
+                line = await reader.readline()
+            except ValueError:
+                _say(writer, None, error=("bad-request", f"a request is one line of at most {LONGEST_REQUEST} bytes"))
+                await _flushed(writer)
+                return
+            if not line:
+                return
+            try:
+                request = json.loads(line)
+                key, do, args = request.get("id"), request["do"], request.get("args") or {}
+                stream = {"follow": self._follow, "watch": self._watch}.get(do)
+                if not isinstance(args, dict) or (stream is None and do not in self._verbs):
+                    raise KeyError(do)
+            except (ValueError, KeyError, AttributeError, TypeError):
+                known = ", ".join([*self._verbs, "follow", "watch"])
+                _say(writer, None, error=("bad-request", f'expected {{"id", "do", "args"}} with "do" one of {known}'))
+                await _flushed(writer)
+                continue
+            try:
+                if stream is not None:
+                    await self._stream(stream(key, args, writer), reader)
+                    return
+                _say(writer, key, result=await self._verbs[do](args, actor))
+            except (QxfleetError, KeyError, TypeError) as error:
+                _say(writer, key, error=_named(error))
+            await _flushed(writer)
+
+    @staticmethod
+    async def _stream(pump: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+        """Run a stream until it ends or the client hangs up or says anything."""
+        pumping = asyncio.create_task(pump)
+        hung_up = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({pumping, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+            if pumping.done():
+                pumping.result()
+        finally:
+            for task in (pumping, hung_up):
+                task.cancel()
+            await asyncio.wait({pumping, hung_up})
+            for task in (pumping, hung_up):
+                if not task.cancelled():
+                    task.exception()
+
+    # -- requests
+
+    async def _about(self, args: Document, actor: str) -> Document:
+        return {"agent": self._agent.config.agent.name, "version": qxfleet.__version__, "pid": os.getpid(), "you": actor}
+
+    async def _status(self, args: Document, actor: str) -> Document:
+        return self._fleet(self._names(args.get("targets")))
+
+    async def _vars(self, args: Document, actor: str) -> Document:
+        (name,) = self._names([str(args["ups"])])
+        state = self._agent.fleet.snapshot()[name]
+        age_s = None if state.reading is None else self._agent.clock.monotonic() - state.reading.mono_s
+        return {
+            **shapes.vars_document(state), "state": state.link.value, "reason": state.link_reason, "age_s": age_s,
+        }  # fmt: skip
+
+    async def _commands(self, args: Document, actor: str) -> Document:
+        (name,) = self._names([str(args["ups"])])
+        return shapes.orders_document(name, self._agent.fleet.orders(name))
+
+    async def _settings(self, args: Document, actor: str) -> Document:
+        (name,) = self._names([str(args["ups"])])
+        return shapes.settings_document(name, self._agent.fleet.settings(name))
+
+    async def _command(self, args: Document, actor: str) -> Document:
+        (name,) = self._names([str(args["ups"])])
+        value = args.get("value")
+        result = await self._agent.fleet.perform(name, str(args["name"]), None if value is None else str(value), actor=actor)
+        return {**result.as_json(), "sent": result.sent, "text": result.text}
+
+    async def _set(self, args: Document, actor: str) -> Document:
+        (name,) = self._names([str(args["ups"])])
+        result = await self._agent.fleet.set(name, str(args["name"]), str(args["value"]), actor=actor)
+        return {**result.as_json(), "sent": result.sent, "text": result.text}
+
+    # -- streams
+
+    async def _follow(self, key: object, args: Document, writer: asyncio.StreamWriter) -> None:
+        """Events from now on; those of the agent itself too unless targets are named."""
+        try:
+            wanted = set(self._names(args["targets"])) if args.get("targets") else None
+        except OrderNotSupported as error:
+            _say(writer, key, error=_named(error))
+            return await _flushed(writer)
+        subscription = self._agent.bus.subscribe(Event, limit=BACKLOG_EVENTS)
+        try:
+            _say(writer, key, item={"following": self._agent.config.agent.name})
+            await _flushed(writer)
+            await self._pass_on(key, subscription, wanted, writer)
+        finally:
+            self._agent.bus.unsubscribe(subscription)
+
+    @staticmethod
+    async def _pass_on(key: object, subscription: Subscription, wanted: set[str] | None, writer: asyncio.StreamWriter) -> None:
+        async for event in subscription:
+            if subscription.dropped:
+                text = f"too slow: more than {BACKLOG_EVENTS} events were waiting, {subscription.dropped} are lost"
+                _say(writer, key, error=("too-slow", f"{text}; `qxfleet events --since` has them all"))
+                return await _flushed(writer)
+            if wanted is None or event.ups in wanted:
+                _say(writer, key, item=shapes.event_item(event))
+                await _flushed(writer)
+
+    async def _watch(self, key: object, args: Document, writer: asyncio.StreamWriter) -> None:
+        """The fleet's status again and again, every ``every_s`` seconds (1 by default, at least 0.2)."""
+        every_s = max(0.2, float(args.get("every_s", 1.0)))
+        try:
+            while True:
+                _say(writer, key, item=self._fleet(self._names(args.get("targets"))))
+                await _flushed(writer)
+                await asyncio.sleep(every_s)
+        except OrderNotSupported as error:
+            _say(writer, key, error=_named(error))
+            await _flushed(writer)
+
+    def _names(self, targets: Sequence[str] | None) -> tuple[str, ...]:
+        """Names meant by targets, each once, in the fleet's order; all of them where none is given."""
+        fleet = self._agent.fleet
+        if not targets:
+            return fleet.select("all")
+        chosen: set[str] = set()
+        for target in targets:
+            try:
+                chosen.update(fleet.select(str(target)))
+            except OrderNotSupported as error:
+                raise UnknownTarget(str(error)) from error
+        return tuple(name for name in fleet.snapshot() if name in chosen)
+
+    def _fleet(self, names: Sequence[str]) -> Document:
+        agent, states, now_s = self._agent, self._agent.fleet.snapshot(), self._agent.clock.monotonic()
+        return shapes.fleet_document(
+            agent.config.agent.name, agent.clock.wall_us(),
+            (shapes.ups_document(agent.fleet.options(name), states[name], now_s) for name in names),
+        )  # fmt: skip
+
+
+class UnknownTarget(OrderNotSupported):
+    """A target that names no UPS and no group."""
+
+
+def _named(error: Exception) -> tuple[str, str]:
+    """Code and text of an error as the protocol tells it."""
+    if isinstance(error, UnknownTarget):
+        return "unknown-target", str(error)
+    if isinstance(error, OrderError):
+        return "not-possible", str(error)
+    if isinstance(error, QxfleetError):
+        return "failed", str(error)
+    return "bad-request", f"an argument is missing or of the wrong type: {error}"
+
+
+def _say(
+    writer: asyncio.StreamWriter,
+    key: object,
+    *,
+    result: Document | None = None,
+    item: Document | None = None,
+    error: tuple[str, str] | None = None,
+) -> None:
+    if error is not None:
+        line: Document = {"id": key, "ok": False, "error": {"code": error[0], "text": error[1]}}
+    elif item is not None:
+        line = {"id": key, "item": item}
+    else:
+        line = {"id": key, "ok": True, "result": result}
+    writer.write(json.dumps(line).encode() + b"\n")
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(SLOWEST_S):
+        await writer.drain()
+
+
+def _actor(writer: asyncio.StreamWriter) -> str:
+    """Who is on the other end, by the kernel's word."""
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "?"
+    return f"cli:{name}(uid {uid})"
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on a socket; a file left behind by a killed agent does not."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.settimeout(2.0)
+        try:
+            knock.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except TimeoutError:
+            return True
+        return True
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Two agents that start together look at the socket one after the other."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+

@@ -1,0 +1,102 @@
+"""The documents every face shows, in the shapes the outside face fixes (JSON shapes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from qxfleet.dialects.spec import Order
+from qxfleet.model.clock import iso
+from qxfleet.model.events import Event, SettingInfo
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Origin
+from qxfleet.model.state import DeviceState
+from qxfleet.model.status import status_text
+from qxfleet.model.variables import value_text
+
+Document = dict[str, Any]
+
+
+def fleet_document(agent: str, wall_us: int, upses: Iterable[Document]) -> Document:
+    """``status --json``."""
+    return {"agent": agent, "time": iso(wall_us), "ups": list(upses)}
+
+
+def ups_document(options: UpsOptions, state: DeviceState, mono_s: float) -> Document:
+    """One UPS of ``status --json``; ``age_s`` is null before the first reading."""
+    reading, identity = state.reading, state.identity
+    return {
+        "name": options.name,
+        "description": options.description,
+        "groups": list(options.groups),
+        "port": options.port,
+        "dialect": identity.dialect if identity else options.dialect,
+        "state": state.link.value,
+        "status": status_text(state.status) if reading else "",
+        "alarms": list(state.alarms),
+        "age_s": round(max(0.0, mono_s - reading.mono_s), 3) if reading else None,
+        "variables": variable_texts(state),
+    }
+
+
+def variable_texts(state: DeviceState) -> dict[str, str]:
+    """Every variable in NUT's text format, sorted; status and alarms are the published ones, not one frame's."""
+    if state.reading is None:
+        return {}
+    texts = state.reading.texts()
+    texts["ups.status"] = status_text(state.status)
+    texts.pop("ups.alarm", None)
+    if state.alarms:
+        texts["ups.alarm"] = " ".join(state.alarms)
+    return dict(sorted(texts.items()))
+
+
+def vars_document(state: DeviceState) -> Document:
+    """``vars --json``: variables with where each comes from."""
+    variables = variable_texts(state)
+    origins = state.reading.origins if state.reading else {}
+    return {
+        "ups": state.name,
+        "variables": variables,
+        "origins": {name: origins.get(name, Origin.MEASURED).value for name in variables},
+    }
+
+
+def orders_document(ups: str, orders: Sequence[Order]) -> Document:
+    """``commands --json``; ``value`` is null for a command that takes none, else its bounds in seconds."""
+    return {
+        "ups": ups,
+        "commands": [
+            {
+                "name": order.name,
+                "description": order.description,
+                "hazard": order.hazard.value,
+                "value": None if order.value is None else dict(zip(("min", "max", "default"), order.value, strict=True)),
+            }
+            for order in sorted(orders, key=lambda order: order.name)
+        ],
+    }
+
+
+def settings_document(ups: str, settings: Sequence[SettingInfo]) -> Document:
+    """``settings --json``."""
+    return {"ups": ups, "settings": settings_shape(settings)}
+
+
+def settings_shape(settings: Sequence[SettingInfo]) -> Document:
+    """Writable variables by name: value in NUT's text format, bounds in the variable's unit, choices."""
+    return {
+        setting.name: {
+            "value": None if setting.value is None else value_text(setting.name, setting.value),
+            "min": setting.low,
+            "max": setting.high,
+            "choices": list(setting.choices),
+            "description": setting.description,
+        }
+        for setting in sorted(settings, key=lambda setting: setting.name)
+    }
+
+
+def event_item(event: Event) -> Document:
+    """One event of a stream: its contract shape, and beside it how loud it is."""
+    return {"event": event.as_json(), "severity": int(event.severity)}
