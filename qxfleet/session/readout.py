@@ -75,15 +75,15 @@ class Readout:
         self._overrides = dict(options.overrides)
         nominal_v = base.get("battery.voltage.nominal")
         self._nominal_v = nominal_v if isinstance(nominal_v, float) and nominal_v > 0 else None
+        derived = Limits.from_nominal(self._nominal_v) if self._nominal_v else None
+        for name, volts in (("battery.voltage.low", derived and derived.low_v), ("battery.voltage.high", derived and derived.high_v)):
+            if name not in base and volts is not None:
+                base[name] = volts
+                origins[name] = Origin.ESTIMATED
         low_v, high_v = base.get("battery.voltage.low"), base.get("battery.voltage.high")
         self._limits: Limits | None = None
-        if isinstance(low_v, float) and isinstance(high_v, float):
-            if 0 < low_v < high_v:
-                self._limits = Limits(low_v, high_v)
-        elif self._nominal_v is not None:
-            self._limits = Limits.from_nominal(self._nominal_v)
-            base["battery.voltage.low"], base["battery.voltage.high"] = self._limits.low_v, self._limits.high_v
-            origins["battery.voltage.low"] = origins["battery.voltage.high"] = Origin.ESTIMATED
+        if isinstance(low_v, float) and isinstance(high_v, float) and 0 < low_v < high_v:
+            self._limits = Limits(low_v, high_v)
         packs = base.get("battery.packs")
         self._given_packs = packs if isinstance(packs, float) else None
         self._reported_runtime = "battery.runtime" in self.facts
