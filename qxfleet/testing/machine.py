@@ -258,10 +258,10 @@ class Machine:
         if self._now_s is None:
             self._now_s = now_s
             self._sense()
-            self._react()
+        self._react()
         while (left := now_s - self._now) > 0:
-            calm = self.source is Source.MAINS and self._overloaded_since_s is None
-            step = min(left, MAINS_STEP_S if calm else BATTERY_STEP_S, *self._deadlines())
+            longest_s = MAINS_STEP_S if self.source is Source.MAINS else BATTERY_STEP_S
+            step = min(left, longest_s, *self._deadlines())
             self._flow(step)
             self._now_s = now_s if step == left else self._now + step
             self._sense()
@@ -275,7 +275,9 @@ class Machine:
 
     def _deadlines(self) -> list[float]:
         """Seconds until each moment at which something changes by itself."""
-        moments = [self._test_until_s, self._countdown.off_at_s if self._countdown else None, self._back_at_s()]
+        overload = None if self._overloaded_since_s is None else self._overloaded_since_s + OVERLOAD_S
+        off_at = self._countdown.off_at_s if self._countdown else None
+        moments = (self._test_until_s, off_at, self._back_at_s(), overload)
         return [left for moment in moments if moment is not None and (left := moment - self._now) > 0]
 
     def _flow(self, seconds: float) -> None:
