@@ -87,8 +87,9 @@ class SimulatedUps:
     """One UPS that answers requests in its dialect, and whose :attr:`machine` does what its orders say.
 
     ``per_cell``: battery voltage as S.SS per cell; by default online units do so (megatec-family.md section 4).
-    ``protocol`` is the answer to QPI where the dialect has it; None: not known. ``think_s`` seconds pass before every
-    reply. The unit's time begins with the first ``now_s`` it is given.
+    ``protocol`` is the answer to QPI where the dialect has it; None: not known. ``accepted`` is what an order is answered with
+    when it is carried out; by default what the dialect says, mostly nothing. ``think_s`` seconds pass before every reply.
+    The unit's time begins with the first ``now_s`` it is given.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class SimulatedUps:
         per_cell: bool | None = None,
         protocol: str | None = "PI98",
         unknown: Unknown | None = None,
+        accepted: bytes | None = None,
         think_s: float = 0.0,
     ) -> None:
         self.dialect = dialect
@@ -118,7 +120,7 @@ class SimulatedUps:
         """Seconds by which the last answer is to be held back."""
         words = dialect.answer is AnswerStyle.WORD
         self.unknown = unknown or (Unknown.BRACKET_NAK if words else Unknown.ECHO)
-        self._accepted = b"(ACK\r" if words else None
+        self._accepted = accepted or (b"(ACK\r" if words else None)
         self._per_cell = per_cell if per_cell is not None else not self.machine.ratings.line_interactive
         self._texts = {"device.mfr": maker, "device.model": model, "ups.firmware": firmware, "protocol": protocol}
         self._queries = {query.command: query for query in dialect.queries}
