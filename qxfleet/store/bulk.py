@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def insert_readings(connection: Connection, rows: Sequence[tuple[Any, ...]], *, 
     """Insert rows in table order, ``at`` in µs since 1970 and ``extra`` as JSON text.
 
     A second reading of one device in the same microsecond is left out. PostgreSQL's COPY can't do that: it raises
-    IntegrityError, and ``singly`` is the way to write that batch.
+    IntegrityError, and ``singly`` is the way to write that batch. OverflowError for a number too large for its column.
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_SQLITE, list(rows))
@@ -49,6 +50,7 @@ def _copy(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
             copy.set_types(_COPY_TYPES)
             write = copy.write_row
             for device_id, at, *rest in rows:
+                array("i", filter(None, rest[:-1]))  # raises where binary COPY would cut a large number silently
                 write((device_id, at - POSTGRES_EPOCH_US, *rest))
     except database_error as error:
         raise DBAPIError.instance(_COPY, None, error, database_error, dialect=connection.dialect) from error

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from qxfleet.errors import StoreError
 
 FORMS = "sqlite:////var/lib/qxfleet/fleet.db or postgresql+psycopg://user@host/fleet"
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+
 BUSY_S = 5.0
 """How long SQLite waits for another process's write, e.g. ``db prune`` beside the agent."""
 
@@ -37,11 +39,11 @@ def parse_url(url: str) -> URL:
     except (ArgumentError, ValueError) as error:
         raise StoreError(f"{url!r} is not a database URL; expected {FORMS}") from error
     backend = parsed.get_backend_name()
-    if backend == "sqlite":
+    if backend == "sqlite" and parsed.drivername in DRIVERS:
         if parsed.database in (None, "", ":memory:"):
             raise StoreError(f"{url!r} names no file, so nothing would be kept; expected {FORMS}")
-    elif backend != "postgresql":
-        raise StoreError(f"{backend!r} is not a database qxfleet works with; expected {FORMS}")
+    elif backend != "postgresql" or parsed.drivername not in DRIVERS:
+        raise StoreError(f"{parsed.drivername!r} is not a database qxfleet works with; expected {FORMS}")
     elif not parsed.database:
         raise StoreError(f"{shown(parsed)!r} names no database; expected {FORMS}")
     return parsed
@@ -64,8 +66,8 @@ def open_engine(url: str, *, writing: bool, connections: int = 1, migrating: boo
     """An engine with at most ``connections`` connections; nothing is connected yet.
 
     A ``writing`` engine's transactions take SQLite's write lock at once (a lock taken half-way can fail without waiting);
-    any other engine can't write at all. ``migrating`` waits longer for the lock and leaves foreign keys unchecked, because
-    SQLite changes a table by rebuilding it.
+    any other engine can't write at all. ``migrating`` makes a SQLite file that is not there, waits longer for the lock, and
+    leaves foreign keys unchecked, because SQLite changes a table by rebuilding it.
     """
     parsed = parse_url(url)
     options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": 30}
@@ -78,8 +80,6 @@ def open_engine(url: str, *, writing: bool, connections: int = 1, migrating: boo
         options["connect_args"] = {"timeout": UPGRADE_WAIT_S if migrating else BUSY_S, "check_same_thread": False}
     try:
         engine = create_engine(parsed, **options)
-    except NoSuchModuleError as error:
-        raise StoreError(f"{parsed.drivername!r} is not a driver qxfleet works with; expected {FORMS}") from error
     except ImportError as error:
         raise StoreError(f"{shown(parsed)}: {error.name} is not installed; pip install 'qxfleet[postgres]'") from error
     if engine.dialect.name == "sqlite":
@@ -112,8 +112,8 @@ def _prepare_sqlite(engine: Engine, *, writing: bool, migrating: bool) -> None:
         connection.exec_driver_sql(begin)
 
     path = sqlite_path(engine.url)
-    if not writing and path is not None and "uri" not in engine.url.query:
-        address = f"{path.absolute().as_uri()}?mode=rw"  # a reader must not leave an empty file behind
+    if not migrating and path is not None and "uri" not in engine.url.query:
+        address = f"{path.absolute().as_uri()}?mode=rw"  # only a migration makes the file
 
         def connecting(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
             arguments[0] = address

@@ -126,8 +126,8 @@ def _run_revisions(connection: Connection) -> None:
 def copy_aside(source: Path, target: Path) -> None:
     """A sound copy of a SQLite file in use; the name appears only when the copy is whole and on the disk."""
     part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         address = f"{source.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as old, closing(sqlite3.connect(part)) as new:
             old.backup(new)

@@ -76,6 +76,8 @@ class Kept:
         self.status = reading.status
         self.alarms = reading.alarms
         self.mono_s = reading.mono_s
+        if self.status & EVERY_POLL:
+            return  # the first reading after this has another status, whatever its values are
         values, missing, bounds = reading.values, reading.missing, self.bounds
         for name, (step, share) in BANDS.items():
             value = values.get(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -23,22 +22,29 @@ NOT_EXTRA = frozenset(variable.name for variable in READING_COLUMNS) | frozenset
 )
 """Variables that never go into ``extra``: they have a column, or are text (kept with the identity and in events)."""
 
-LARGEST = 2**31 // max(scale for _, scale in _STEPS) - 1
-"""The largest value that every column can hold as a 32-bit number of steps; binary COPY would cut a larger one silently."""
+INT4 = 2**31 - 1
+"""The most steps that every database's column holds."""
 
 
 def reading_row(reading: Reading, extra: str | None) -> ReadingRow:
-    """One reading as a row: numbers rounded to the column's steps, whatever no column can hold absent."""
+    """One reading as a row: numbers rounded to the column's steps, whatever is no number absent."""
     get = reading.values.get
+    steps: list[int | None]
     try:
-        steps = [
-            None if (value := get(name)) is None or not -LARGEST <= value <= LARGEST else round(value * scale)  # type: ignore[operator, arg-type]
-            for name, scale in _STEPS
-        ]
-    except TypeError:
-        numbers = {name: value for name, value in reading.values.items() if isinstance(value, (int, float))}
-        return reading_row(replace(reading, values=numbers), extra)
+        steps = [None if (value := get(name)) is None else round(value * scale) for name, scale in _STEPS]  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        steps = [_step(get(name), scale) for name, scale in _STEPS]
     return (reading.device, reading.wall_us, int(reading.status), *steps, extra)
+
+
+def _step(value: Value | None, scale: int) -> int | None:
+    return round(value * scale) if isinstance(value, (int, float)) and isfinite(value) else None
+
+
+def within_columns(row: ReadingRow) -> ReadingRow:
+    """The row without the values that some database's column can't hold."""
+    *key, extra = row
+    return (*key[:3], *(None if step is not None and abs(step) > INT4 else step for step in key[3:]), extra)
 
 
 def changed_extra(values: Mapping[str, Value], before: dict[str, float]) -> str | None:

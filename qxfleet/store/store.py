@@ -82,7 +82,7 @@ class Store:
         self._writer.put_event(event)
 
     async def record_now(self, *events: Event) -> None:
-        """Keep events; returns after their commit, and after that of everything recorded before."""
+        """Keep events; returns after their commit. Readings recorded before go along, unless thousands wait."""
         await asyncio.wrap_future(self._writer.committed(events))
 
     def save_identity(self, ups: str, port: str, identity: Identity) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select, text
+from sqlalchemy.exc import DatabaseError
 
-from qxfleet.store.engine import explained, open_engine
+from qxfleet.store.engine import explain, explained, open_engine
 from qxfleet.store.migrate import SchemaState, Standing, standing
 from qxfleet.store.tables import device, metadata, reading
 
 CHUNK = 20_000
 """Rows deleted in one transaction: a fraction of a second, so that the agent's commits pass between two."""
+
+PAGES = 2_000
+"""Pages given back in one transaction, for the same reason."""
 
 
 def _nothing(_deleted: int) -> None:
@@ -51,15 +56,17 @@ def _prune_chunk(engine: Engine, device_id: int, before_us: int) -> int:
 def _give_back(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA incremental_vacuum").all()
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").all()
+            driver: Any = connection.connection.driver_connection
+            while driver.execute("PRAGMA freelist_count").fetchone()[0]:
+                driver.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # execute() would free a single page
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         else:
             connection.exec_driver_sql("VACUUM (ANALYZE) reading")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What ``db check`` found: the schema, rows per table, and every problem as a sentence (none: sound)."""
+    """What ``db check`` found: the schema, and rows per table, or else every problem as a sentence."""
 
     schema: SchemaState
     rows: dict[str, int]
@@ -80,10 +87,11 @@ def check(url: str) -> CheckReport:
             if schema.standing is not Standing.CURRENT:
                 found = schema.revision or "none"
                 problems.append(f"schema is {found}, this qxfleet works with {schema.ours}: run qxfleet db upgrade")
+            if problems:
                 return CheckReport(schema, {}, tuple(problems))
             tables = metadata.sorted_tables
             rows = {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
-            return CheckReport(schema, rows, tuple(problems))
+            return CheckReport(schema, rows, ())
     finally:
         engine.dispose()
 
@@ -92,7 +100,10 @@ def _problems_of(connection: Connection) -> list[str]:
     if connection.dialect.name != "sqlite":
         invalid = connection.scalars(text("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"))
         return [f"index {name} is not valid: REINDEX INDEX {name}" for name in invalid]
-    found = [line for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"]
-    for table, row, target, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        found.append(f"row {row} of {table} points to no row of {target}")
+    try:
+        found = [line for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"]
+        for table, row, target, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            found.append(f"row {row} of {table} points to no row of {target}")
+    except DatabaseError as error:
+        return [explain(connection.engine.url, error)]
     return found

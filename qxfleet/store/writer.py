@@ -24,7 +24,7 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event
 from qxfleet.store.bulk import insert_readings
 from qxfleet.store.engine import explain, sqlite_path
-from qxfleet.store.rows import ReadingRow, event_row
+from qxfleet.store.rows import ReadingRow, event_row, within_columns
 from qxfleet.store.tables import device, event
 
 BATCH = 500
@@ -102,8 +102,7 @@ class Writer:
         self._engine = engine
         self._clock = clock
         self._trouble = trouble
-        self._limit = queue_limit
-        self._readings: deque[ReadingRow] = deque()
+        self._readings: deque[ReadingRow] = deque(maxlen=queue_limit)
         self._events: list[Event] = []
         self._jobs: list[Job] = []
         self._waiting: list[Future[None]] = []
@@ -115,7 +114,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._ids: dict[str, int] = {}
         self._written = 0
-        self._dropped = 0
+        self._put = 0
+        self._taken = 0
         self._dropped_told = 0
         self._given_up = 0
         self._last_commit_us: int | None = None
@@ -130,15 +130,11 @@ class Writer:
         self._thread.start()
 
     def put(self, row: ReadingRow) -> None:
-        """Queue a reading; drops the oldest when the queue is full."""
-        with self._lock:
-            readings = self._readings
-            if len(readings) >= self._limit:
-                readings.popleft()
-                self._dropped += 1
-            readings.append(row)
-            full = len(readings) == BATCH
-        if full:
+        """Queue a reading; drops the oldest when the queue is full. From one thread only: it takes no lock."""
+        readings = self._readings
+        readings.append(row)
+        self._put += 1
+        if len(readings) == BATCH:
             self._wake.set()
 
     def put_event(self, event: Event) -> None:
@@ -156,7 +152,7 @@ class Writer:
         self._wake.set()
 
     def committed(self, events: tuple[Event, ...] = ()) -> Future[None]:
-        """Queue these events; resolved when they, and everything queued before, are committed."""
+        """Queue these events; resolved when they, and all events and jobs queued before, are committed."""
         done: Future[None] = Future()
         with self._lock:
             self._check_open()
@@ -173,7 +169,7 @@ class Writer:
                 queued_readings=len(self._readings) + (len(held.readings) if held else 0),
                 queued_events=len(self._events) + len(self._jobs) + (len(held.events) + len(held.jobs) if held else 0),
                 written=self._written,
-                dropped=self._dropped,
+                dropped=self._dropped(),
                 given_up=self._given_up,
                 last_commit_us=self._last_commit_us,
                 error=self._error,
@@ -190,6 +186,9 @@ class Writer:
             self._thread.join(CLOSE_S)
         self._abandon()
         self._engine.dispose()
+
+    def _dropped(self) -> int:
+        return self._put - self._taken - len(self._readings)
 
     def _check_open(self) -> None:
         if self._closing.is_set():
@@ -237,6 +236,7 @@ class Writer:
         with self._lock:
             queue = self._readings
             readings = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
+            self._taken += len(readings)
             jobs = [job for job in self._jobs if job.done is None or job.done.set_running_or_notify_cancel()]
             waiting = [done for done in self._waiting if done.set_running_or_notify_cancel()]
             batch = Batch(readings, self._events, jobs, waiting)
@@ -280,12 +280,13 @@ class Writer:
             )
 
     def _tell_dropped(self) -> None:
-        if self._dropped > self._dropped_told:
+        dropped = self._dropped()
+        if dropped > self._dropped_told:
             self._trouble(
-                f"{self._dropped - self._dropped_told} readings dropped, the oldest first: "
-                f"more than {self._limit} waited for the database"
+                f"{dropped - self._dropped_told} readings dropped, the oldest first: "
+                f"more than {self._readings.maxlen} waited for the database"
             )
-            self._dropped_told = self._dropped
+            self._dropped_told = dropped
 
     def _finish(self, batch: Batch, *, recovered: bool) -> None:
         with self._lock:
@@ -348,7 +349,7 @@ class Writer:
     def _write_apart(self, connection: Connection, batch: Batch) -> None:
         batch.given_up = []
         for row in batch.readings:
-            self._attempt(connection, Batch([row], [], [], []), f"a reading of {row[0]}", batch)
+            self._attempt(connection, Batch([within_columns(row)], [], [], []), f"a reading of {row[0]}", batch)
         for item in batch.events:
             self._attempt(connection, Batch([], [item], [], []), f"event {item.name} of {item.ups or 'the agent'}", batch)
         for job in batch.jobs:
