@@ -457,3 +457,10 @@ async def test_health_knows_the_size_and_the_last_commit(store: Store) -> None:
     assert health.last_commit_us is not None
     assert before <= health.last_commit_us <= Clock().wall_us()
     assert (health.size_bytes or 0) > 4096
+
+
+async def test_a_store_that_was_never_opened_lets_go_too(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/no/fleet.db", clock=Clock())
+    with pytest.raises(StoreError, match="does not exist"):
+        store.open()
+    await store.close()
