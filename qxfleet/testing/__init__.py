@@ -1,0 +1,1 @@
+"""Shipped on purpose: simulated UPSes, faulty links and replay, to rehearse plans and to report devices."""

@@ -1,0 +1,283 @@
+"""One request, one reply, over anything that carries bytes: what serial ports, TCP, RFC 2217 and in-process links share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final
+
+from qxfleet._fastparse import Framer
+from qxfleet.errors import LinkLost, ReplyMalformed, ReplyTimeout
+from qxfleet.model.wire import CR, QUIET_S, Ask
+from qxfleet.transports.wakeups import Wakeups
+
+CHUNK: Final = 2048
+"""Most bytes taken from a link at once."""
+
+HELD: Final = 2 * CHUNK
+"""Most bytes of one frame kept: a chunk on top of the longest reply an Ask allows."""
+
+WRITE_S: Final = 1.0
+"""A request that the link has not taken after this long never will be."""
+
+DRAIN_S: Final = 2.0
+"""A line that is still talking after this long is not going to be quiet."""
+
+
+class LineTransport:
+    """The exchange itself; a subclass opens the way, sends bytes, and hands over what comes.
+
+    A reply ends at the end byte. Where no end byte ever came and a reply was left hanging, ``raw`` becomes true: from then
+    on a reply also ends when the line was quiet for QUIET_S (quirks.md, Framing: "no CR at all, frame otherwise whole").
+    ``raw`` outlives close and open, and falls back by itself at the first end byte seen.
+
+    Bytes that came before a request never become its reply. ``unsolicited`` counts lines that nobody had asked for.
+    ``on_lost`` is called, at most once per opening, when the link goes away while no exchange or drain is under way;
+    otherwise those raise.
+    """
+
+    def __init__(self, label: str, *, raw: bool = False) -> None:
+        self.label = label
+        self.raw = raw
+        self.unsolicited = 0
+        self.on_lost: Callable[[LinkLost], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wakeups: Wakeups
+        self._lost: tuple[str, str] | None = None
+        self._end = CR
+        self._framer = Framer(CR, HELD)
+        self._max_len = 0
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._quiet: asyncio.TimerHandle | None = None
+        self._end_seen = False
+        self._reply_owed = False
+        self._drained: int | None = None
+        self._heard_s = 0.0
+        self.due_s = 0.0
+
+    # --- what a kind of link provides
+
+    byte_s = 0.0
+    """Seconds one byte of a request needs on a wire whose speed we set; the deadline starts after the last one."""
+
+    def _flush(self) -> None:
+        """Throw away what has arrived. May raise OSError."""
+        raise NotImplementedError
+
+    def _write(self, data: bytes) -> int:
+        """Send what can be sent without waiting; the number of bytes taken. May raise OSError."""
+        raise NotImplementedError
+
+    async def _wait_writable(self, limit_s: float) -> None:
+        """Return when the link may take more, at the latest after ``limit_s``."""
+        await asyncio.sleep(min(limit_s, QUIET_S))
+
+    def _unwatch(self) -> None:
+        """Stop listening: the link is gone or being closed."""
+
+    def _frame_by(self, *, raw: bool) -> None:
+        """The framing changes: to ``self._end``, or to every byte as it comes. May raise OSError."""
+
+    def _look(self) -> None:
+        """Hand over what has arrived by now."""
+
+    def _unfinished(self) -> bytes:
+        """Bytes that came since the last end byte. May raise OSError."""
+        return self._framer.pending()
+
+    # --- the contract of transports.base.Transport
+
+    async def exchange(self, ask: Ask) -> bytes:
+        """Send ``ask.request`` and return the one reply, without its end byte; see ``transports.base.Transport``."""
+        loop = self._loop
+        if loop is None or self._lost is not None:
+            raise self._unusable()
+        if self._waiter is not None:
+            raise RuntimeError(f"{self.label}: a link carries one exchange at a time")
+        if self._reply_owed:
+            await self.drain()
+        request = ask.request
+        waiter: asyncio.Future[bytes] = asyncio.Future(loop=loop)
+        self._waiter = waiter
+        try:
+            try:
+                if ask.end != self._end:
+                    self._end, self._framer = ask.end, Framer(ask.end, HELD)
+                    self._frame_by(raw=self.raw)
+                self._framer.reset()
+                self._flush()
+                self._max_len = ask.max_len
+                try:
+                    sent = self._write(request)
+                except BlockingIOError:
+                    sent = 0
+                if sent < len(request):
+                    await self._write_rest(request[sent:], waiter)
+            except OSError as error:
+                raise self._lose(reason_of(error)) from error
+            self.due_s = loop.time() + ask.deadline_s + len(request) * self.byte_s
+            self._wakeups.wait(self)
+            return await waiter
+        except asyncio.CancelledError:
+            self._reply_owed = True
+            raise
+        finally:
+            self._waiter = None
+            self._wakeups.waiting.discard(self)
+            if self._quiet is not None:
+                self._quiet.cancel()
+                self._quiet = None
+
+    async def drain(self) -> int:
+        """Throw away bytes until none came for QUIET_S, at most DRAIN_S; how many they were. Raises LinkLost."""
+        loop = self._loop
+        if loop is None or self._lost is not None:
+            raise self._unusable()
+        self._drained, self._heard_s = 0, loop.time()
+        limit = self._heard_s + DRAIN_S
+        try:
+            self._frame_by(raw=True)
+            while True:
+                wait_s = min(self._heard_s + QUIET_S, limit) - loop.time()
+                if wait_s <= 0:
+                    break
+                await asyncio.sleep(wait_s)
+                if self._loop is None or self._lost is not None:
+                    raise self._unusable()
+            self._frame_by(raw=self.raw)
+            self._reply_owed = False
+            return self._drained
+        except LinkLost:
+            raise
+        except OSError as error:
+            raise self._lose(reason_of(error)) from error
+        finally:
+            self._drained = None
+            self._framer.reset()
+
+    # --- for subclasses
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The link is open."""
+        self._loop = loop
+        self._wakeups = Wakeups.join(loop)
+        self._lost = None
+        self._end_seen = self._reply_owed = False
+        self._framer.reset()
+
+    def _finish(self) -> None:
+        """The link is closed; whoever waits for a reply learns it."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(self._lose("closed during an exchange"))
+        if self._loop is not None:
+            if self._lost is None:
+                self._unwatch()
+            self._wakeups.leave()
+        self._loop = None
+
+    def _received(self, chunk: bytes) -> None:
+        """Bytes came."""
+        if self._drained is not None:
+            self._drained += len(chunk)
+            self._heard_s = asyncio.get_running_loop().time()
+            return
+        frames = self._framer.feed(chunk)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self.unsolicited += len(frames)
+        elif frames:
+            self.unsolicited += len(frames) - 1
+            self._end_seen = True
+            if self.raw:
+                self._become(raw=False)
+            self._settle(waiter, frames[0])
+        elif len(pending := self._framer.pending()) > self._max_len:
+            self._settle(waiter, pending)
+        elif self.raw and pending:
+            if self._quiet is not None:
+                self._quiet.cancel()
+            self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._went_quiet, waiter)
+
+    def _gone(self, reason: str, remedy: str = "") -> None:
+        """The link went away by itself."""
+        if self._lost is not None or self._loop is None:
+            return
+        error = self._lose(reason, remedy)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        elif self._drained is None and self.on_lost is not None:
+            self.on_lost(error)
+
+    # --- inside
+
+    def _unusable(self) -> LinkLost:
+        return LinkLost(self.label, *(self._lost or ("not open", "")))
+
+    def _lose(self, reason: str, remedy: str = "") -> LinkLost:
+        if self._lost is None:
+            self._lost = (reason, remedy)
+            self._unwatch()
+        return LinkLost(self.label, *self._lost)
+
+    def _settle(self, waiter: asyncio.Future[bytes], frame: bytes) -> None:
+        self._wakeups.waiting.discard(self)
+        if len(frame) > self._max_len:
+            waiter.set_exception(ReplyMalformed("long", frame))
+        else:
+            waiter.set_result(frame)
+
+    def _become(self, *, raw: bool) -> None:
+        self.raw = raw
+        try:
+            self._frame_by(raw=raw)
+        except OSError as error:
+            self._gone(reason_of(error))
+
+    def _went_quiet(self, waiter: asyncio.Future[bytes]) -> None:
+        self._quiet = None
+        self._look()
+        if self._quiet is None and not waiter.done():
+            self._settle(waiter, self._framer.pending())
+
+    def expire(self) -> None:
+        """The deadline is over: a last look, then ReplyTimeout with what there is."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        self._look()
+        if waiter.done():
+            return
+        try:
+            frame = self._unfinished()
+        except OSError as error:
+            self._gone(reason_of(error))
+            return
+        if len(frame) > self._max_len:
+            waiter.set_exception(ReplyMalformed("long", frame))
+        else:
+            waiter.set_exception(ReplyTimeout("no end byte", frame) if frame else ReplyTimeout())
+        if frame and not self.raw and not self._end_seen:
+            self._become(raw=True)
+
+    async def _write_rest(self, rest: bytes, waiter: asyncio.Future[bytes]) -> None:
+        """The slow way: the link did not take the request at once. A loss ends it through ``waiter``."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + WRITE_S
+        while rest and not waiter.done():
+            left_s = limit - loop.time()
+            if left_s <= 0:
+                self._gone(f"takes no data: {len(rest)} bytes unsent after {WRITE_S:g} s", "is the cable or the server stuck?")
+                return
+            await self._wait_writable(left_s)
+            try:
+                rest = rest[self._write(rest) :]
+            except BlockingIOError:
+                continue
+
+
+def reason_of(error: OSError) -> str:
+    """The system's own words for an error, for messages."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
