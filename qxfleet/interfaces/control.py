@@ -23,7 +23,7 @@ from typing import Any
 import qxfleet
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.bus import Subscription
-from qxfleet.errors import AgentRunning, OrderError, OrderNotSupported, QxfleetError
+from qxfleet.errors import AgentRunning, ConfigError, OrderError, OrderNotSupported, QxfleetError
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.shapes import Document
 from qxfleet.model.events import Event
@@ -66,28 +66,25 @@ class ControlServer:
         }
 
     async def claim(self) -> None:
-        """Take the socket; connections wait until :meth:`start`. Raises AgentRunning, or OSError naming the path."""
-        folder = self.path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(folder):
-            if _answers(self.path):
-                raise AgentRunning(f"another agent is running: {self.path} answers (stop it, or set [agent] control)")
-            self.path.unlink(missing_ok=True)
-            listener = socket.socket(socket.AF_UNIX)
-            try:
-                mask = os.umask(0o777 & ~MODE)
-                try:
-                    listener.bind(str(self.path))
-                finally:
-                    os.umask(mask)
-                listener.listen(MOST_CLIENTS)
-            except OSError as error:
-                listener.close()
-                raise type(error)(error.errno, error.strerror, str(self.path)) from None
-            self._server = await asyncio.start_unix_server(
-                self._welcome, sock=listener, limit=LONGEST_REQUEST, start_serving=False
-            )
-            self._inode = self.path.stat().st_ino
+        """Take the socket; connections wait until :meth:`start`.
+
+        Raises AgentRunning, PermissionError, and ConfigError for a path where no socket can be.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _one_at_a_time(self.path.parent):
+                if _answers(self.path):
+                    raise AgentRunning(f"another agent is running: {self.path} answers (stop it, or set [agent] control)")
+                self.path.unlink(missing_ok=True)
+                listener = _listen(self.path)
+        except PermissionError as error:
+            raise PermissionError(f"{error.filename or self.path}: {error.strerror} (it is to hold the control socket)") from None
+        except OSError as error:
+            raise ConfigError([f"agent.control: {self.path}: {error.strerror or error}: name another path"]) from None
+        self._inode = self.path.stat().st_ino
+        self._server = await asyncio.start_unix_server(
+            self._welcome, sock=listener, limit=LONGEST_REQUEST, start_serving=False
+        )
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -192,7 +189,7 @@ class ControlServer:
         return self._fleet(self._names(args.get("targets")))
 
     async def _vars(self, args: Document, actor: str) -> Document:
-        (name,) = self._names([str(args["ups"])])
+        name = self._one(args["ups"])
         state = self._agent.fleet.snapshot()[name]
         age_s = None if state.reading is None else self._agent.clock.monotonic() - state.reading.mono_s
         return {
@@ -200,21 +197,21 @@ class ControlServer:
         }  # fmt: skip
 
     async def _commands(self, args: Document, actor: str) -> Document:
-        (name,) = self._names([str(args["ups"])])
+        name = self._one(args["ups"])
         return shapes.orders_document(name, self._agent.fleet.orders(name))
 
     async def _settings(self, args: Document, actor: str) -> Document:
-        (name,) = self._names([str(args["ups"])])
+        name = self._one(args["ups"])
         return shapes.settings_document(name, self._agent.fleet.settings(name))
 
     async def _command(self, args: Document, actor: str) -> Document:
-        (name,) = self._names([str(args["ups"])])
+        name = self._one(args["ups"])
         value = args.get("value")
         result = await self._agent.fleet.perform(name, str(args["name"]), None if value is None else str(value), actor=actor)
         return {**result.as_json(), "sent": result.sent, "text": result.text}
 
     async def _set(self, args: Document, actor: str) -> Document:
-        (name,) = self._names([str(args["ups"])])
+        name = self._one(args["ups"])
         result = await self._agent.fleet.set(name, str(args["name"]), str(args["value"]), actor=actor)
         return {**result.as_json(), "sent": result.sent, "text": result.text}
 
@@ -271,6 +268,13 @@ class ControlServer:
                 raise UnknownTarget(str(error)) from error
         return tuple(name for name in fleet.snapshot() if name in chosen)
 
+    def _one(self, target: object) -> str:
+        """The one UPS a target means."""
+        names = self._names([str(target)])
+        if len(names) != 1:
+            raise UnknownTarget(f"{target!r} means {len(names)} UPSes: name one UPS")
+        return names[0]
+
     def _fleet(self, names: Sequence[str]) -> Document:
         agent, states, now_s = self._agent, self._agent.fleet.snapshot(), self._agent.clock.monotonic()
         return shapes.fleet_document(
@@ -325,6 +329,21 @@ def _actor(writer: asyncio.StreamWriter) -> str:
     except KeyError:
         name = "?"
     return f"cli:{name}(uid {uid})"
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket of mode 0660 from its first moment."""
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o777 & ~MODE)
+    try:
+        listener.bind(str(path))
+        listener.listen(MOST_CLIENTS)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    return listener
 
 
 def _answers(path: Path) -> bool:

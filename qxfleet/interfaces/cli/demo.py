@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,7 +66,12 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
         agent = Agent(load(config_file))
         service = Service(agent, config_file)
         ready = asyncio.Event()
-        running = asyncio.create_task(service.run(ready.set))
+
+        def started() -> None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.stop)  # the terminal was closed
+            ready.set()
+
+        running = asyncio.create_task(service.run(started))
         show = asyncio.create_task(_show(agent, farm, ready, config_file, began_s, seconds))
         try:
             await asyncio.wait({running, show}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,7 @@ app.command("demo", rich_help_panel=TRYING)(demo.demo)
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    code = _run()
+    code = run_command(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -93,9 +94,10 @@ def main() -> None:
     sys.exit(code)
 
 
-def _run() -> int:
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. What is wrong is said on stderr."""
     try:
-        app(prog_name="qxfleet")
+        app(list(arguments), prog_name="qxfleet")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else FAILED
     except KeyboardInterrupt:

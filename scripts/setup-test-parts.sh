@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs the real parts that tests need and pip can't bring: a PostgreSQL server, NUT's own driver and clients, faketime.
+# Does so as root or with passwordless sudo; otherwise says the line to type, and the tests that need them skip.
+set -euo pipefail
+
+missing=()
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+[[ -x /lib/nut/nutdrv_qx && -x /lib/nut/upsd ]] || missing+=(nut-server)
+{ command -v upsc && command -v upscmd && command -v upsrw; } >/dev/null || missing+=(nut-client)
+command -v faketime >/dev/null || missing+=(faketime)
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+
+line="apt-get install -y ${missing[*]}"
+cannot() {
+    echo "$1: $line" >&2
+    [[ ${CI:-} == true ]] && exit 1
+    echo "without them some tests skip" >&2
+    exit 0
+}
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+    sudo -n true 2>/dev/null || cannot "tests need real parts that only root can install"
+    as_root=(sudo -n)
+fi
+command -v apt-get >/dev/null || cannot "tests need real parts and this machine has no apt-get; on Debian"
+
+echo "installing ${missing[*]}"
+quiet() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" >/dev/null; }
+if ! { quiet apt-get update && quiet apt-get install -y --no-install-recommends "${missing[@]}"; }; then
+    cannot "installing failed"
+fi

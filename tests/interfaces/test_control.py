@@ -1,0 +1,165 @@
+"""The control socket's protocol on an agent that watches nothing: bounds, bad requests, slow followers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qxfleet.agent.agent import Agent
+from qxfleet.config.load import load
+from qxfleet.interfaces.control import BACKLOG_EVENTS, LONGEST_REQUEST, MOST_CLIENTS, ControlServer
+from qxfleet.model.events import Event, EventKind
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Served:
+    """An agent behind its socket, and its clients."""
+
+    def __init__(self, agent: Agent, server: ControlServer) -> None:
+        self.agent = agent
+        self.server = server
+        self.clients: list[Pair] = []
+
+    async def client(self) -> Pair:
+        pair = await asyncio.open_unix_connection(self.server.path, limit=2**20)
+        self.clients.append(pair)
+        return pair
+
+    def publish(self, number: int) -> None:
+        self.agent.bus.publish(Event(number, None, EventKind.AGENT, "number", str(number), "x" * 200))
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    file = tmp_path / "qxfleet.toml"
+    file.write_text('[agent]\nname = "bare"\ndatabase = "sqlite:///fleet.db"\ncontrol = "agent.sock"\n')
+    agent = Agent(load(file))
+    agent.store.open()
+    server = ControlServer(agent, tmp_path / "agent.sock")
+    await server.claim()
+    await server.start()
+    served = Served(agent, server)
+    yield served
+    for _, writer in served.clients:
+        writer.close()
+    await server.close()
+    await agent.store.close()
+
+
+async def answer(client: Pair, line: bytes | dict[str, Any]) -> dict[str, Any]:
+    reader, writer = client
+    writer.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+    async with asyncio.timeout(10):
+        found: dict[str, Any] = json.loads(await reader.readline())
+    return found
+
+
+async def test_requests_keep_their_ids(served: Served) -> None:
+    client = await served.client()
+    for key in (1, "two", None):
+        told = await answer(client, {"id": key, "do": "status"})
+        assert (told["id"], told["ok"], told["result"]["agent"], told["result"]["ups"]) == (key, True, "bare", [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\n", b"status\n", b"[]\n", b'{"do": "dance"}\n', b'{"do": "status", "args": [1]}\n', b"\xff\xfe\n", b'{"do": []}\n'],
+)
+async def test_a_bad_request_is_told_and_the_next_one_answered(served: Served, line: bytes) -> None:
+    client = await served.client()
+    told = await answer(client, line)
+    assert (told["ok"], told["error"]["code"]) == (False, "bad-request")
+    assert (await answer(client, {"id": 2, "do": "about"}))["ok"]
+
+
+async def test_a_missing_argument_is_told(served: Served) -> None:
+    told = await answer(await served.client(), {"id": 1, "do": "vars"})
+    assert (told["id"], told["error"]["code"]) == (1, "bad-request")
+    assert "ups" in told["error"]["text"]
+
+
+async def test_a_line_without_end_is_cut_off(served: Served) -> None:
+    client = await served.client()
+    told = await answer(client, b"x" * (LONGEST_REQUEST + 1))
+    assert told["error"]["code"] == "bad-request"
+    assert await client[0].read() == b""
+
+
+async def test_one_client_too_many_is_told(served: Served) -> None:
+    for _ in range(MOST_CLIENTS):
+        assert (await answer(await served.client(), {"id": 1, "do": "about"}))["ok"]
+    reader, _ = await served.client()
+    assert json.loads(await reader.readline())["error"]["code"] == "busy"
+    assert await reader.read() == b""
+    served.clients[0][1].close()
+    for _ in range(100):
+        client = await served.client()
+        if (await answer(client, {"id": 1, "do": "about"}))["ok"]:
+            break
+    else:
+        pytest.fail("no place became free")
+
+
+async def test_a_follower_gets_every_event(served: Served) -> None:
+    client = await served.client()
+    assert (await answer(client, {"id": 5, "do": "follow"}))["item"] == {"following": "bare"}
+    for number in range(50):
+        served.publish(number)
+    for number in range(50):
+        item = json.loads(await client[0].readline())
+        assert (item["id"], item["item"]["event"]["value"]) == (5, str(number))
+
+
+async def test_a_slow_follower_is_dropped_and_the_agent_never_waits(served: Served) -> None:
+    client = await served.client()
+    await answer(client, {"id": 1, "do": "follow"})
+    other = await served.client()
+    total = 20 * BACKLOG_EVENTS
+    for number in range(total):
+        served.publish(number)
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+            assert (await answer(other, {"id": 1, "do": "about"}))["ok"]
+    lines = (await asyncio.wait_for(client[0].read(), 10)).splitlines()
+    last = json.loads(lines[-1])
+    assert last["error"]["code"] == "too-slow"
+    assert "events --since" in last["error"]["text"]
+    assert 0 < len(lines) - 1 < total
+    numbers = [int(json.loads(line)["item"]["event"]["value"]) for line in lines[:-1]]
+    assert numbers == list(range(len(numbers)))
+    assert served.agent.bus._sinks[Event] == ()
+
+
+async def test_a_follower_that_hangs_up_is_forgotten(served: Served) -> None:
+    client = await served.client()
+    await answer(client, {"id": 1, "do": "follow"})
+    assert len(served.agent.bus._sinks[Event]) == 1
+    client[1].close()
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if not served.agent.bus._sinks[Event]:
+            return
+    pytest.fail("still subscribed after 5 s")
+
+
+async def test_watching_repeats_the_status(served: Served) -> None:
+    client = await served.client()
+    first = await answer(client, {"id": 1, "do": "watch", "args": {"every_s": 0.2}})
+    second = json.loads(await client[0].readline())
+    assert first["item"]["time"] < second["item"]["time"]
+
+
+async def test_closing_ends_every_client(served: Served) -> None:
+    idle, following = await served.client(), await served.client()
+    await answer(idle, {"id": 1, "do": "about"})
+    await answer(following, {"id": 1, "do": "follow"})
+    await served.server.close()
+    assert await idle[0].read() == b""
+    assert await following[0].read() == b""
+    assert not served.server.path.exists()
