@@ -145,7 +145,9 @@ RULES: tuple[Rule, ...] = (
     Rule("battery-test", EventKind.TEST, Severity.INFO, "battery test running", "battery test ended", _flag(CAL), clear_s=3.0),
     Rule("implausible-reading", EventKind.WARNING, Severity.NOTICE, "the UPS reports values that can't be true",
          "values are believable again", _implausible, clear_s=60.0),
+    Rule("contact-lost", EventKind.LINK, Severity.WARNING, "contact lost", "in contact again", lambda state, reading: False),
 )  # fmt: skip
+"""In the order they are looked at. ``contact-lost`` begins without a reading, see :func:`_assess_link`."""
 
 
 def _detail(rule: Rule, reading: Reading) -> str:
@@ -323,31 +325,40 @@ def _glitch(old: DeviceState, reading: Reading) -> Event | None:
 
 
 def _assess_link(old: DeviceState, change: LinkChange) -> tuple[DeviceState, tuple[Event, ...]]:
-    """Contact lost, stale or found; says what the UPS was doing when it was last heard, and changes nothing about that."""
+    """Contact lost, stale or found; says what the UPS was doing when it was last heard, and changes nothing about that.
+
+    A loss is over when contact has lasted: a loose cable is one story. Readings see to that, by the rule ``contact-lost``.
+    """
     events: list[Event] = []
     at = (change.wall_us, old.name, EventKind.LINK)
     bad = (Link.STALE, Link.LOST)
-    counters = old.counters
+    counters, conditions = old.counters, old.conditions
+    loss = conditions.get("contact-lost")
     if change.link is Link.ONLINE:
-        if old.link in bad:
-            gone_s = (change.wall_us - old.link_since_us) / 1e6
-            events.append(Event(*at, "contact-lost", "end", f"in contact again, {change.reason}, after {_span(max(0.0, gone_s))}",
-                                Severity.INFO, Phase.END))  # fmt: skip
-        else:
+        if loss is None:
             events.append(Event(*at, "contact", "online", f"in contact, {change.reason}"))
-    elif change.link in bad and old.link not in bad:
-        last = " while ON BATTERY" if old.status & OB else ""
-        severity = Severity.CRITICAL if last else Severity.WARNING
-        events.append(
-            Event(*at, "contact-lost", "begin", f"contact lost{last}: {change.reason}", severity, Phase.BEGIN)
-        )
-        counters = replace(counters, links_lost=counters.links_lost + 1)
-    elif change.link is Link.LOST and old.link is Link.STALE:
-        events.append(Event(*at, "contact-lost", "lost", f"link given up: {change.reason}", Severity.WARNING))
+        else:
+            loss = replace(loss, pending_since_s=change.mono_s, pending_us=change.wall_us)
+    elif change.link in bad:
+        if loss is None:
+            last = " while ON BATTERY" if old.status & OB else ""
+            severity = Severity.CRITICAL if last else Severity.WARNING
+            events.append(
+                Event(*at, "contact-lost", "begin", f"contact lost{last}: {change.reason}", severity, Phase.BEGIN)
+            )
+            loss = Condition("contact-lost", True, change.wall_us, change.mono_s)
+        elif loss.pending_since_s is not None:
+            loss = replace(loss, pending_since_s=None, flips=loss.flips + 1)
+        elif change.link is Link.LOST and old.link is Link.STALE:
+            events.append(Event(*at, "contact-lost", "lost", f"link given up: {change.reason}", Severity.WARNING))
+        if old.link not in bad:
+            counters = replace(counters, links_lost=counters.links_lost + 1)
+    if loss is not None:
+        conditions = {**conditions, "contact-lost": loss}
     since_us = old.link_since_us if change.link in bad and old.link in bad else change.wall_us
     trusted = old.shutdown_bit_trusted and change.link is not Link.LOST
     return replace(
-        old, link=change.link, link_since_us=since_us, link_reason=change.reason, counters=counters,
+        old, link=change.link, link_since_us=since_us, link_reason=change.reason, counters=counters, conditions=conditions,
         shutdown_bit_trusted=trusted,
     ), tuple(events)  # fmt: skip
 

@@ -193,12 +193,10 @@ class Session:
                 wait_s = HOPELESS_S
                 try:
                     await self._contact()
-                except DialectUnknown as error:
-                    self._change(Link.LOST, str(error))
-                except LinkError as error:
+                except (DialectUnknown, LinkError) as error:
                     tries = 0 if self._link in (Link.ONLINE, Link.STALE) else tries
                     self._change(Link.LOST, str(error))
-                    if not (isinstance(error, LinkUnavailable) and error.hopeless):
+                    if not self._hopeless(error):
                         wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)] * random.uniform(0.8, 1.2)
                 finally:
                     self._busy, self._due_s = False, math.inf
@@ -209,6 +207,12 @@ class Session:
         finally:
             self._drop_jobs("the agent is stopping")
             await self.transport.close()
+
+    def _hopeless(self, error: DialectUnknown | LinkError) -> bool:
+        """Whether haste can't help. A device that was recognised once and now talks nonsense may be well again soon."""
+        if isinstance(error, DialectUnknown):
+            return self.identity is None
+        return isinstance(error, LinkUnavailable) and error.hopeless
 
     async def _contact(self) -> None:
         self._busy = True
@@ -310,9 +314,9 @@ class Session:
                     if agenda.has(query) and _told(query, known):
                         agenda.answered(query, dict(known.facts), self._clock.monotonic())
                 return readout, agenda
-            self.identity = None
         if named is not None:
             await self._first_status(named)
+            self.identity = None
             return Readout(self.options, named), self._new_agenda(named, frozenset())
         dialect, evidence = await detect(self.transport.exchange, self.options.port, skip=self._skip)
         readout = Readout(self.options, dialect)
