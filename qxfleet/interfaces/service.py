@@ -14,20 +14,12 @@ from qxfleet.agent.agent import Agent
 from qxfleet.errors import ConfigError
 from qxfleet.interfaces.control import ControlServer
 from qxfleet.interfaces.notify_socket import ServiceManager
-from qxfleet.model.events import Event, Link, Severity
+from qxfleet.model.events import Link
 
 log = logging.getLogger("qxfleet")
 
 STOP_WITHIN_S = 4.8
 """From the signal to the end of the process: the outside face promises 5 s."""
-
-LEVELS = {
-    Severity.INFO: logging.INFO,
-    Severity.NOTICE: logging.INFO,
-    Severity.WARNING: logging.WARNING,
-    Severity.CRITICAL: logging.ERROR,
-}
-
 
 class Service:
     """Runs an agent until SIGTERM or SIGINT; SIGHUP reads ``config`` (None: the usual place) again."""
@@ -45,7 +37,6 @@ class Service:
         """Serve until told to stop. Raises AgentRunning, StoreError, and OSError where the socket can't be made."""
         loop = asyncio.get_running_loop()
         await self._control.claim()
-        self._agent.bus.attach(Event, _log_event)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -103,7 +94,3 @@ class Service:
     def _standing(self) -> str:
         states = self._agent.fleet.snapshot().values()
         return f"{sum(state.link is Link.ONLINE for state in states)} of {len(states)} UPSes online"
-
-
-def _log_event(event: Event) -> None:
-    log.log(LEVELS[event.severity], "%s: %s %s: %s", event.ups or "agent", event.name, event.value, event.text)

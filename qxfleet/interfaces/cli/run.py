@@ -32,6 +32,7 @@ def run(
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
     from qxfleet.interfaces.service import Service
+    from qxfleet.model.events import Event, Severity
 
     config = load(context.obj)
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -43,7 +44,16 @@ def run(
     for warning in config.warnings:
         logging.getLogger("qxfleet").warning("%s", warning)
 
+    levels = {Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
+    log = logging.getLogger("qxfleet.events")
+
+    def tell(event: Event) -> None:
+        level = levels.get(event.severity, logging.INFO)
+        log.log(level, "%s: %s %s: %s", event.ups or "agent", event.name, event.value, event.text)
+
     async def serve() -> None:
-        await Service(Agent(config), context.obj).run()
+        agent = Agent(config)
+        agent.bus.attach(Event, tell)
+        await Service(agent, context.obj).run()
 
     asyncio.run(serve())
