@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Form, Order, Query, Style, Topic
+from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Form, Holds, Order, Query, Style, Topic
 from qxfleet.model.reading import Value
 from qxfleet.testing.machine import QUICK_TEST_S, Machine, Ratings, Returns
 
@@ -299,11 +299,12 @@ class SimulatedUps:
         facts: dict[str, Value] = {}
         for query in self.dialect.queries:
             for fld in (fld for reply in query.replies for fld in reply.fields if query.topic is Topic.PROTOCOL):
-                facts[fld.name] = dict(fld.words).get(protocol or "", "")
+                if (word := dict(fld.words).get(protocol or "")) is not None:
+                    facts[fld.name] = word
         spelled = []
         for order in self.dialect.orders:
             for form in order.forms:
-                if form.needs is None or facts.get(form.needs[0]) == form.needs[1]:
+                if all(_holds(condition, facts) for condition in form.needs):
                     spelled.append((_pattern(form), order, tuple(p.name for p in form.parts if isinstance(p, Arg))))
         return spelled
 
@@ -341,6 +342,11 @@ def _is_seconds(text: str) -> bool:
         return 0 <= float(text) <= 3600
     except ValueError:
         return False
+
+
+def _holds(condition: Holds, facts: Mapping[str, Value]) -> bool:
+    value = facts.get(condition.name)
+    return (value is not None and (not condition.values or value in condition.values)) is not condition.negated
 
 
 def _pattern(form: Form) -> re.Pattern[bytes]:
