@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, Self
 
+from qxfleet.dialects.spec import Tier
 from qxfleet.testing.control import Control
 from qxfleet.testing.farm import Farm, Pace
 from qxfleet.testing.simulator import SimulatedUps
@@ -22,6 +23,11 @@ from qxfleet.testing.simulator import SimulatedUps
 READY_S = 20.0
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
 """``make soak``: the long form of whatever has one."""
+
+
+def measured(figures: str) -> None:
+    """Say what a scenario measured; ``pytest -s`` shows it."""
+    sys.stdout.write(f"\n{figures}\n")
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], timeout_s: float, what: str) -> None:
@@ -135,6 +141,11 @@ class Play:
     def asked(self, ups: str, since_s: float = 0.0) -> list[tuple[float, bytes]]:
         """Requests that a UPS received, with the time of this loop."""
         return [(at_s, request) for at_s, request in self.farm.logs[ups] if at_s >= since_s]
+
+    def polls(self, ups: str, since_s: float = 0.0) -> list[float]:
+        """When a UPS was asked for its status."""
+        status = self.farm.upses[ups].dialect.tier(Tier.QUICK)[0].command
+        return [at_s for at_s, request in self.asked(ups, since_s) if request == status]
 
     # -- the agent
 
