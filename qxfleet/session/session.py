@@ -31,7 +31,7 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import IdentityLearned, Link, LinkChange, Observation, OrderResult, Outcome, SettingInfo, Trouble
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading, Value
-from qxfleet.model.wire import FIRST_REPLY_S, Answer, Ask, sort_answer
+from qxfleet.model.wire import FIRST_REPLY_S, REPLY_S, Answer, Ask, sort_answer
 from qxfleet.session import orders
 from qxfleet.session.asking import Agenda
 from qxfleet.session.detect import Evidence, detect, skipped_topics
@@ -48,6 +48,9 @@ STALE_AFTER = 2
 
 REOPEN_AFTER_S = 30.0
 """A stale link is closed and opened again after this long."""
+
+SLOW_REPLY_S = 2.5
+"""Deadline for a device that was caught answering late (NUT issue 3282: over a second)."""
 
 CONFIRM_S = 5.0
 """How long later readings may confirm an order; status bits show within two polls (megatec-family.md section 10.6)."""
@@ -105,6 +108,7 @@ class Session:
         self._misses = 0
         self._link = Link.DETECTING
         self._reason = ""
+        self._slow = False
         self._suspect: Query | None = None
         self._lost: LinkError | None = None
         self._last: Reading | None = None
@@ -223,6 +227,7 @@ class Session:
         self._readout, self._agenda = readout, agenda
         self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
         self._misses = 0
+        self._slow = False
         self._remember(info.path)
         self._due_s = self._clock.monotonic()
         stale_since_s: float | None = None
@@ -404,7 +409,7 @@ class Session:
             except ReplyError as error:
                 self._trouble(error)
                 if attempt == 1:
-                    await self.transport.drain()
+                    await self._recover(error)
             else:
                 self._last = reading
                 self._misses = 0
@@ -423,6 +428,15 @@ class Session:
         if self._misses >= STALE_AFTER:
             self._change(Link.STALE, f"{self._misses} polls in a row without a usable status")
         return None
+
+    async def _recover(self, error: ReplyError) -> None:
+        """Make the line fit for a second try; a reply that comes only now teaches patience with this device."""
+        if isinstance(error, ReplyTimeout) and not error.frame and not self._slow:
+            self._slow = await self.transport.drain(SLOW_REPLY_S - REPLY_S) > 0
+            if self._slow:
+                self._quick = tuple((query, Ask(query.command, SLOW_REPLY_S)) for query, _ in self._quick)
+        else:
+            await self.transport.drain()
 
     def _read(self, query: Query, frame: bytes) -> dict[str, Value | bool]:
         """Values of a reply to ``query``. Raises a ReplyError that names what came instead."""

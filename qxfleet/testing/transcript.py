@@ -15,7 +15,7 @@ from typing import TextIO
 
 from qxfleet.errors import LinkLost, ReplyError, ReplyMalformed, ReplyTimeout
 from qxfleet.model.clock import Clock
-from qxfleet.model.wire import Ask
+from qxfleet.model.wire import Ask, QUIET_S
 from qxfleet.transports.base import LinkInfo, Transport
 
 HEAD = """\
@@ -140,9 +140,9 @@ class RecordingTransport:
             self._stream.write(Exchange(at_s, ask.request, done_s, reply, trouble).text())
             self._stream.flush()
 
-    async def drain(self) -> int:
+    async def drain(self, listen_s: float = QUIET_S) -> int:
         """Drain the link underneath."""
-        return await self._inner.drain()
+        return await self._inner.drain(listen_s)
 
     async def close(self) -> None:
         """Close the link underneath; the stream stays open."""
@@ -184,7 +184,7 @@ class ReplayTransport:
             case reason:
                 raise ReplyMalformed(reason, exchange.reply)
 
-    async def drain(self) -> int:
+    async def drain(self, listen_s: float = QUIET_S) -> int:
         """Nothing is ever waiting."""
         return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from qxfleet.model.wire import Ask
+from qxfleet.model.wire import QUIET_S, Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def drain(self) -> int:
-        """Read and throw away until the line was quiet for QUIET_S; returns the number of bytes thrown away."""
+    async def drain(self, listen_s: float = QUIET_S) -> int:
+        """Read and throw away until the line was quiet for QUIET_S; returns the number of bytes thrown away.
+
+        ``listen_s``: how long to wait for the first byte, at most about two seconds. Raises LinkLost.
+        """
         ...
 
     async def close(self) -> None:

@@ -129,12 +129,12 @@ class LineTransport:
                 self._quiet.cancel()
                 self._quiet = None
 
-    async def drain(self) -> int:
-        """Throw away bytes until none came for QUIET_S, at most DRAIN_S; how many they were. Raises LinkLost."""
+    async def drain(self, listen_s: float = QUIET_S) -> int:
+        """Throw away bytes until none came for QUIET_S, the first for ``listen_s``; see ``transports.base.Transport``."""
         loop = self._loop
         if loop is None or self._lost is not None:
             raise self._unusable()
-        self._drained, self._heard_s = 0, loop.time()
+        self._drained, self._heard_s = len(self._framer.pending()), loop.time() + listen_s - QUIET_S
         limit = self._heard_s + DRAIN_S
         try:
             self._frame_by(raw=True)

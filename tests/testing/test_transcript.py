@@ -59,7 +59,7 @@ class Scripted:
             raise outcome
         return outcome
 
-    async def drain(self) -> int:
+    async def drain(self, listen_s: float = 0.1) -> int:
         self.calls.append("drain")
         return 7
 
