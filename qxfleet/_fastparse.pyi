@@ -7,6 +7,7 @@ NUMBER: Final[int]
 POINTED: Final[int]
 TEXT: Final[int]
 BIT: Final[int]
+CODE: Final[int]
 
 Slot = tuple[int, int, int, int, float, object, object, bool]
 """(kind, token or -1, start, stop or -1, scale, value of 0, value of 1, critical).
@@ -43,7 +44,7 @@ class Plan:
     The parameters are those of :class:`qxfleet.dialects.spec.Reply`. Lengths are bytes of the frame without its end
     byte and without what stood before the lead. ``command`` is what was sent: its echo directly before the lead is
     skipped. Raises ValueError for a layout that makes no sense or passes a bound: 64 words, 64 slots, 1024 bytes,
-    16 bytes of lead or command, a scale of more than 8 decimals.
+    16 bytes of lead or command, 32 blanks, a scale of more than 8 decimals.
     """
 
     def __new__(
@@ -57,13 +58,14 @@ class Plan:
         tokens: tuple[int, int] | None = None,
         bits: tuple[int, int] | None = None,
         digits: tuple[int, int] | None = None,
+        blanks: Sequence[int] = (),
         lenient: bool = False,
     ) -> Self: ...
     def parse(self, frame: bytes) -> list[float | str | bool | None]:
         """Values of one frame. Raises ReplyMalformed or ReplyImplausible; never anything else for ``bytes``.
 
         What is checked, in this order; the first failure gives the reason: ``lead``; length (``short``, ``long``);
-        columns of digits (``text``); number of words (``tokens``, ``short``); bytes that can't be printed (``text``); a
+        columns of digits or of blanks (``text``); number of words (``tokens``, ``short``); bytes that can't be printed (``text``); a
         last number that ends in its point (``short``); status bits (``short``, ``bits``); slot by slot ``number`` or
         ``text``. ``point`` is given only to a frame without any of these. Sources: megatec-family.md sections 8 and 13,
         quirks.md "Framing" and "Parser rules in short".

@@ -24,11 +24,13 @@ cdef enum:
     KIND_POINTED = 1
     KIND_TEXT = 2
     KIND_BIT = 3
+    KIND_CODE = 4
 
 NUMBER = KIND_NUMBER
 POINTED = KIND_POINTED
 TEXT = KIND_TEXT
 BIT = KIND_BIT
+CODE = KIND_CODE
 
 Slot = tuple[int, int, int, int, float, object, object, bool]
 
@@ -37,6 +39,7 @@ cdef enum:
     MAX_WORDS = 64  # the wordiest known reply (inverter Q1) has 27
     MAX_SLOTS = 64  # twice the largest table; keeps the cells of one frame on the stack
     MAX_LEAD = 16
+    MAX_BLANKS = 32  # three times what the widest table of columns has
     MAX_JUNK = 4  # quirks.md: skip up to 4 bytes before the lead character, more is another talker
     MAX_DIGITS = 15  # what a double holds exactly; the division below then rounds once, like float() does
     MAX_SCALE = 8  # decimals of a scale: 10 ** (14 + 8) is the largest power of ten a double holds exactly
@@ -95,6 +98,8 @@ cdef struct Layout:
     Py_ssize_t bits_width
     Py_ssize_t digits_start
     Py_ssize_t digits_stop
+    int blank_count
+    Py_ssize_t blanks[MAX_BLANKS]
     bint lenient
     bint number_word[MAX_WORDS]
     int count
@@ -197,6 +202,23 @@ cdef Outcome read_text(Text t, Text *out) noexcept nogil:
     return STRING
 
 
+cdef Outcome read_code(Text t, Text *out) noexcept nogil:
+    """Characters as they stand, without blanks around them; fillers alone mean "not told"."""
+    cdef Py_ssize_t i
+    for i in range(t.len):
+        if not printable(t.at[i]):
+            return BAD
+    if only_fillers(t):
+        return ABSENT
+    while t.at[0] == b' ':
+        t.at += 1
+        t.len -= 1
+    while t.at[t.len - 1] == b' ':
+        t.len -= 1
+    out[0] = t
+    return STRING
+
+
 cdef Text clean(const Layout *layout, const unsigned char *p, Py_ssize_t n) noexcept nogil:
     """The frame up to its first CR, without blanks, NUL, LF and an echo before the lead (quirks.md, Framing)."""
     cdef Text whole
@@ -294,6 +316,9 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
     for i in range(layout.digits_start, layout.digits_stop):
         if i >= frame.len or not digit(frame.at[i]):
             return BAD_TEXT
+    for i in range(layout.blank_count):
+        if layout.blanks[i] >= frame.len or frame.at[layout.blanks[i]] != b' ':
+            return BAD_TEXT
     if layout.by_words:
         reason = split(layout, frame, words, &word_count)
         if reason != OK:
@@ -322,8 +347,11 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
                 cells[i].outcome = ZERO
             elif c == b'1':
                 cells[i].outcome = ONE
-        elif field.kind == KIND_TEXT:
-            cells[i].outcome = read_text(t, &cells[i].text)
+        elif field.kind == KIND_TEXT or field.kind == KIND_CODE:
+            if field.kind == KIND_TEXT:
+                cells[i].outcome = read_text(t, &cells[i].text)
+            else:
+                cells[i].outcome = read_code(t, &cells[i].text)
             if cells[i].outcome == BAD:
                 if not layout.lenient:
                     return BAD_TEXT
@@ -362,6 +390,7 @@ cdef class Plan:
         tokens=None,
         bits=None,
         digits=None,
+        blanks=(),
         bint lenient=False,
     ):
         cdef Layout *layout = &self.layout
@@ -395,6 +424,11 @@ cdef class Plan:
             layout.digits_start, layout.digits_stop = digits
             if not 0 <= layout.digits_start <= layout.digits_stop <= MAX_FRAME:
                 raise ValueError(f"digits must be columns 0 <= start <= stop <= {MAX_FRAME}, not {digits}")
+        for column in blanks:
+            if layout.blank_count == MAX_BLANKS or not 0 <= column < MAX_FRAME:
+                raise ValueError(f"blanks must be up to {MAX_BLANKS} columns within the frame, not {blanks}")
+            layout.blanks[layout.blank_count] = column
+            layout.blank_count += 1
         if len(slots) > MAX_SLOTS:
             raise ValueError(f"a plan may have {MAX_SLOTS} slots at most, not {len(slots)}")
         for kind, token, start, stop, scale, zero, one, critical in slots:
@@ -404,7 +438,7 @@ cdef class Plan:
             field.start = start
             field.stop = stop
             field.critical = critical
-            if not KIND_NUMBER <= field.kind <= KIND_BIT:
+            if not KIND_NUMBER <= field.kind <= KIND_CODE:
                 raise ValueError(f"slot {layout.count}: unknown kind {kind}")
             if field.token >= layout.max_words or field.token < -1:
                 raise ValueError(f"slot {layout.count}: word {token} lies outside the words")

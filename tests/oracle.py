@@ -13,11 +13,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Slot
-from qxfleet.dialects.spec import Char, Convert, Query, Reply, Span, Token
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Slot
+from qxfleet.dialects.spec import Char, Convert, Letter, Query, Reply, Span, Token
 
 Value = float | str | bool | None
-KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT}
+KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE}
 
 FILLERS = re.compile(r"[-@.#* ]*")
 NUMERAL = re.compile(r"[ #]*([+-]?)([0-9]+(?:\.[0-9]+)?) *")
@@ -56,6 +56,13 @@ def words_of_text(text: str) -> object:
     return said
 
 
+def characters(text: str) -> object:
+    """What a code field says, as it stands."""
+    if STRANGE.search(text):
+        return BAD
+    return None if FILLERS.fullmatch(text) else text.strip(" ")
+
+
 class Oracle:
     """Same parameters as ``Plan``."""
 
@@ -70,8 +77,10 @@ class Oracle:
         tokens: tuple[int, int] | None = None,
         bits: tuple[int, int] | None = None,
         digits: tuple[int, int] | None = None,
+        blanks: Sequence[int] = (),
         lenient: bool = False,
     ) -> None:
+        self.blanks = blanks
         self.lead = lead.decode("latin-1")
         echo = re.escape(command.decode("latin-1").rstrip("\r"))
         self.before_lead = re.compile(rf"[ \0\n]{{0,4}}(?:|{echo}|[A-Z])(?={re.escape(self.lead)})")
@@ -94,6 +103,8 @@ class Oracle:
             read = lambda text: meanings.get(text[place : place + 1])  # noqa: E731
         elif kind == TEXT:
             read = words_of_text
+        elif kind == CODE:
+            read = characters
         else:
             read = lambda text: numeral(text, scale, kind == POINTED)  # noqa: E731
         return kind, token, columns, read
@@ -117,6 +128,8 @@ class Oracle:
             start, stop = self.digits
             if stop > start and (len(text) < stop or not DIGITS.fullmatch(text, start, stop)):
                 return "text"
+        if any(text[column : column + 1] != " " for column in self.blanks):
+            return "text"
         words: list[str] = []
         if self.tokens is not None:
             words = [word for word in text[len(self.lead) :].split(" ") if word]
@@ -160,8 +173,8 @@ class Oracle:
             if value is BAD or value is UNPOINTED:
                 unpointed = unpointed or value is UNPOINTED
                 if value is BAD and not self.lenient:
-                    return "text" if kind == TEXT else "number"
-                bad += kind != TEXT
+                    return "text" if kind in (TEXT, CODE) else "number"
+                bad += kind not in (TEXT, CODE)
                 value = None
             elif value is not None:
                 good += kind in (NUMBER, POINTED)
@@ -175,6 +188,8 @@ def arguments(query: Query, reply: Reply) -> tuple[tuple[Any, ...], dict[str, An
     """One of a query's layouts as the arguments of ``Plan`` and ``Oracle``."""
     slots: list[Slot] = []
     for field in reply.fields:
+        if isinstance(field.where, Letter):
+            continue
         token, start, stop = -1, 0, -1
         if isinstance(field.where, Token):
             token = field.where.index
@@ -188,6 +203,7 @@ def arguments(query: Query, reply: Reply) -> tuple[tuple[Any, ...], dict[str, An
         slots.append((KINDS[field.convert], token, start, stop, field.scale, *values, field.critical))
     return (reply.lead, reply.length[0], reply.length[1], slots), {
         "command": query.command, "tokens": reply.tokens, "bits": reply.bits, "digits": reply.digits,
+        "blanks": reply.blanks,
         "lenient": reply.lenient,
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from qxfleet.dialects.spec import (
     Convert,
     Field,
     Form,
+    Holds,
     Query,
     Reply,
     Sample,
@@ -35,7 +36,7 @@ TEST_START_P98 = replace(
     TEST_START,
     forms=(
         Form(
-            (b"T", Arg("value", Style.TENTHS), b"\r"), where=(("value", 12, 59),), needs=("ups.firmware.aux", P98),
+            (b"T", Arg("value", Style.TENTHS), b"\r"), where=(("value", 12, 59),), needs=(Holds("ups.firmware.aux", (P98,)),),
         ),
         *TEST_START.forms,
     ),

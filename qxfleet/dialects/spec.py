@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Value
 from qxfleet.model.variables import VARIABLES
 
@@ -20,7 +21,7 @@ class Tier(enum.IntFlag):
     ONCE = 4
     """After the device was recognised."""
     AFTER_ORDER = 8
-    """Once, and again after an order or a setting succeeded (the incumbent's "semi-static")."""
+    """Once, again after an order or a setting succeeded (the incumbent's "semi-static"), and every ten minutes."""
 
 
 class Topic(enum.Enum):
@@ -30,6 +31,10 @@ class Topic(enum.Enum):
     RATING = "rating"
     VENDOR = "vendor"
     PROTOCOL = "protocol"
+    DEVICE = "device"
+    """What no option of the seeds switches off."""
+    TESTING = "testing"
+    """Asked only where the option ``testing`` is set."""
 
 
 class Convert(enum.Enum):
@@ -42,6 +47,8 @@ class Convert(enum.Enum):
     """Characters stripped of blanks and ``#``; blank, dots, or one character repeated mean "not told" (quirks.md, I)."""
     BIT = "bit"
     """``0`` or ``1``; anything else is unknown. ``choices`` gives the two values, ``(False, True)`` if empty."""
+    CODE = "code"
+    """Characters as they stand, without blanks around them; dashes and blanks alone mean "not told"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,35 @@ class Char:
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """A capability letter: enabled behind ``E``, disabled behind ``D``, else not there (voltronic.md section 8)."""
+
+    letter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """A condition on what is known of a device: ``name`` has one of ``values`` (any value, if there are none listed).
+
+    ``negated``: it has not, or is not known.
+    """
+
+    name: str
+    values: tuple[Value | bool, ...] = ()
+    negated: bool = False
+
+    def of(self, known: Mapping[str, Value | bool]) -> bool:
+        """Whether it holds of what is known."""
+        value = known.get(self.name)
+        return (value is not None and (not self.values or value in self.values)) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One value of a reply: a variable name or ``bit.…``, where it stands, how it is read."""
 
     name: str
-    where: Token | Span | Char
+    where: Token | Span | Char | Letter
     convert: Convert = Convert.NUMBER
     scale: float = 1.0
     choices: tuple[str, str] | None = None
@@ -81,6 +112,10 @@ class Field:
     """Changes while the device runs: a ONCE query that gave it is asked again every ``full_interval``."""
     critical: bool = False
     """A bit on whose account loads are shut down: a NUL in its place is unknown, never 0."""
+    after: str = ""
+    """The text begins behind the first of these characters, if there is one."""
+    wins: bool = False
+    """Stands above the QUICK query's field of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +124,9 @@ class Reply:
 
     ``tokens`` bounds the number of blank-separated words (None: the reply is read by columns); ``length`` bounds its
     characters. ``bits`` is (word, width) of the status bits. ``digits`` names columns that must all be digits, which tells
-    layouts apart that share a lead. ``lenient``: a bad field costs that field only, not the frame. ``render`` is the
-    %-template the simulator answers with.
+    layouts apart that share a lead. ``blanks`` names columns that must be blanks: the shape of a reply read by columns.
+    ``alphabet``: characters of which the reply must consist behind its lead. ``lenient``: a bad field costs that field
+    only, not the frame. ``render`` is the %-template the simulator answers with.
     """
 
     lead: bytes
@@ -99,6 +135,8 @@ class Reply:
     length: tuple[int, int] = (1, 255)
     bits: tuple[int, int] | None = None
     digits: tuple[int, int] | None = None
+    blanks: tuple[int, ...] = ()
+    alphabet: str = ""
     lenient: bool = False
     render: str = ""
 
@@ -114,7 +152,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question without side effects. ``replies`` are the layouts it may be answered in, first fit wins."""
+    """A question without side effects. ``replies`` are the layouts it may be answered in, first fit wins.
+
+    ``when``: asked only while all conditions of one of these sets hold; empty: always. ``watch`` names status bits: the answer
+    counts only beside the bits it was given with, so the question is asked at once when one of them changes.
+    """
 
     command: bytes
     replies: tuple[Reply, ...]
@@ -122,6 +164,8 @@ class Query:
     topic: Topic
     samples: tuple[Sample, ...] = ()
     source: str = ""
+    when: tuple[tuple[Holds, ...], ...] = ()
+    watch: tuple[str, ...] = ()
 
 
 class Style(enum.Enum):
@@ -144,11 +188,11 @@ class Arg:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to write an order. Usable if each of ``where`` (name, low, high in seconds) and ``needs`` (a fact) holds."""
+    """One way to write an order. Usable if each of ``where`` (name, low, high in seconds) and all ``needs`` hold."""
 
     parts: tuple[bytes | Arg, ...]
     where: tuple[tuple[str, float, float], ...] = ()
-    needs: tuple[str, str] | None = None
+    needs: tuple[Holds, ...] = ()
 
 
 class AnswerStyle(enum.Enum):
@@ -168,10 +212,11 @@ class Hazard(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A sign in later readings that an order worked: a bit that becomes so (None: that flips), or a value in a range."""
+    """A sign in later readings that an order worked: a bit that becomes so (None: that flips), a word, or a range."""
 
     name: str
     becomes: bool | None = None
+    word: str | None = None
     low: float | None = None
     high: float | None = None
 
@@ -188,6 +233,8 @@ class Order:
     effects: tuple[Effect, ...] = ()
     undo: str | None = None
     source: str = ""
+    when: tuple[Holds, ...] = ()
+    """Offered only by a device of which all this is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,27 +259,118 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Bounds of a device's setting, in its unit: ``low`` and ``high``, plus the value of ``base`` if one is named.
+
+    Holds where every condition of ``when`` does and the product of the whole parts of ``gauge`` lies in
+    ``at_least`` <= product < ``below``; ``base`` and all of ``gauge`` must be known.
+    """
+
+    low: float
+    high: float
+    base: str = ""
+    gauge: tuple[str, ...] = ()
+    at_least: float = 0
+    below: float = float("inf")
+    when: tuple[Holds, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSetting:
+    """A writable variable that the device itself keeps.
+
+    ``name`` is the published variable, ``option`` its name in the seeds' configuration (the same if empty). It has ``choices``
+    (text → request), or ``limits`` (first that holds) and ``wire``, a %-template for value / ``unit``. Values finer than
+    ``step`` can't be sent; with ``cuts`` they are cut down to it. ``when``: conditions under which the device has it;
+    ``now``: conditions for changing it, with ``why_not`` for people. ``read_back`` is the query that shows it, if any does.
+    ``above``/``below`` name settings it must stay above or below. ``shows_limits``: ``.min`` and ``.max`` are published.
+    ``upsets`` says what else changes with it.
+    """
+
+    name: str
+    description: str
+    read_back: bytes | None
+    choices: tuple[tuple[str, bytes], ...] = ()
+    wire: str = ""
+    limits: tuple[Limit, ...] = ()
+    unit: float = 1
+    step: float = 1
+    cuts: bool = False
+    option: str = ""
+    when: tuple[Holds, ...] = ()
+    now: tuple[Holds, ...] = ()
+    why_not: str = ""
+    above: str = ""
+    below: str = ""
+    shows_limits: bool = False
+    upsets: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What it means that ``name`` (a variable or ``bit.…``) has ``value``: status flags set and taken away, and a notice.
+
+    ``value`` None: any value that no other meaning of that name lists; ``{}`` in its notice stands for it.
+    """
+
+    name: str
+    value: Value | bool | None
+    sets: int = 0
+    clears: int = 0
+    notice: Notice | None = None
+    when: tuple[Holds, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """A variable of ``0`` and ``1`` characters, each with its own meaning when it is ``1``; notices stay for two answers."""
+
+    name: str
+    meanings: tuple[tuple[int, Notice], ...]
+    """(status flags set, notice) per character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nuance:
+    """Another word for a value of ``name``, while ``when`` holds: (as read, as published) pairs."""
+
+    name: str
+    when: tuple[Holds, ...]
+    says: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Want:
-    """One condition of a claim: a request that is answered, is not answered, or is answered with one of ``replies``."""
+    """One condition of a claim: a request that is answered, is not answered, or is answered with one of ``replies``.
+
+    ``gives`` names a value the answer must hold.
+    """
 
     request: bytes
     answered: bool = True
     replies: tuple[bytes, ...] = ()
+    gives: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How a dialect is recognised: its status query is answered, and one of ``any_of`` sets of conditions holds."""
+    """How a dialect is recognised: its status query is answered and gives ``needs``, and one of ``any_of`` sets holds."""
 
     status: bytes
     any_of: tuple[tuple[Want, ...], ...] = ((),)
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One dialect: its questions, orders, settings, and how it is recognised.
 
-    Every dialect has exactly one QUICK status query whose reply carries ``bit.utility_fail``.
+    Every dialect has exactly one QUICK status query whose reply carries ``bit.utility_fail``. Where several queries give
+    the same variable, the first of ``queries`` wins; a field that ``wins`` stands above the status query's.
+    ``accepts``: how the only acceptances begin, case ignored; empty: any known word. ``sealed``: a unit may close its
+    replies with a CRC (voltronic.md section 1.5). ``avr``: where this holds, "bypass, boost or buck" near input voltage
+    means AVR.
     """
 
     name: str
@@ -244,6 +382,14 @@ class Dialect:
     answer: AnswerStyle = AnswerStyle.SILENT
     static: Mapping[str, Value] = field(default_factory=dict)
     source: str = ""
+    device_settings: tuple[DeviceSetting, ...] = ()
+    meanings: tuple[Meaning, ...] = ()
+    flags: tuple[Flags, ...] = ()
+    nuances: tuple[Nuance, ...] = ()
+    accepts: tuple[bytes, ...] = ()
+    sealed: bool = False
+    avr: tuple[Holds, ...] = ()
+    avr_notice: Notice | None = None
 
     def overlay(self, name: str, title: str, **changes: object) -> Dialect:
         """A dialect that differs from this one in ``changes`` only."""
@@ -260,6 +406,14 @@ class Dialect:
     def setting(self, name: str) -> Setting | None:
         """The writable variable of that name."""
         return next((setting for setting in self.settings if setting.name == name), None)
+
+    def device_setting(self, name: str) -> DeviceSetting | None:
+        """The writable variable of that name, or of that option, that the device keeps."""
+        return next((each for each in self.device_settings if name in (each.name, each.option)), None)
+
+    def query(self, command: bytes) -> Query | None:
+        """The query that sends ``command``."""
+        return next((query for query in self.queries if query.command == command), None)
 
 
 DANGEROUS_PROBES = (b"Q\r", b"C\r", b"CT\r", b"T\r", b"TL\r")
@@ -295,6 +449,24 @@ def problems(dialect: Dialect) -> list[str]:
                     found.append(f"{label}: {fld.name} lies outside the words")
                 if isinstance(fld.where, Span) and fld.where.start >= reply.length[1]:
                     found.append(f"{label}: {fld.name} lies outside the columns")
+    fields = {field.name for query in dialect.queries for reply in query.replies for field in reply.fields}
+    for setting in dialect.device_settings:
+        if setting.name not in VARIABLES:
+            found.append(f"{setting.name}: unknown variable")
+        if bool(setting.choices) is bool(setting.wire and setting.limits):
+            found.append(f"{setting.name}: needs choices, or wire and limits")
+        if setting.read_back is not None:
+            query_ = dialect.query(setting.read_back)
+            if query_ is None or not any(f.name == setting.name for reply in query_.replies for f in reply.fields):
+                found.append(f"{setting.name}: its query does not give it")
+    conditions: list[Holds] = [
+        *(holds for query in dialect.queries for holds_all in query.when for holds in holds_all),
+        *(holds for order in dialect.orders for holds in order.when),
+        *(holds for setting in dialect.device_settings for holds in (*setting.when, *setting.now)),
+    ]
+    named = {each.name for each in (*conditions, *dialect.meanings, *dialect.flags)}
+    for name in sorted(named - fields):
+        found.append(f"{name}: a condition or meaning of what no query gives")
     for order in dialect.orders:
         if order.undo and dialect.order(order.undo) is None:
             found.append(f"{order.name}: undo {order.undo} does not exist")

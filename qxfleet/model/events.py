@@ -134,7 +134,20 @@ class Trouble:
     frame: bytes = b""
 
 
-Observation = Reading | LinkChange | IdentityLearned | Trouble
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something worth an entry in the event log that a session noticed or did by itself; ``name`` and ``value`` as in Event."""
+
+    device: str
+    wall_us: int
+    mono_s: float
+    name: str
+    value: str
+    text: str
+    severity: Severity = Severity.INFO
+
+
+Observation = Reading | LinkChange | IdentityLearned | Trouble | Remark
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,13 @@ class UpsOptions:
     idleload_percent: float = 10.0
     defaults: Mapping[str, Value] = field(default_factory=dict)
     overrides: Mapping[str, Value] = field(default_factory=dict)
+    device_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings the device is to have, by the seeds' option name (``eco_mode`` → ``enabled``, ``reset_to_default`` → ``yes``).
+
+    Applied once per contact, and only where the device stands otherwise; nothing else is ever written at start.
+    """
+    testing: bool = False
+    """Ask questions whose meaning is not known (the seeds' ``testing``)."""
     usb: Mapping[str, str] = field(default_factory=dict)
     """What picks the device of port ``auto``, under the seeds' own names (engine.md section 10.2)."""
 

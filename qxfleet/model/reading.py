@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qxfleet.model.notice import Notice, alarm_text
 from qxfleet.model.status import status_text
 from qxfleet.model.variables import value_text
 
@@ -28,7 +29,8 @@ class Reading:
     ``wall_us`` labels (UTC, microseconds); ``mono_s`` is for every decision about time. ``values`` holds what came, in
     the variable list's units; ``missing`` names what was asked for and is not known. ``origins`` names the values that the
     device did not measure itself. ``status`` is made of :class:`~qxfleet.model.status.Status` flags. ``notes`` names
-    oddities of the frame ("bit.battery_low unreadable", "input.voltage implausible: 408.0").
+    oddities of the frame ("bit.battery_low unreadable", "input.voltage implausible: 408.0"). ``alarms`` are texts that
+    belong to the status itself, ``notices`` what else the device complains about, in its own order.
     """
 
     device: str
@@ -40,13 +42,14 @@ class Reading:
     missing: frozenset[str] = frozenset()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     def texts(self) -> dict[str, str]:
         """Every variable in NUT's text format, sorted by name, ``ups.status`` and ``ups.alarm`` included."""
         texts = {name: value_text(name, value) for name, value in self.values.items()}
         texts["ups.status"] = status_text(self.status)
-        if self.alarms:
-            texts["ups.alarm"] = " ".join(self.alarms)
+        if (self.alarms or self.notices) and (text := alarm_text(self.alarms, self.notices)):
+            texts["ups.alarm"] = text
         return dict(sorted(texts.items()))
 
 

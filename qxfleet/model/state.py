@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qxfleet.model.events import Link
+from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Identity, Reading
 
 
@@ -24,6 +25,9 @@ class Condition:
     pending_since_s: float | None = None
     pending_us: int = 0
     flips: int = 0
+    source: str = ""
+    """The variable that says so; empty for a condition that follows from several."""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,4 @@ class DeviceState:
     shutdown_bit_trusted: bool = False
     shutdown_ordered: bool = False
     charging_since_s: float | None = None
+    notices: tuple[Notice, ...] = ()

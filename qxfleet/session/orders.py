@@ -44,7 +44,7 @@ def write_number(seconds: float, style: Style) -> bytes:
 
 
 def _usable(form: Form, args: Mapping[str, float], facts: Mapping[str, Value]) -> bool:
-    if form.needs is not None and facts.get(form.needs[0]) != form.needs[1]:
+    if not all(holds.of(facts) for holds in form.needs):
         return False
     return all(low <= args[name] < high + 1 for name, low, high in form.where)
 
@@ -78,7 +78,7 @@ def prepare(
     bounds = [
         (low, high)
         for form in order.forms
-        if form.needs is None or facts.get(form.needs[0]) == form.needs[1]
+        if all(holds.of(facts) for holds in form.needs)
         for name_, low, high in form.where
         if name_ == "value"
     ]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 
-from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Plan, Slot, named
-from qxfleet.dialects.spec import Char, Convert, Field, Query, Reply, Span, Token
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Plan, Slot, named
+from qxfleet.dialects.spec import Char, Convert, Field, Letter, Query, Reply, Span, Token
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
+from qxfleet.model.wire import Answer, sort_answer
 
-_KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT}
+_KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE}
 
 _ANOTHER_SHAPE = frozenset({"lead", "short", "long"})
 """Reasons that say a layout was not meant; any other reason comes from one whose lead and length fit."""
+
+_LONGEST_REFUSAL = 12
+"""Longer frames are no refusal words (``UPS No Ack`` has 10 characters, ``(NAK`` with its CRC 6)."""
 
 
 def _slot(field: Field, reply: Reply) -> Slot:
@@ -23,7 +27,7 @@ def _slot(field: Field, reply: Reply) -> Slot:
             place = (-1, start, -1 if stop is None else stop)
         case Char(index) if reply.bits is not None:
             place = (reply.bits[0], index, -1)
-        case Char():
+        case _:
             raise ValueError(f"{field.name}: a status bit in a reply without a word of status bits")
     return (_KINDS[field.convert], *place, field.scale, zero, one, field.critical)
 
@@ -33,13 +37,18 @@ def _plan(command: bytes, reply: Reply) -> Plan:
     return Plan(
         reply.lead,
         *reply.length,
-        [_slot(field, reply) for field in reply.fields],
+        [_slot(field, reply) for field in _placed(reply)],
         command=command,
         tokens=reply.tokens,
         bits=reply.bits,
         digits=reply.digits,
+        blanks=reply.blanks,
         lenient=reply.lenient,
     )
+
+
+def _placed(reply: Reply) -> list[Field]:
+    return [field for field in reply.fields if not isinstance(field.where, Letter)]
 
 
 def plan_for(query: Query, reply: Reply) -> Plan:
@@ -57,8 +66,9 @@ class QueryPlan:
         self._layouts = tuple(
             (
                 plan_for(query, reply).parse,
-                tuple(field.name for field in reply.fields),
-                tuple((field.name, dict(field.words)) for field in reply.fields if field.words),
+                tuple(field.name for field in _placed(reply)),
+                tuple(field for field in reply.fields if field.words or field.after or isinstance(field.where, Letter)),
+                reply,
             )
             for reply in query.replies
         )
@@ -68,21 +78,51 @@ class QueryPlan:
 
         Raises ReplyMalformed or ReplyImplausible: that of the last layout whose lead and length fit, else the first's.
         """
+        if len(frame) <= _LONGEST_REFUSAL and sort_answer(self.query.command, frame) is Answer.REFUSED:
+            raise ReplyMalformed("short", frame)
         failure: ReplyMalformed | ReplyImplausible | None = None
-        for parse, names, words in self._layouts:
+        for parse, names, special, reply in self._layouts:
             try:
                 found = parse(frame)
+                if reply.alphabet and _body(frame, reply).strip(reply.alphabet):
+                    raise ReplyMalformed("text", frame)
             except (ReplyMalformed, ReplyImplausible) as error:
                 if failure is None or error.reason not in _ANOTHER_SHAPE:
                     failure = error
                 continue
             values = named(names, found)
-            for name, published in words:
-                text = values.pop(name, None)
-                if text in published:
-                    values[name] = published[text]
+            for field in special:
+                _tell(values, field, frame, reply)
             return values
         raise failure or ReplyMalformed("text", frame)
+
+
+def _tell(values: dict[str, float | str | bool], field: Field, frame: bytes, reply: Reply) -> None:
+    """What a field says that is more than its characters: a capability letter, a listed word, a text behind a mark."""
+    if isinstance(field.where, Letter):
+        assert field.choices is not None
+        section = ""
+        for character in _body(frame, reply):
+            if character in "ED":
+                section = character
+            elif character == field.where.letter and section:
+                values[field.name] = field.choices[section == "E"]
+        return
+    text = values.pop(field.name, None)
+    if not isinstance(text, str):
+        return
+    if field.after:
+        text = text.partition(field.after)[2] or text
+        values[field.name] = text.strip()
+        return
+    for sent, published in field.words:
+        if text == sent:
+            values[field.name] = published
+
+
+def _body(frame: bytes, reply: Reply) -> str:
+    text = frame.decode("latin-1").partition("\r")[0]
+    return text.partition(reply.lead.decode("latin-1"))[2]
 
 
 _COMPILED: dict[int, QueryPlan] = {}

@@ -1,0 +1,34 @@
+"""voltronic: units by Voltronic Power, sold under many names (voltronic.md).
+
+The tables by subject: :mod:`.status`, :mod:`.complaints` (warnings and faults), :mod:`.ratings`, :mod:`.measures`,
+:mod:`.capabilities`, :mod:`.settings` (with their limits), :mod:`.orders`. Units that say PI98 are mecer's.
+"""
+
+from __future__ import annotations
+
+from qxfleet.dialects.spec import AnswerStyle, Claim, Dialect, Want
+from qxfleet.dialects.voltronic import capabilities, complaints, measures, orders, ratings, settings, status
+from qxfleet.dialects.voltronic.columns import protocols
+
+VOLTRONIC = Dialect(
+    name="voltronic",
+    title="Voltronic Power",
+    queries=(
+        status.QGS, *ratings.IDENTITY, status.QMOD, status.QWS, measures.QBV, measures.QLDL, *measures.PHASES,
+        capabilities.QFLAG, *settings.QUERIES, status.QFS,
+    ),
+    orders=orders.ORDERS,
+    settings=orders.SETTINGS,
+    device_settings=settings.SETTINGS,
+    claim=Claim(b"QGS\r", ((Want(b"QPI\r", gives="ups.firmware.aux"),),), needs=("input.voltage",)),
+    answer=AnswerStyle.WORD,
+    accepts=(b"(ACK",),
+    sealed=True,
+    static={"device.type": "ups"},
+    meanings=status.MEANINGS,
+    flags=(complaints.WARNINGS,),
+    nuances=status.BEEPER,
+    avr=(protocols("P00", "P08"),),
+    avr_notice=status.AVR,
+    source="voltronic.md",
+)  # fmt: skip
