@@ -19,7 +19,7 @@ cannot() {
 }
 
 as_root=()
-if [[ $(id -u) -ne 0 ]]; then
+if [[ $EUID -ne 0 ]]; then
     sudo -n true 2>/dev/null || cannot "tests need real parts that only root can install"
     as_root=(sudo -n)
 fi

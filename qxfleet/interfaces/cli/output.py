@@ -52,13 +52,14 @@ def console(*, stderr: bool = False) -> Console:
 def print_table(
     headings: Sequence[tuple[str, str]], rows: Iterable[Sequence[tuple[str, str | None]]], *, stderr: bool = False
 ) -> None:
-    """Rows of (text, rich style) under (heading, ``left`` or ``right``)."""
+    """Rows of (text, rich style) under (heading, ``left`` or ``right``); on a narrow terminal words wrap, numbers and names don't."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, side in headings:
-        table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=heading != "STATUS")
+    for number, (heading, side) in enumerate(headings):
+        right = side == "right"
+        table.add_column(heading, justify="right" if right else "left", no_wrap=right or number == 0)
     for row in rows:
         table.add_row(*(Text(printable(text), style or "") for text, style in row))
     where = console(stderr=stderr)

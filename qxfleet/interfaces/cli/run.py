@@ -40,7 +40,8 @@ def run(
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=log_level.value.upper(), handlers=[handler])
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for chatty in ("apscheduler", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     for warning in config.warnings:
         logging.getLogger("qxfleet").warning("%s", warning)
 

@@ -111,4 +111,4 @@ class Screen(App[None]):
             return
         event = item["event"]
         line = f"{event['time'][11:19]}  {event['ups'] or '-':<14} {event['name']:<22} {event['value']:<12} {event['text']}"
-        self.query_one("#events", RichLog).write(Text(printable(line), SEVERITY_STYLES[item["severity"]]))
+        self.query_one("#events", RichLog).write(Text(printable(line), SEVERITY_STYLES[item["severity"]]), expand=True)
