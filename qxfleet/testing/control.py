@@ -14,7 +14,7 @@ from typing import Self
 
 from qxfleet.errors import AgentUnreachable, LinkUnavailable
 from qxfleet.testing.farm import Farm
-from qxfleet.testing.simulator import FAULT_VALUES, Fault, SimulatedUps
+from qxfleet.testing.unit import FAULT_VALUES, Fault, Unit
 
 INSTRUCTIONS = (
     ("mains off|on|VOLTS TARGET", "an outage, its end, or a brown-out: mains 198 ups-01"),
@@ -193,7 +193,7 @@ class Control:
         self.quit.set()
         return ["ok ending"]
 
-    def _describe(self, ups: SimulatedUps) -> str:
+    def _describe(self, ups: Unit) -> str:
         machine, battery = ups.machine, ups.machine.battery
         faults = " ".join(_fault_text(ups, fault).replace(" ", ":") for fault in ups.faults)
         return (
@@ -260,10 +260,10 @@ def _fault_named(name: str) -> Fault:
         raise ValueError(f"no fault {name!r}; expected one of {', '.join(fault.value for fault in Fault)}") from None
 
 
-def _fault_text(ups: SimulatedUps, fault: Fault) -> str:
+def _fault_text(ups: Unit, fault: Fault) -> str:
     return f"{fault.value} {ups.faults[fault]}" if fault in FAULT_VALUES else fault.value
 
 
-def _done(chosen: list[SimulatedUps], what: str) -> str:
+def _done(chosen: list[Unit], what: str) -> str:
     names = ", ".join(ups.name for ups in chosen[:6]) + (f" and {len(chosen) - 6} more" if len(chosen) > 6 else "")
     return f"ok {what}: {names}"

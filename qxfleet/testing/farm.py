@@ -20,7 +20,7 @@ from typing import Literal, Self
 
 from qxfleet.errors import LinkUnavailable
 from qxfleet.model.wire import CR
-from qxfleet.testing.simulator import SimulatedUps
+from qxfleet.testing.unit import Unit
 
 BITS_PER_BYTE = 10
 """Start bit, eight data bits, stop bit (megatec-family.md section 2)."""
@@ -42,7 +42,7 @@ class Line:
     ``byte_s`` is the wire time of a byte; ``log`` gets (event loop's time, bytes) of each request as it arrives.
     """
 
-    def __init__(self, ups: SimulatedUps, byte_s: float, pace: Pace | None, log: deque[tuple[float, bytes]]) -> None:
+    def __init__(self, ups: Unit, byte_s: float, pace: Pace | None, log: deque[tuple[float, bytes]]) -> None:
         self.ups = ups
         self.waiting = False
         """Whether the farm will call :meth:`send_due` by itself."""
@@ -121,7 +121,7 @@ class Farm:
     """
 
     def __init__(
-        self, directory: Path, upses: Sequence[SimulatedUps], *, baud: int = 2400, pace: Pace | None = None
+        self, directory: Path, upses: Sequence[Unit], *, baud: int = 2400, pace: Pace | None = None
     ) -> None:
         self.directory = directory.absolute()
         self.upses = {ups.name: ups for ups in upses}
@@ -173,7 +173,7 @@ class Farm:
         self._speed_since = (self._loop.time(), self.now_s)
         self._speed = factor
 
-    def select(self, target: str) -> list[SimulatedUps]:
+    def select(self, target: str) -> list[Unit]:
         """What ``NAME``, ``group:NAME`` or ``all`` stands for, each UPS brought up to now. ``LookupError`` if none."""
         if target == "all":
             chosen = list(self.upses.values())

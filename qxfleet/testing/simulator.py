@@ -3,60 +3,13 @@
 from __future__ import annotations
 
 import enum
-import random
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Form, Holds, Order, Query, Style, Topic
 from qxfleet.model.reading import Value
 from qxfleet.testing.machine import QUICK_TEST_S, Machine, Ratings, Returns
-
-
-class Fault(enum.Enum):
-    """What can be wrong with a simulated UPS. Those in :data:`FAULT_VALUES` take a value."""
-
-    SILENT = "silent"
-    """Hears nothing, says nothing, does nothing."""
-    GARBAGE = "garbage"
-    """Bytes above 0x7F with a CR behind."""
-    LATE = "late"
-    """Every reply so many seconds late."""
-    WRONG = "wrong"
-    """The answer of the query before."""
-    ECHO = "echo"
-    """Everything comes back; nothing is carried out."""
-    LOST_CR = "lost-cr"
-    """Replies without their CR (NUT issue 608)."""
-    NUL_BIT = "nul-bit"
-    """NUL in place of this status bit, 0 the first, where it would be ``0`` (quirks.md, Framing)."""
-    FROZEN = "frozen"
-    """The same status frame for ever (quirks.md, Q1)."""
-    ZERO = "zero"
-    """A status frame of zeros (quirks.md, Q1: bridge not initialised)."""
-    STUCK_SHUTDOWN_BIT = "stuck-shutdown-bit"
-    STUCK_BEEPER = "stuck-beeper"
-    DEAD_BATTERY = "dead-battery"
-    """The battery collapses so many seconds after it took the load."""
-    ACK_BUT_IGNORE = "ack-but-ignore"
-    """Orders are answered as carried out, and are not."""
-    REFUSE = "refuse"
-    """Requests that match this pattern (``T``, ``S*``) are refused, for as long as the fault lasts."""
-    REFUSE_ONCE = "refuse-once"
-    """The next request that matches is refused (quirks.md: a PI01 unit did so once in 12 tries)."""
-    NO_RATING = "no-rating"
-    NO_VENDOR = "no-vendor"
-    SLOW_FIRST = "slow-first"
-    """The first reply after plugging in takes so many seconds (NUT issue 3282)."""
-    TEST_RAISES_UTILITY_FAIL = "test-raises-utility-fail"
-    """Status bit b7 is set during a battery test (megatec-family.md section 4.3)."""
-
-
-FAULT_VALUES: Mapping[Fault, str | None] = {
-    Fault.LATE: "1.5", Fault.NUL_BIT: "3", Fault.DEAD_BATTERY: "5", Fault.SLOW_FIRST: "2.5",
-    Fault.REFUSE: None, Fault.REFUSE_ONCE: None,
-}  # fmt: skip
-"""Faults that take a value, and the value if none is given; None: one must be given."""
+from qxfleet.testing.unit import Fault, Unit
 
 
 class Unknown(enum.Enum):
@@ -83,13 +36,12 @@ def _seconds(text: str) -> float:
     return float(text) * 60
 
 
-class SimulatedUps:
-    """One UPS that answers requests in its dialect, and whose :attr:`machine` does what its orders say.
+class SimulatedUps(Unit):
+    """A unit of any dialect whose tables say all there is to say: it answers in their templates.
 
     ``per_cell``: battery voltage as S.SS per cell; by default online units do so (megatec-family.md section 4).
     ``protocol`` is the answer to QPI where the dialect has it; None: not known. ``accepted`` is what an order is answered with
-    when it is carried out; by default what the dialect says, mostly nothing. ``think_s`` seconds pass before every reply.
-    The unit's time begins with the first ``now_s`` it is given.
+    when it is carried out; by default what the dialect says, mostly nothing.
     """
 
     def __init__(
@@ -110,14 +62,10 @@ class SimulatedUps:
         accepted: bytes | None = None,
         think_s: float = 0.0,
     ) -> None:
-        self.dialect = dialect
-        self.name = name
-        self.groups = groups
-        self.description = description
-        self.machine = machine or Machine(Ratings(), seed=seed)
-        self.faults: dict[Fault, str] = {}
-        self.delay_s = 0.0
-        """Seconds by which the last answer is to be held back."""
+        super().__init__(
+            dialect, machine or Machine(Ratings(), seed=seed), name=name, seed=seed, groups=groups, description=description,
+            think_s=think_s,
+        )  # fmt: skip
         words = dialect.answer is AnswerStyle.WORD
         self.unknown = unknown or (Unknown.BRACKET_NAK if words else Unknown.ECHO)
         self._accepted = accepted or (b"(ACK\r" if words else None)
@@ -125,43 +73,6 @@ class SimulatedUps:
         self._texts = {"device.mfr": maker, "device.model": model, "ups.firmware": firmware, "protocol": protocol}
         self._queries = {query.command: query for query in dialect.queries}
         self._orders = self._spell_orders(protocol)
-        self._think_s = think_s
-        self._rng = random.Random(seed)
-        self._answered = False
-        self._last: bytes | None = None
-        self._frozen: bytes | None = None
-
-    # -- the wire ----------------------------------------------------------------------------------------------------
-
-    def answer(self, request: bytes, now_s: float) -> bytes | None:
-        """The reply to ``request`` (CR included, both ways), None for silence; carries orders out.
-
-        ``now_s`` is seconds on any clock that only goes forward. :attr:`delay_s` says how late the reply is to be sent.
-        """
-        self.machine.advance(now_s)
-        faults = self.faults
-        self.delay_s = self._think_s
-        if Fault.SILENT in faults or self.machine.dark:
-            return None
-        if Fault.LATE in faults:
-            self.delay_s += float(faults[Fault.LATE])
-        if Fault.SLOW_FIRST in faults and not self._answered:
-            self.delay_s += float(faults[Fault.SLOW_FIRST])
-        self._answered = True
-        if Fault.ECHO in faults:
-            return request
-        if Fault.GARBAGE in faults:
-            return bytes(self._rng.randrange(0x80, 0x100) for _ in range(self._rng.randrange(4, 40))) + b"\r"
-        reply = self._truth(request)
-        if Fault.WRONG in faults:
-            reply, self._last = self._last, reply
-        else:
-            self._last = reply
-        return reply[:-1] if reply and Fault.LOST_CR in faults else reply
-
-    def plugged_in(self) -> None:
-        """The line was connected anew: the next reply is the first."""
-        self._answered = False
 
     def status_bits(self) -> str:
         """The eight characters of the status frame, b7 first (megatec-family.md section 4.1)."""
@@ -197,39 +108,9 @@ class SimulatedUps:
             "input.frequency.nominal": ratings.hertz,
         }
 
-    # -- faults ------------------------------------------------------------------------------------------------------
-
-    def set_fault(self, fault: Fault, value: str = "") -> None:
-        """Break the unit in this way. ``ValueError`` says what is wrong with ``value``."""
-        if fault in FAULT_VALUES:
-            value = value or FAULT_VALUES[fault] or ""
-            if not value:
-                raise ValueError(f"{fault.value} needs the request to refuse, like T or S*")
-            if fault is Fault.NUL_BIT and value not in tuple("01234567"):
-                raise ValueError(f"{fault.value} takes a status bit from 0 (the first) to 7, not {value!r}")
-            if fault in (Fault.LATE, Fault.DEAD_BATTERY, Fault.SLOW_FIRST) and not _is_seconds(value):
-                raise ValueError(f"{fault.value} takes seconds from 0 to 3600, not {value!r}")
-        elif value:
-            raise ValueError(f"{fault.value} takes no value")
-        self.faults[fault] = value
-        if fault is Fault.DEAD_BATTERY:
-            self.machine.battery.fails_after_s = float(value)
-
-    def clear_fault(self, fault: Fault | None = None) -> None:
-        """Repair one fault, or all of them."""
-        cleared = tuple(self.faults) if fault is None else (fault,)
-        for one in cleared:
-            self.faults.pop(one, None)
-        if Fault.FROZEN in cleared:
-            self._frozen = None
-        if Fault.DEAD_BATTERY in cleared:
-            self.machine.battery.fails_after_s = None
-
     # -- what a healthy unit would say -------------------------------------------------------------------------------
 
     def _truth(self, request: bytes) -> bytes | None:
-        if self._refuses(request):
-            return self._refusal(request) or b"NAK\r"
         query = self._queries.get(request)
         if query is not None:
             return self._reply(query) or self._refusal(request)
@@ -242,15 +123,6 @@ class SimulatedUps:
                     return self._accepted
                 return self._refusal(request) if self._accepted else None
         return self._refusal(request)
-
-    def _refuses(self, request: bytes) -> bool:
-        text = request.rstrip(b"\r").decode("latin-1")
-        if Fault.REFUSE in self.faults and fnmatchcase(text, self.faults[Fault.REFUSE]):
-            return True
-        if Fault.REFUSE_ONCE in self.faults and fnmatchcase(text, self.faults[Fault.REFUSE_ONCE]):
-            self.clear_fault(Fault.REFUSE_ONCE)
-            return True
-        return False
 
     def _refusal(self, request: bytes) -> bytes | None:
         match self.unknown:
@@ -277,20 +149,8 @@ class SimulatedUps:
                 return (template % self.values()).encode("latin-1") + b"\r"
 
     def _status(self, template: str) -> bytes:
-        if self._frozen is not None:
-            return self._frozen
-        values = self.values()
-        values["input.voltage.fault"] = self.machine.read_fault_v()
-        if Fault.ZERO in self.faults:
-            values = dict.fromkeys(values, 0) | {"input.voltage.fault": 0, "battery.field": "00.0", "bits": "00000000"}
-        frame = (template % values).encode("latin-1") + b"\r"
-        if Fault.NUL_BIT in self.faults:
-            start = frame.rindex(str(values["bits"]).encode()) + int(self.faults[Fault.NUL_BIT])
-            if frame[start : start + 1] == b"0":
-                frame = frame[:start] + b"\0" + frame[start + 1 :]
-        if Fault.FROZEN in self.faults:
-            self._frozen = frame
-        return frame
+        values = self.values() | {"input.voltage.fault": self.machine.read_fault_v()}
+        return self._as_broken((template % values).encode("latin-1") + b"\r")
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -335,13 +195,6 @@ class SimulatedUps:
             case unheard:
                 raise NotImplementedError(f"{self.dialect.name}: the simulator has no machinery for {unheard}")
         return True
-
-
-def _is_seconds(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 3600
-    except ValueError:
-        return False
 
 
 def _holds(condition: Holds, facts: Mapping[str, Value]) -> bool:

@@ -23,7 +23,8 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.session.session import Session
 from qxfleet.testing.farm import Farm
 from qxfleet.testing.machine import Machine, Ratings
-from qxfleet.testing.simulator import Fault, SimulatedUps
+from qxfleet.testing.simulator import SimulatedUps
+from qxfleet.testing.unit import Fault
 from qxfleet.transports.serial_port import SerialTransport
 from tests.compat.incumbent import Incumbent
 

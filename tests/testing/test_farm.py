@@ -16,7 +16,7 @@ import serial
 from qxfleet.errors import LinkUnavailable
 from qxfleet.testing.farm import Farm, Pace
 from qxfleet.testing.population import fleet
-from qxfleet.testing.simulator import Fault
+from qxfleet.testing.unit import Fault
 
 BYTE_S = 10 / 2400
 """megatec-family.md section 2: ten bits at 2400 baud, 4.17 ms."""

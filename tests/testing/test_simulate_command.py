@@ -23,7 +23,7 @@ from qxfleet.testing.control import INSTRUCTIONS, Control, control_path, tell
 from qxfleet.testing.farm import Farm
 from qxfleet.testing.machine import Source
 from qxfleet.testing.population import fleet
-from qxfleet.testing.simulator import Fault
+from qxfleet.testing.unit import Fault
 
 APP = typer.Typer()
 APP.command()(simulate)

@@ -12,7 +12,8 @@ from qxfleet.dialects.spec import Dialect, Tier, Topic
 from qxfleet.session.plans import read
 from qxfleet.testing.machine import Machine, Ratings, Source
 from qxfleet.testing.population import fleet
-from qxfleet.testing.simulator import Fault, SimulatedUps, Unknown
+from qxfleet.testing.simulator import SimulatedUps, Unknown
+from qxfleet.testing.unit import Fault
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "megatec-vectors.json").read_text())
 
