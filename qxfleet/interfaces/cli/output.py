@@ -52,7 +52,7 @@ def console(*, stderr: bool = False) -> Console:
 def print_table(
     headings: Sequence[tuple[str, str]], rows: Iterable[Sequence[tuple[str, str | None]]], *, stderr: bool = False
 ) -> None:
-    """Rows of (text, rich style) under (heading, ``left`` or ``right``); on a narrow terminal words wrap, numbers and names don't."""
+    """Rows of (text, rich style) under (heading, ``left`` or ``right``); where there is no room, words wrap."""
     from rich.table import Table
     from rich.text import Text
 
