@@ -83,7 +83,7 @@ class UpsTable(Table):
     port: Annotated[str, forms.Port()] = _key("", "where it is", shown=NEEDED)
     dialect: Annotated[str, forms.DialectName()] = _key("auto", "what it speaks; auto finds out by asking")
     protocol: Annotated[str | None, forms.DialectName()] = _key(
-        None, "the seeds' name for dialect", shown="that of dialect"
+        None, "NUT's name for dialect", shown="that of dialect"
     )
     groups: Annotated[tuple[Annotated[str, Name()], ...], Field(strict=False)] = _key(
         (), "groups it belongs to", shown="[]", form="list of names"
@@ -92,7 +92,7 @@ class UpsTable(Table):
     poll_interval: Annotated[float | None, POLL] = _key(None, "its status poll", shown="that of [agent]")
     full_interval: Annotated[float | None, FULL] = _key(None, "its poll of everything else", shown="that of [agent]")
     pollfreq: Annotated[float | None, Duration(FULL.low, FULL.high, bare=True)] = _key(
-        None, "the seeds' name for full_interval", shown="that of full_interval"
+        None, "NUT's name for full_interval", shown="that of full_interval"
     )
     ondelay: Annotated[int, DELAY] = _key(
         180, "ups.delay.start: how long the load stays off after shutdown.return, at least; cut to whole minutes",
