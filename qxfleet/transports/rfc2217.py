@@ -31,6 +31,9 @@ OPEN_S: Final = 10.0
 
 CLOSE_S: Final = 2.0
 
+GATHER_S: Final = QUIET_S / 2
+"""Bytes that follow each other faster than this are handed to the loop together; sooner than a drain calls the line quiet."""
+
 
 class Rfc2217Transport(LineTransport):
     """A UPS behind an RFC 2217 device server, which is told 2400 8N1 and the lines that ``cablepower`` names."""
@@ -99,7 +102,7 @@ class _Port(serial.rfc2217.Serial):  # type: ignore[misc]
     discards = 0
 
     def receive(self) -> tuple[bytes, int] | None:
-        """Wait for bytes up to a CR or until QUIET_S of silence, and the count of discards they belong to; None: it is over."""
+        """Wait for bytes up to a CR or a gap of GATHER_S, and the count of discards they belong to; None: it is over."""
         chunk = bytearray()
         discards = self.discards
         timeout_s = None
@@ -116,7 +119,7 @@ class _Port(serial.rfc2217.Serial):  # type: ignore[misc]
             chunk += byte
             if byte[0] == CR:
                 break
-            timeout_s = QUIET_S
+            timeout_s = GATHER_S
         return bytes(chunk), discards
 
     def discard(self) -> None:
@@ -179,8 +182,10 @@ class _Worker:
                 self._tell(self.owner._arrived, self, *received)
             self._tell(self.owner._cut_off, self)
         finally:
-            self.port.close()
-            self._tell(self._over)
+            try:
+                self.port.close()
+            finally:
+                self._tell(self._over)
 
     def _open(self) -> LinkError | None:
         owner = self.owner
@@ -211,5 +216,6 @@ class _Worker:
             self.opened.set_exception(error)
 
     def _over(self) -> None:
+        self._refused(LinkUnavailable(self.owner.label, "pyserial failed, see the log"))
         if not self.ended.done():
             self.ended.set_result(None)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import grp
 import os
 import stat
 import termios
@@ -204,7 +205,7 @@ def _unavailable(path: str, error: OSError) -> LinkUnavailable:
 def _who_may(path: str) -> str:
     group = "dialout"
     with contextlib.suppress(OSError, KeyError):
-        port = Path(path)
-        if port.stat().st_mode & stat.S_IWGRP and port.group() != "root":
-            group = port.group()
+        status = Path(path).stat()
+        if status.st_mode & stat.S_IWGRP and status.st_gid:
+            group = grp.getgrgid(status.st_gid).gr_name
     return f"add the user to group {group}: `usermod -aG {group} USER`, then log in anew"

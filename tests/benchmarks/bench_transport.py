@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """CPU per serial exchange on the event loop, against pseudo-terminals paced at 2400 baud by another process.
 
     python tests/benchmarks/bench_transport.py [--ports 64 256] [--seconds 12] [--slot 0.25] [--interval 2] [--jitter 0.05]
