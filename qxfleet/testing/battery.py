@@ -77,13 +77,16 @@ class Battery:
 
     def discharge(self, watts: float, seconds: float) -> None:
         """Draw ``watts`` for ``seconds``; exact enough for steps of a few seconds."""
-        capacity_ah = self.capacity_ah * capacity_left(self.age_years)
-        amps = watts / (max(self.cell_v, 1.5) * self.cells)
-        self.charge = max(0.0, self.charge - (20 * amps / capacity_ah) ** PEUKERT / 72000 * seconds)
+        self.charge = max(0.0, self.charge - self._drain(watts) * seconds)
         self.discharging_s += seconds
         if self.fails_after_s is not None and self.discharging_s >= self.fails_after_s:
             self.charge = 0.0
-        self._settle(rest_v(self.charge) - amps * self._cell_ohm(), seconds)
+        self._settle(rest_v(self.charge) - self._amps(watts) * self._cell_ohm(), seconds)
+
+    def runtime_s(self, watts: float) -> float:
+        """Seconds until ``watts`` have drawn it empty, from its charge; ``inf`` without a draw."""
+        drain = self._drain(watts)
+        return self.charge / drain if drain else math.inf
 
     def recharge(self, seconds: float) -> None:
         """Let the charger work for ``seconds``."""
@@ -95,6 +98,14 @@ class Battery:
         """Neither draw nor charge."""
         self.discharging_s = 0.0
         self._settle(rest_v(self.charge), seconds)
+
+    def _amps(self, watts: float) -> float:
+        return watts / (max(self.cell_v, 1.5) * self.cells)
+
+    def _drain(self, watts: float) -> float:
+        """Charge lost per second."""
+        capacity_ah = self.capacity_ah * capacity_left(self.age_years)
+        return float((20 * self._amps(watts) / capacity_ah) ** PEUKERT / 72000)
 
     def _cell_ohm(self) -> float:
         return OHM_AH / self.capacity_ah * resistance_growth(self.age_years)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from qxfleet.errors import AgentUnreachable, LinkUnavailable
 from qxfleet.testing.farm import Farm
 from qxfleet.testing.unit import FAULT_VALUES, Fault, Unit
+from qxfleet.testing.voltronic.state import WARNING_BITS
+from qxfleet.testing.voltronic.ups import VoltronicUps
 
 INSTRUCTIONS = (
     ("mains off|on|VOLTS TARGET", "an outage, its end, or a brown-out: mains 198 ups-01"),
@@ -24,6 +26,11 @@ INSTRUCTIONS = (
     ("bypass on|off TARGET", "by hand, as a technician would"),
     ("fault KIND [VALUE] TARGET", "break it: " + ", ".join(fault.value for fault in Fault)),
     ("fault clear [KIND] TARGET", "repair it"),
+    ("warning BIT TARGET", "raise a warning of a voltronic unit: warning 56 ups-01"),
+    ("warning clear [BIT] TARGET", "take it back, or all of them"),
+    ("fault-code CODE TARGET", "the fault a voltronic unit stands in: fault-code 43 ups-01"),
+    ("fault-code clear TARGET", "its end"),
+    ("panel SETTING TARGET", "change a voltronic unit at its front panel, spelled as on the wire: panel PEE ups-01"),
     ("unplug TARGET / replug TARGET", "the serial cable"),
     ("speed FACTOR", "seconds that pass for the UPSes in one second"),
     ("show [TARGET]", "how they are"),
@@ -50,6 +57,9 @@ class Control:
             "age": self._age,
             "bypass": self._bypass,
             "fault": self._fault,
+            "warning": self._warning,
+            "fault-code": self._fault_code,
+            "panel": self._panel,
             "unplug": self._unplug,
             "replug": self._replug,
             "speed": self._speed,
@@ -161,6 +171,43 @@ class Control:
             ups.set_fault(fault, value)
         return [_done(chosen, f"fault {_fault_text(chosen[0], fault)}")]
 
+    def _warning(self, words: list[str]) -> list[str]:
+        if not 2 <= len(words) <= 3 or (len(words) == 3 and words[0] != "clear"):
+            raise ValueError("expected: warning BIT TARGET, or warning clear [BIT] TARGET")
+        chosen = self._voltronic(words[-1])
+        bit = None if words[:-1] == ["clear"] else int(_number(words[-2], 1, WARNING_BITS, "a warning bit"))
+        for ups in chosen:
+            if words[0] == "clear":
+                ups.state.raised -= {bit} if bit else set(ups.state.raised)
+            elif bit:
+                ups.state.warn(bit)
+        return [_done(chosen, f"warning {' '.join(words[:-1])}")]
+
+    def _fault_code(self, words: list[str]) -> list[str]:
+        code, target = _two(words, "fault-code CODE|clear TARGET")
+        chosen = self._voltronic(target)
+        for ups in chosen:
+            if code == "clear":
+                ups.state.repair()
+            else:
+                ups.state.break_down(code)
+        return [_done(chosen, f"fault-code {code}")]
+
+    def _panel(self, words: list[str]) -> list[str]:
+        setting, target = _two(words, "panel SETTING TARGET")
+        chosen = self._voltronic(target)
+        for ups in chosen:
+            if not ups.press(setting):
+                raise ValueError(f"{ups.name} refuses {setting}")
+        return [_done(chosen, f"panel {setting}")]
+
+    def _voltronic(self, target: str) -> list[VoltronicUps]:
+        chosen = self._farm.select(target)
+        for ups in chosen:
+            if not isinstance(ups, VoltronicUps):
+                raise ValueError(f"{ups.name} speaks {ups.dialect.name}; only voltronic units can do that")
+        return [ups for ups in chosen if isinstance(ups, VoltronicUps)]
+
     def _unplug(self, words: list[str]) -> list[str]:
         chosen = self._farm.select(_one(words, "unplug TARGET"))
         for ups in chosen:
@@ -264,6 +311,6 @@ def _fault_text(ups: Unit, fault: Fault) -> str:
     return f"{fault.value} {ups.faults[fault]}" if fault in FAULT_VALUES else fault.value
 
 
-def _done(chosen: list[Unit], what: str) -> str:
+def _done(chosen: Sequence[Unit], what: str) -> str:
     names = ", ".join(ups.name for ups in chosen[:6]) + (f" and {len(chosen) - 6} more" if len(chosen) > 6 else "")
     return f"ok {what}: {names}"

@@ -123,6 +123,14 @@ class Machine:
         self.forced_bypass = False
         self.beeper = True
         self.failed = False
+        self.test_passed: bool | None = None
+        """How the last battery test ended; one that was stopped tells nothing."""
+        self.follows_input = False
+        """An online unit feeds its load straight from the mains, to save losses."""
+        self.holds_frequency = False
+        """An online unit's output keeps the rated frequency whatever the mains' is."""
+        self.restarts = True
+        """Comes back by itself with the mains after its battery was empty."""
         self.regulation = 1.0
         """Output divided by input voltage of the transformer: 1 straight through, above boost, below trim."""
         self.on_battery = False
@@ -169,7 +177,7 @@ class Machine:
                 return 0.0
             case Source.BYPASS:
                 return self.input_v
-            case Source.MAINS if self.ratings.line_interactive:
+            case Source.MAINS if self.ratings.line_interactive or self.follows_input:
                 return self.input_v * self.regulation
             case _:
                 return self.ratings.volts
@@ -187,6 +195,19 @@ class Machine:
         return 0.0 if self._off else self.ratings.hertz
 
     @property
+    def input_hertz(self) -> float:
+        """The mains' frequency; zero without mains."""
+        return self.hertz if self._mains_v else 0.0
+
+    @property
+    def output_hertz(self) -> float:
+        """The output's frequency: an inverter keeps to the mains where it can."""
+        if self._off:
+            return 0.0
+        own = self.source is Source.BATTERY or self.holds_frequency or not self._mains_v
+        return self.ratings.hertz if own else self.hertz
+
+    @property
     def temperature_c(self) -> float:
         """Degrees inside the case."""
         return self._warm_c if self._thermometer else 25.0
@@ -200,6 +221,12 @@ class Machine:
     def shutting_down(self) -> bool:
         """Whether a shutdown was ordered and the output has not come back since: status bit b1."""
         return self._countdown is not None or (self._off is not None and self._off.ordered)
+
+    @property
+    def returning(self) -> bool:
+        """Whether the output is off and about to come back."""
+        back_at_s = self._back_at_s()
+        return back_at_s is not None and back_at_s - self._now <= HOLD_S
 
     @property
     def regulating(self) -> bool:
@@ -244,6 +271,12 @@ class Machine:
     def shut_down(self, after_s: float, returns: Returns, back_s: float = 0.0) -> None:
         """Switch the output off in ``after_s``; ``back_s`` is for :attr:`Returns.AFTER`."""
         self._countdown = _Countdown(self._now + after_s, returns, back_s)
+        self._react()
+
+    def switch_off(self) -> None:
+        """Switch the output off now, until it is switched on; nothing counts down and nothing is pending."""
+        self._countdown = None
+        self._off = _Off(self._now, Returns.NEVER, ordered=False)
         self._react()
 
     def cancel(self) -> None:
@@ -320,13 +353,14 @@ class Machine:
                 self.stop_test()
             elif short or now >= self._test_until_s:
                 self.failed = short and self._test_is_quick
+                self.test_passed = not short or math.isinf(self._test_until_s)
                 self.stop_test()
         countdown = self._countdown
         if countdown and (now >= countdown.off_at_s or (self.on_battery and self.battery.low)):
             self._countdown = None
             self._off = _Off(self._off.since_s if self._off else now, countdown.returns, now + countdown.back_s)
         if self.source is Source.BATTERY and self.on_battery and self.battery.empty:
-            self._off = _Off(now, Returns.WITH_MAINS, ordered=False)
+            self._off = _Off(now, Returns.WITH_MAINS if self.restarts else Returns.NEVER, ordered=False)
         self._watch_overload()
         back_at_s = self._back_at_s()
         if back_at_s is not None and now >= back_at_s:

@@ -8,6 +8,9 @@ from qxfleet.dialects.registry import DIALECTS
 from qxfleet.dialects.spec import AnswerStyle, Dialect
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.simulator import SimulatedUps, Unknown
+from qxfleet.testing.unit import Unit
+from qxfleet.testing.voltronic import models as voltronic
+from qxfleet.testing.voltronic.ups import VoltronicUps
 
 MODELS: tuple[tuple[str, str, str, Ratings], ...] = (
     ("ACME UPS CO", "RT-3000", "VT12046Q", Ratings(va=3000, watts=2700, battery_v=72, line_interactive=False)),
@@ -21,27 +24,36 @@ MODELS: tuple[tuple[str, str, str, Ratings], ...] = (
 )
 """Makers nobody knows; each model's maker, name, firmware and name plate."""
 
+_PLAIN = tuple(dialect for dialect in DIALECTS if dialect.name != "voltronic")
+"""Spoken by units that say what their tables say."""
+
 _UNKNOWN = (Unknown.ECHO, Unknown.ECHO, Unknown.SILENCE, Unknown.N, Unknown.NAK)
 
 
-def fleet(n: int, dialect: Dialect | None = None, *, seed: int = 0, noise: float = 1.0) -> list[SimulatedUps]:
-    """``n`` UPSes named ``ups-01`` …, the same for the same ``seed``; without ``dialect`` all dialects in turn.
+def fleet(n: int, dialect: Dialect | None = None, *, seed: int = 0, noise: float = 1.0) -> list[Unit]:
+    """``n`` UPSes named ``ups-01`` …, the same for the same ``seed``; without ``dialect`` all dialects in turn,
+    the family's own before voltronic.
 
     Neighbours form a pair: the odd one in group ``feed-a``, the even one in ``feed-b``, both in ``rack1``, ``rack2`` …
-    ``noise`` scales how much their values wander.
+    Voltronic units take turns in their protocol numbers. ``noise`` scales how much their values wander.
     """
     width = max(2, len(str(n)))
+    spoken = (dialect,) if dialect else (*_PLAIN, *(each for each in DIALECTS if each not in _PLAIN))
     return [
-        _one(f"ups-{number:0{width}d}", number, dialect or DIALECTS[(number - 1) % len(DIALECTS)], seed, noise)
-        for number in range(1, n + 1)
+        _one(f"ups-{index + 1:0{width}d}", index, spoken[index % len(spoken)], index // len(spoken), seed, noise)
+        for index in range(n)
     ]
 
 
-def _one(name: str, number: int, dialect: Dialect, seed: int, noise: float) -> SimulatedUps:
-    rng = random.Random(f"{seed}/{number}")
+def _one(name: str, index: int, dialect: Dialect, turn: int, seed: int, noise: float) -> Unit:
+    """``turn``: how many of that dialect came before."""
+    rng = random.Random(f"{seed}/{index + 1}")
     maker, model, firmware, ratings = rng.choice(MODELS)
-    feed, rack = "ab"[(number - 1) % 2], (number + 1) // 2
-    words = dialect.answer is AnswerStyle.WORD
+    product = voltronic.MODELS[turn % len(voltronic.MODELS)] if dialect.name == "voltronic" else None
+    if product:
+        ratings = product.ratings
+    feed, rack = "ab"[index % 2], index // 2 + 1
+    groups = (f"feed-{feed}", f"rack{rack}")
     machine = Machine(
         ratings,
         seed=rng.getrandbits(32),
@@ -51,16 +63,24 @@ def _one(name: str, number: int, dialect: Dialect, seed: int, noise: float) -> S
         thermometer=rng.random() < 0.7,
         noise=noise,
     )
+    spoken = f"{dialect.name} {product.protocol}" if product else dialect.name
+    description = f"Rack {rack}, feed {feed.upper()}: simulated {ratings.va:g} VA, {spoken}"
+    unit_seed = rng.getrandbits(32)
+    if product:
+        return VoltronicUps(
+            dialect, product, name=name, seed=unit_seed, machine=machine, groups=groups, description=description
+        )
+    words = dialect.answer is AnswerStyle.WORD
     return SimulatedUps(
         dialect,
         name=name,
-        seed=rng.getrandbits(32),
+        seed=unit_seed,
         machine=machine,
         maker=maker,
         model=model,
         firmware=firmware,
-        groups=(f"feed-{feed}", f"rack{rack}"),
-        description=f"Rack {rack}, feed {feed.upper()}: simulated {ratings.va:g} VA, {dialect.name}",
+        groups=groups,
+        description=description,
         protocol=rng.choice(("PI98", None)),
         unknown=None if words else rng.choice(_UNKNOWN),
     )
