@@ -21,9 +21,11 @@ from qxfleet.model.events import (
     OrderResult,
     Outcome,
     Phase,
+    Remark,
     Severity,
     Trouble,
 )  # fmt: skip
+from qxfleet.model.notice import Notice, alarm_text
 from qxfleet.model.reading import Reading
 from qxfleet.model.state import Condition, Counters, DeviceState
 from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status
@@ -234,6 +236,10 @@ def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceSta
             return replace(old, identity=seen.identity), ()
         case Trouble():
             return _assess_trouble(old, seen)
+        case Remark():
+            return old, (
+                Event(seen.wall_us, seen.device, EventKind.SETTING, seen.name, seen.value, seen.text, seen.severity),
+            )
         case OrderResult():
             ordered = seen.name.startswith(("shutdown.", "load.off")) and seen.name != "shutdown.stop"
             sent = bool(seen.sent) and seen.outcome not in (Outcome.REJECTED, Outcome.UNSUPPORTED)
@@ -243,7 +249,7 @@ def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceSta
 def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tuple[Event, ...]]:
     load = reading.values.get("ups.load", 0.0)
     quiet = (
-        reading.status == OL and not old.conditions and not reading.notes and not reading.alarms
+        reading.status == OL and not old.conditions and not reading.notes and not reading.alarms and not reading.notices
         and old.shutdown_bit_trusted and old.charging_since_s is None and load <= 100  # type: ignore[operator]
     )  # fmt: skip
     events: tuple[Event, ...] = ()
@@ -264,12 +270,67 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
             conditions[rule.name] = now
         elif was is not None:
             del conditions[rule.name]
+    for event in _notice(conditions, reading):
+        events = (*events, event)
     if glitch := _glitch(old, reading):
         events = (*events, glitch)
     status, alarms, charging_since_s = _published(old, reading, conditions)
+    line = alarm_text(alarms, reading.notices) if alarms or reading.notices else ""
+    alarms = (*alarms, *(notice.text for notice in reading.notices if notice.alarm))
     return replace(
-        old, reading=reading, status=status, alarms=alarms, conditions=conditions, charging_since_s=charging_since_s
+        old, reading=reading, status=status, alarms=alarms, conditions=conditions, charging_since_s=charging_since_s,
+        alarm=line,
     ), events
+
+
+_BY_LEVEL = {1: Severity.CRITICAL, 2: Severity.WARNING}
+
+
+def _notice(conditions: dict[str, Condition], reading: Reading) -> list[Event]:
+    """Open a condition for each notice that is new, close it after two readings without; ``conditions`` is brought up to date.
+
+    A reading that lacks what a notice comes from says nothing about it (voltronic.md section 6). One that tells what another
+    condition tells anyway is written down quietly.
+    """
+    events: list[Event] = []
+    present: dict[str, Notice] = {notice.code: notice for notice in reading.notices}
+    for code, notice in present.items():
+        was = conditions.get(code)
+        if was is not None:
+            if was.pending_since_s is not None:
+                conditions[code] = replace(was, pending_since_s=None, flips=was.flips + 1)
+            continue
+        conditions[code] = Condition(
+            code, True, reading.wall_us, reading.mono_s, source=notice.source, text=notice.text
+        )
+        severity = Severity.INFO if notice.linked else _BY_LEVEL.get(notice.level, Severity.NOTICE)
+        text = notice.text if notice.number is None else f"{notice.text} (warning {notice.number})"
+        if notice.linked:
+            text += f", see {notice.linked}"
+        events.append(
+            Event(reading.wall_us, reading.device, EventKind.WARNING, code, "begin", text, severity, Phase.BEGIN)
+        )
+    for code, was in list(conditions.items()):
+        if not was.source or code in present:
+            continue
+        if not was.source.startswith("bit.") and was.source not in reading.values and not _gone(was.source, reading):
+            continue
+        if was.pending_since_s is None:
+            conditions[code] = replace(was, pending_since_s=reading.mono_s, pending_us=reading.wall_us)
+            continue
+        text = f"{was.text}: over after {_span(was.pending_since_s - was.since_s)}"
+        if was.flips:
+            text += f"; it came and went {was.flips} more time{'s' if was.flips > 1 else ''} meanwhile"
+        events.append(
+            Event(was.pending_us, reading.device, EventKind.WARNING, code, "end", text, Severity.INFO, Phase.END)
+        )
+        del conditions[code]
+    return events
+
+
+def _gone(source: str, reading: Reading) -> bool:
+    """Whether a value is absent because there is nothing to tell: a fault's code, once there is no fault."""
+    return source == "qx.fault.code" and not any(notice.code in ("fault.present", "mode.fault") for notice in reading.notices)
 
 
 def _published(
@@ -282,7 +343,8 @@ def _published(
         alarms = [alarm for alarm in alarms if alarm != SHUTDOWN_IMMINENT]
     if (worn := conditions.get("replace-battery")) is not None and worn.open:
         status |= RB
-        alarms.append(REPLACE_BATTERY)
+        if REPLACE_BATTERY not in alarms:
+            alarms.append(REPLACE_BATTERY)
     if (heavy := conditions.get("overload")) is not None and heavy.open:
         status |= OVER
     charging_since_s = old.charging_since_s
@@ -300,7 +362,8 @@ def _published(
                 charging_since_s = None
             else:
                 status |= CHRG
-    status = status | ALARM if alarms else status & ~ALARM
+    told = alarms or any(notice.alarm for notice in reading.notices)
+    status = status | ALARM if told else status & ~ALARM
     return status, tuple(alarms), charging_since_s
 
 

@@ -287,15 +287,25 @@ class Fleet:
         return result
 
     async def set(self, ups: str, variable: str, value: str, *, actor: str) -> OrderResult:
-        """Change a writable variable, audited. Raises OrderNotSupported only for a UPS that is not configured."""
+        """Change a writable variable, audited like an order. Raises OrderNotSupported only for a UPS that is not configured."""
         device = self._device(ups)
-        order_id = await self._store.order_intent(ups, variable, value, "", actor)
+        task = asyncio.create_task(self._set(device, variable, value, actor), name=f"set {ups} {variable}")
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+        return await asyncio.shield(task)
+
+    async def _set(self, device: Device, variable: str, value: str, actor: str) -> OrderResult:
+        ups = device.options.name
         try:
-            result = device.session.set(variable, value)
-        except OrderNotSupported as error:
-            result = OrderResult(ups, variable, value, Outcome.UNSUPPORTED, text=str(error))
-        except OrderInvalid as error:
-            result = OrderResult(ups, variable, value, Outcome.REJECTED, text=str(error))
+            change = device.session.prepare_setting(variable, value)
+        except (OrderNotSupported, OrderInvalid) as error:
+            outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
+            result = OrderResult(ups, variable, value, outcome, text=f"{error}; nothing was sent")
+            order_id = await self._store.order_intent(ups, variable, value, "", actor)
+        else:
+            sent = change.request.decode("latin-1")
+            order_id = await self._store.order_intent(ups, change.name, change.value, sent, actor)
+            result = await device.session.apply(change)
         await self._close(order_id, EventKind.SETTING, result, actor)
         return result
 

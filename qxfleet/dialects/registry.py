@@ -8,9 +8,11 @@ from qxfleet.dialects.megatec_old import MEGATEC_OLD
 from qxfleet.dialects.mustek import MUSTEK
 from qxfleet.dialects.q1 import Q1
 from qxfleet.dialects.spec import Dialect
+from qxfleet.dialects.voltronic import VOLTRONIC
 from qxfleet.dialects.zinto import ZINTO
 
 DIALECTS: tuple[Dialect, ...] = (
+    VOLTRONIC,  # before all others: such a unit may answer Q1 and QS as well, and lose most of what it has to say
     MECER,  # before megatec: a mecer unit answers I as well, and its (ACK would be misread
     ZINTO,  # before megatec: claimed only when FW? is answered and I is not
     MEGATEC,
@@ -20,11 +22,11 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 """First claim that holds wins (megatec-family.md section 9.4)."""
 
-STATUS_PROBES: tuple[bytes, ...] = (b"Q1\r", b"QS\r", b"D\r")
-"""Asked until one is answered: Q1 first, because most units answer it and it has no side effects."""
+STATUS_PROBES: tuple[bytes, ...] = (b"QGS\r", b"Q1\r", b"QS\r", b"D\r")
+"""Asked until one is answered and claimed: QGS first (quirks.md, Voltronic), then Q1, which most units answer."""
 
 IDENTITY_PROBES: tuple[bytes, ...] = (b"QPI\r", b"M\r", b"I\r", b"FW?\r", b"F\r")
-"""Asked once each when a status query was answered; all answers are kept as the device's fingerprint."""
+"""Asked once each when a status query was answered, as far as a claim on that status needs them; all are kept as evidence."""
 
 
 def dialect_named(name: str) -> Dialect | None:

@@ -166,6 +166,8 @@ class Query:
     source: str = ""
     when: tuple[tuple[Holds, ...], ...] = ()
     watch: tuple[str, ...] = ()
+    sealed: bool = False
+    """Its length tells whether the device closes its replies with a CRC (voltronic.md section 1.5)."""
 
 
 class Style(enum.Enum):
@@ -368,9 +370,8 @@ class Dialect:
 
     Every dialect has exactly one QUICK status query whose reply carries ``bit.utility_fail``. Where several queries give
     the same variable, the first of ``queries`` wins; a field that ``wins`` stands above the status query's.
-    ``accepts``: how the only acceptances begin, case ignored; empty: any known word. ``sealed``: a unit may close its
-    replies with a CRC (voltronic.md section 1.5). ``avr``: where this holds, "bypass, boost or buck" near input voltage
-    means AVR.
+    ``accepts``: how the only acceptances begin, case ignored; empty: any known word. ``avr``: where this holds, "bypass,
+    boost or buck" near input voltage means AVR.
     """
 
     name: str
@@ -387,7 +388,8 @@ class Dialect:
     flags: tuple[Flags, ...] = ()
     nuances: tuple[Nuance, ...] = ()
     accepts: tuple[bytes, ...] = ()
-    sealed: bool = False
+    scales_battery: bool = True
+    """A battery voltage reported per cell or block is published as that of the whole battery, not only reckoned with."""
     avr: tuple[Holds, ...] = ()
     avr_notice: Notice | None = None
 
@@ -464,8 +466,9 @@ def problems(dialect: Dialect) -> list[str]:
         *(holds for order in dialect.orders for holds in order.when),
         *(holds for setting in dialect.device_settings for holds in (*setting.when, *setting.now)),
     ]
-    named = {each.name for each in (*conditions, *dialect.meanings, *dialect.flags)}
-    for name in sorted(named - fields):
+    used = [holds.name for holds in conditions]
+    used += [meaning.name for meaning in dialect.meanings] + [flags.name for flags in dialect.flags]
+    for name in sorted(set(used) - fields):
         found.append(f"{name}: a condition or meaning of what no query gives")
     for order in dialect.orders:
         if order.undo and dialect.order(order.undo) is None:

@@ -47,7 +47,7 @@ def variable_texts(state: DeviceState) -> dict[str, str]:
     texts["ups.status"] = status_text(state.status)
     texts.pop("ups.alarm", None)
     if state.alarms:
-        texts["ups.alarm"] = " ".join(state.alarms)
+        texts["ups.alarm"] = state.alarm
     return dict(sorted(texts.items()))
 
 

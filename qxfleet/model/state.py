@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qxfleet.model.events import Link
-from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Identity, Reading
 
 
@@ -44,7 +43,7 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class DeviceState:
     """One device as every face shows it. ``status`` and ``alarms`` are what is published, which may hold back a bit that is
-    not trusted yet; ``reading`` is the last good one and keeps its own time."""
+    not trusted yet; ``alarm`` is all of that in NUT's one line. ``reading`` is the last good one and keeps its own time."""
 
     name: str
     link: Link = Link.DETECTING
@@ -59,4 +58,4 @@ class DeviceState:
     shutdown_bit_trusted: bool = False
     shutdown_ordered: bool = False
     charging_since_s: float | None = None
-    notices: tuple[Notice, ...] = ()
+    alarm: str = ""

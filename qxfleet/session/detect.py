@@ -1,6 +1,7 @@
 """Which dialect a device speaks, with the evidence. Sends queries only.
 
-Procedure: megatec-family.md section 9.4; what must not claim anything: quirks.md "Parser rules in short" rule 6.
+Procedure: megatec-family.md section 9.4, voltronic.md section 2; what must not claim anything: quirks.md "Parser rules in
+short" rule 6.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ from qxfleet.dialects.spec import Dialect, Query, Topic, Want
 from qxfleet.errors import DialectUnknown, ReplyError, ReplyTimeout
 from qxfleet.model.reading import Value
 from qxfleet.model.wire import FIRST_REPLY_S, QUIET_S, REPLY_S, Answer, Ask, sort_answer
-from qxfleet.session.plans import read
+from qxfleet.session.plans import is_sealed, read, unsealed
 from qxfleet.session.readout import sift
 
 Exchange = Callable[[Ask], Awaitable[bytes]]
+
+TURNS = 3
+"""How often a probe is tried before silence is believed (megatec-family.md section 9.4)."""
+
+RARE_PROBES = frozenset({b"QGS\r"})
+"""Left out of the second turn: the first one waits longest, and a port where nothing speaks must not take for ever."""
 
 NUDGE = Ask(b"\r", deadline_s=QUIET_S)
 """A bare CR ends whatever piled up in a unit's input buffer (quirks.md, input buffer runs together)."""
@@ -24,10 +31,32 @@ NUDGE = Ask(b"\r", deadline_s=QUIET_S)
 
 @dataclass(slots=True)
 class Evidence:
-    """What each probe brought: the kind of answer, the frame, and the values where the frame had the asked shape."""
+    """What each probe brought: the kind of answer, the frame, and the values where the frame had an asked shape.
+
+    Dialects may ask the same string and read the answer differently: :meth:`of` reads it as one of them does. ``sealed``: the
+    device closes its replies with a CRC, which is cut off before reading.
+    """
 
     answers: dict[bytes, tuple[Answer, bytes]] = field(default_factory=dict)
     values: dict[bytes, dict[str, Value | bool]] = field(default_factory=dict)
+    sealed: bool = False
+
+    def of(self, query: Query) -> dict[str, Value | bool] | None:
+        """The values of the answer to ``query``, read by its own layouts; None where it has none of them."""
+        kind, frame = self.answers.get(query.command, (Answer.SILENCE, b""))
+        if kind is not Answer.VALUE:
+            return None
+        try:
+            values = read(query, unsealed(frame) if self.sealed else frame)
+            sift(query, values)
+        except ReplyError:
+            return None
+        return values
+
+    def told(self, dialect: Dialect) -> dict[bytes, dict[str, Value | bool]]:
+        """Values by request, as this dialect reads them."""
+        read_ = ((query.command, self.of(query)) for query in dialect.queries)
+        return {command: values for command, values in read_ if values is not None}
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """(request, kind, reply) as printable text, in the order asked."""
@@ -37,30 +66,36 @@ class Evidence:
         )
 
 
-def _queries(dialects: Sequence[Dialect]) -> dict[bytes, Query]:
-    found: dict[bytes, Query] = {}
+def _queries(dialects: Sequence[Dialect]) -> dict[bytes, list[Query]]:
+    found: dict[bytes, list[Query]] = {}
     for dialect in dialects:
         for query in dialect.queries:
-            found.setdefault(query.command, query)
+            found.setdefault(query.command, []).append(query)
     return found
 
 
-def holds(want: Want, evidence: Evidence) -> bool:
+def holds(want: Want, dialect: Dialect, evidence: Evidence) -> bool:
     """Whether one condition of a claim is met by the evidence."""
     if want.replies:
         _, frame = evidence.answers.get(want.request, (Answer.SILENCE, b""))
         return any(frame.strip(b"\0\n ").startswith(reply) for reply in want.replies)
-    return (want.request in evidence.values) is want.answered
+    query = dialect.query(want.request)
+    values = evidence.values.get(want.request) if query is None else evidence.of(query)
+    return (values is not None and (not want.gives or want.gives in values)) is want.answered
 
 
 def claimed(dialect: Dialect, evidence: Evidence) -> bool:
     """Whether a dialect's claim holds."""
-    if dialect.claim.status not in evidence.values:
+    status = dialect.query(dialect.claim.status)
+    values = evidence.of(status) if status is not None else None
+    if values is None or any(name not in values for name in dialect.claim.needs):
         return False
-    return any(all(holds(want, evidence) for want in wants) for wants in dialect.claim.any_of)
+    return any(all(holds(want, dialect, evidence) for want in wants) for wants in dialect.claim.any_of)
 
 
-async def _probe(request: bytes, query: Query | None, exchange: Exchange, deadline_s: float, evidence: Evidence) -> None:
+async def _probe(
+    request: bytes, queries: Sequence[Query], exchange: Exchange, deadline_s: float, evidence: Evidence
+) -> None:
     try:
         frame = await exchange(Ask(request, deadline_s))
     except ReplyTimeout as silence:
@@ -72,15 +107,14 @@ async def _probe(request: bytes, query: Query | None, exchange: Exchange, deadli
         evidence.answers[request] = (Answer.GARBAGE, error.frame)
         return
     kind = sort_answer(request, frame)
-    if kind is Answer.VALUE and query is not None:
-        try:
-            values = read(query, frame)
-            sift(query, values)
-        except ReplyError:
-            kind = Answer.GARBAGE
+    evidence.answers[request] = (kind, frame)
+    if kind is Answer.VALUE and queries:
+        evidence.sealed = evidence.sealed or any(is_sealed(query, frame) for query in queries)
+        values = next((values for query in queries if (values := evidence.of(query)) is not None), None)
+        if values is None:
+            evidence.answers[request] = (Answer.GARBAGE, frame)
         else:
             evidence.values[request] = values
-    evidence.answers[request] = (kind, frame)
 
 
 async def detect(
@@ -93,48 +127,59 @@ async def detect(
     """The dialect whose claim the device's answers meet, and all its answers.
 
     ``skip`` names topics that must not be asked (``norating``, ``novendor``). Raises DialectUnknown, and LinkError from the
-    exchange. An unanswered status probe is asked twice more, an unanswered identity probe once more, before silence is
-    believed; the status must be given twice, so that one lucky frame claims nothing.
+    exchange. Every status probe is tried in order, an unanswered one up to three times in all; an unanswered identity probe
+    is asked once more. The status must be given twice, so that one lucky frame claims nothing.
     """
     queries = _queries(dialects)
     evidence = Evidence()
     wanted = {dialect.claim.status for dialect in dialects}
-    status_probes = [probe for probe in STATUS_PROBES if probe in wanted]
+    open_probes = [probe for probe in STATUS_PROBES if probe in wanted]
     deadline_s = FIRST_REPLY_S
-    for _ in range(3):
-        for probe in status_probes:
+    for turn in range(TURNS):
+        for probe in tuple(open_probes):
+            if turn and probe in RARE_PROBES and turn < TURNS - 1:
+                continue
             await _probe(probe, queries[probe], exchange, deadline_s, evidence)
             deadline_s = REPLY_S
             if probe in evidence.values:
-                break
+                open_probes.remove(probe)
+                speakers = [dialect for dialect in dialects if dialect.claim.status == probe]
+                if (found := await _claimed_by(speakers, probe, queries, exchange, skip, evidence)) is not None:
+                    evidence.values = evidence.told(found)
+                    return found, evidence
             await _nudge(exchange)
-        if evidence.values:
+        if not open_probes or evidence.values:
             break
-    if not evidence.values:
-        raise DialectUnknown(port, _raw(evidence))
-    status = next(iter(evidence.values))
+    raise DialectUnknown(port, _raw(evidence))
+
+
+async def _claimed_by(
+    speakers: Sequence[Dialect],
+    status: bytes,
+    queries: Mapping[bytes, Sequence[Query]],
+    exchange: Exchange,
+    skip: frozenset[Topic],
+    evidence: Evidence,
+) -> Dialect | None:
+    """The one of the dialects with this status whose claim holds, after asking what tells them apart."""
     for probe in IDENTITY_PROBES:
-        query = queries.get(probe)
-        if query is not None and query.topic in skip:
+        readers = queries.get(probe, ())
+        if any(query.topic in skip for query in readers):
             continue
-        if not any(want.request == probe for d in dialects for wants in d.claim.any_of for want in wants):
+        if not any(want.request == probe for d in speakers for wants in d.claim.any_of for want in wants):
             continue
-        await _probe(probe, query, exchange, REPLY_S, evidence)
+        await _probe(probe, readers, exchange, REPLY_S, evidence)
         if probe not in evidence.values and evidence.answers[probe][0] in (Answer.SILENCE, Answer.GARBAGE):
             await _nudge(exchange)
-            await _probe(probe, query, exchange, REPLY_S, evidence)
-    before = evidence.values.pop(status)
+            await _probe(probe, readers, exchange, REPLY_S, evidence)
     for _ in range(2):
+        evidence.values.pop(status)
         await _probe(status, queries[status], exchange, REPLY_S, evidence)
         if status in evidence.values:
-            break
-    else:
-        raise DialectUnknown(port, _raw(evidence))
-    evidence.values[status] = evidence.values.get(status, before)
-    for dialect in dialects:
-        if claimed(dialect, evidence):
-            return dialect, evidence
-    raise DialectUnknown(port, _raw(evidence))
+            return next((dialect for dialect in speakers if claimed(dialect, evidence)), None)
+        evidence.values[status] = {}
+    evidence.values.pop(status)
+    return None
 
 
 def _raw(evidence: Evidence) -> tuple[tuple[bytes, str, bytes], ...]:
@@ -148,7 +193,7 @@ async def _nudge(exchange: Exchange) -> None:
         return
 
 
-def skipped_topics(*, norating: bool, novendor: bool) -> frozenset[Topic]:
-    """Topics that options of the seeds forbid to ask about."""
-    topics: Mapping[Topic, bool] = {Topic.RATING: norating, Topic.VENDOR: novendor}
+def skipped_topics(*, norating: bool, novendor: bool, testing: bool) -> frozenset[Topic]:
+    """Topics that options of the seeds forbid to ask about, or do not allow."""
+    topics: Mapping[Topic, bool] = {Topic.RATING: norating, Topic.VENDOR: novendor, Topic.TESTING: not testing}
     return frozenset(topic for topic, off in topics.items() if off)

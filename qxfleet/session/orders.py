@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Effect, Form, Order, Style
 from qxfleet.errors import OrderInvalid, OrderNotSupported
-from qxfleet.model.events import Outcome, SettingInfo
+from qxfleet.model.events import Outcome
 from qxfleet.model.reading import Value
 from qxfleet.model.wire import Answer, sort_answer
 
@@ -43,16 +43,18 @@ def write_number(seconds: float, style: Style) -> bytes:
     return b"%0*d" % (width, int(seconds // 60))
 
 
-def _usable(form: Form, args: Mapping[str, float], facts: Mapping[str, Value]) -> bool:
+def _usable(form: Form, args: Mapping[str, float], facts: Mapping[str, Value | bool]) -> bool:
     if not all(holds.of(facts) for holds in form.needs):
         return False
     return all(low <= args[name] < high + 1 for name, low, high in form.where)
 
 
 def prepare(
-    dialect: Dialect, name: str, value: str | None, settings: Mapping[str, float], facts: Mapping[str, Value]
+    dialect: Dialect, name: str, value: str | None, settings: Mapping[str, float], facts: Mapping[str, Value | bool]
 ) -> Prepared:
     """The bytes of one instant command. Raises OrderNotSupported or OrderInvalid; nothing was sent then.
+
+    ``facts`` is what the device said; by that it offers an order or not, and takes it in this or that form.
 
     ``shutdown.default`` is ``shutdown.return``, the session maps it where ``stayoff`` is set.
     """
@@ -60,6 +62,8 @@ def prepare(
     if order is None:
         known = ", ".join(order.name for order in dialect.orders)
         raise OrderNotSupported(f"{name}: the dialect {dialect.name} has no such command; it has {known}")
+    if not offered(order, facts):
+        raise OrderNotSupported(f"{name}: this device does not offer it")
     args = dict(settings)
     text = None
     if order.value is None:
@@ -82,13 +86,23 @@ def prepare(
         for name_, low, high in form.where
         if name_ == "value"
     ]
+    if not bounds:
+        raise OrderInvalid(f"{name}: not possible now, the device is in another state")
     low, high = min(bound[0] for bound in bounds), max(bound[1] for bound in bounds)
     raise OrderInvalid(f"{name}: {text} is out of range, {low:g} to {high:g} seconds are possible on this device")
+
+
+def offered(order: Order, facts: Mapping[str, Value | bool]) -> bool:
+    """Whether a device of which this is known has the order at all."""
+    return all(holds.of(facts) for holds in order.when)
 
 
 def judge(dialect: Dialect, request: bytes, frame: bytes | None) -> Outcome | None:
     """What the device's word for an order means; None where only later readings can tell (``frame`` None: silence)."""
     answer = Answer.SILENCE if frame is None else sort_answer(request, frame)
+    if answer is Answer.ACCEPTED and dialect.accepts and frame is not None:
+        word = frame.strip(b"\0\n ").upper()
+        return Outcome.ACCEPTED if word.startswith(dialect.accepts) else Outcome.REJECTED
     if answer is Answer.ACCEPTED:
         return Outcome.ACCEPTED
     if answer is Answer.ECHO:
@@ -113,26 +127,8 @@ def seen(effect: Effect, before: Mapping[str, Value | bool], now: Mapping[str, V
     if effect.low is not None and effect.high is not None:
         inside = [isinstance(v, float) and effect.low <= v <= effect.high for v in (old, new)]
         return inside == [False, True]
+    if effect.word is not None:
+        return new == effect.word and old != effect.word
     if effect.becomes is None:
         return old != new
     return new is effect.becomes and old is not effect.becomes
-
-
-def setting_info(dialect: Dialect, settings: Mapping[str, float]) -> tuple[SettingInfo, ...]:
-    """The writable variables of a dialect with their present values."""
-    return tuple(
-        SettingInfo(setting.name, settings.get(setting.name), setting.low, setting.high, (), setting.description)
-        for setting in dialect.settings
-    )
-
-
-def check_setting(dialect: Dialect, name: str, value: str) -> float:
-    """The value a setting would take, truncated to its step. Raises OrderNotSupported or OrderInvalid."""
-    setting = dialect.setting(name)
-    if setting is None:
-        known = ", ".join(setting.name for setting in dialect.settings)
-        raise OrderNotSupported(f"{name}: not writable in the dialect {dialect.name}; writable are {known}")
-    seconds = number(value, name)
-    if not setting.low <= seconds <= setting.high:
-        raise OrderInvalid(f"{name}: {value} is out of range, {setting.low:g} to {setting.high:g} seconds are possible")
-    return setting.truncate(seconds)

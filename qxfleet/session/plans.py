@@ -7,7 +7,7 @@ from functools import cache
 from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Plan, Slot, named
 from qxfleet.dialects.spec import Char, Convert, Field, Letter, Query, Reply, Span, Token
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
-from qxfleet.model.wire import Answer, sort_answer
+from qxfleet.model.wire import Answer, sealed, sort_answer
 
 _KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE}
 
@@ -135,3 +135,19 @@ def read(query: Query, frame: bytes) -> dict[str, float | str | bool]:
     if plan is None:
         plan = _COMPILED[id(query)] = QueryPlan(query)
     return plan.read(frame)
+
+
+def is_sealed(query: Query, frame: bytes) -> bool:
+    """Whether this answer to a status query shows that the device closes its replies with a CRC.
+
+    Only a reply of exactly the fixed length and two bytes tells: a longer or shorter one could pass by chance.
+    """
+    return query.sealed and len(frame) == query.replies[0].length[0] + CRC_BYTES and sealed(frame)
+
+
+def unsealed(frame: bytes) -> bytes:
+    """The frame without its CRC, if it has one."""
+    return frame[:-CRC_BYTES] if sealed(frame) else frame
+
+
+CRC_BYTES = 2

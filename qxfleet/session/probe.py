@@ -14,9 +14,10 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading, Value
 from qxfleet.model.wire import FIRST_REPLY_S, REPLY_S, Answer, Ask, sort_answer
 from qxfleet.session.detect import Evidence, detect, skipped_topics
-from qxfleet.session.orders import setting_info
-from qxfleet.session.plans import read
+from qxfleet.session.orders import offered
+from qxfleet.session.plans import is_sealed, read, unsealed
 from qxfleet.session.readout import Readout, sift
+from qxfleet.session.settings import setting_info
 from qxfleet.transports.base import LinkInfo, Transport
 
 TRIES = 3
@@ -32,11 +33,7 @@ class Probe:
     identity: Identity
     reading: Reading
     settings: tuple[SettingInfo, ...]
-
-    @property
-    def orders(self) -> Sequence[Order]:
-        """Instant commands of the device's dialect."""
-        return self.dialect.orders
+    orders: Sequence[Order]
 
 
 async def probe(options: UpsOptions, transport: Transport, clock: Clock) -> Probe:
@@ -53,7 +50,7 @@ async def probe(options: UpsOptions, transport: Transport, clock: Clock) -> Prob
 
 
 async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: LinkInfo) -> Probe:
-    skip = skipped_topics(norating=options.norating, novendor=options.novendor)
+    skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
     named = dialect_named(options.dialect) if options.dialect != "auto" else None
     if named is None:
         dialect, evidence = await detect(transport.exchange, options.port, skip=skip)
@@ -61,16 +58,22 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
         dialect, evidence = named, Evidence()
         await _status(dialect, transport, evidence, options.port, FIRST_REPLY_S)
     readout = Readout(options, dialect)
+    status = evidence.values[dialect.claim.status]
+    readout.bits = {name: value for name, value in status.items() if isinstance(value, bool)}
     for query in dialect.queries:
         if query.tier & Tier.QUICK or query.topic in skip:
             continue
+        if query.when and not any(all(holds.of(readout.known) for holds in each) for each in query.when):
+            continue
         if query.command not in evidence.answers:
             await _ask(query, transport, evidence, REPLY_S, tries=2)
-        readout.learn(evidence.values.get(query.command, {}))
+        if (values := evidence.values.get(query.command)) is not None:
+            readout.take(query, values, status)
     live = await _status(dialect, transport, evidence, options.port, REPLY_S)
     reading = readout.reading(live, clock.wall_us(), clock.monotonic())
     identity = Identity(dialect.name, dict(readout.facts), packs=readout.packs, evidence=evidence.rows())
-    return Probe(link, dialect, identity, reading, setting_info(dialect, readout.settings))
+    orders = tuple(order for order in dialect.orders if offered(order, readout.known))
+    return Probe(link, dialect, identity, reading, setting_info(dialect, readout.settings, readout.known), orders)
 
 
 async def _status(
@@ -96,7 +99,8 @@ async def _ask(query: Query, transport: Transport, evidence: Evidence, deadline_
         frame = b""
         try:
             frame = await transport.exchange(Ask(request, deadline_s))
-            values = read(query, frame)
+            evidence.sealed = evidence.sealed or is_sealed(query, frame)
+            values = read(query, unsealed(frame) if evidence.sealed else frame)
             sift(query, values)
         except ReplyError as error:
             frame = frame or error.frame

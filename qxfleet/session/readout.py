@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qxfleet.dialects.spec import Dialect, Query, Topic
+from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
 from qxfleet.model.battery import Calibration, Estimator, Limits, packs_for
+from qxfleet.model.notice import Notice
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.plausible import sift_rating, sift_status
 from qxfleet.model.reading import Origin, Reading, Value
-from qxfleet.model.status import SELFTEST_FAILED, Status, derive_status
+from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status, derive_status
+from qxfleet.session.limits import shown_limits
+from qxfleet.session.meanings import Said, Sayings
 
-_OL, _LB = int(Status.OL), int(Status.LB)
+_OL, _OB, _LB = int(Status.OL), int(Status.OB), int(Status.LB)
+_FSD, _RB, _ALARM = int(Status.FSD), int(Status.RB), int(Status.ALARM)
 _STEADY = int(Status.CAL | Status.OB)
 
 
@@ -25,12 +29,24 @@ def sift(query: Query, values: dict[str, Value | bool]) -> tuple[str, ...]:
 
 
 class Readout:
-    """Turns one device's replies into readings; owns what must be remembered between them."""
+    """Turns one device's replies into readings; owns what must be remembered between them.
+
+    ``facts`` is what the device said of itself once and for all; ``told`` everything it said besides its status, as far as it
+    still counts; ``known`` that and the latest reading.
+    """
 
     def __init__(self, options: UpsOptions, dialect: Dialect, packs: float | None = None) -> None:
         self.options = options
         self.dialect = dialect
         self.facts: dict[str, Value] = {}
+        self.told: dict[str, Value | bool] = {}
+        self._known_before: dict[str, Value] = {}
+        self._answers: dict[int, Mapping[str, Value | bool]] = {}
+        self._watched: dict[int, tuple[Value | bool | None, ...]] = {}
+        self._sayings = Sayings(dialect) if dialect.meanings or dialect.flags else None
+        self._said = self._said_aside = Said()
+        self._live: dict[str, Value | bool] = {}
+        self._watching = tuple(query for query in dialect.queries if query.watch)
         self.settings: dict[str, float] = {
             setting.name: setting.truncate(
                 {"offdelay": options.offdelay_s, "ondelay": options.ondelay_s}.get(setting.option, setting.default)
@@ -48,12 +64,62 @@ class Readout:
             if query.topic is Topic.STATUS
             for field in query.replies[0].fields
         )
+        self._bit_names = tuple(name for name in _order(self._expected) if name.startswith("bit."))
         self._rebuild()
 
     def learn(self, values: Mapping[str, Value | bool]) -> None:
-        """Take in facts that stay: ratings, vendor text, protocol."""
-        self.facts.update((name, value) for name, value in values.items() if not isinstance(value, bool))
+        """Take in facts known from before: ratings, vendor text, protocol. What the device says now stands above them."""
+        self._known_before.update((name, value) for name, value in values.items() if not isinstance(value, bool))
         self._rebuild()
+
+    def take(
+        self, query: Query, values: Mapping[str, Value | bool], beside: Mapping[str, Value | bool] | None = None
+    ) -> bool:
+        """Take in the answer to a query other than the status; it counts until the next one, or :meth:`forget`.
+
+        ``beside``: the status bits it belongs to, where they are newer than the last reading's. True: its flags changed.
+        """
+        if query.watch:
+            bits: Mapping[str, Value | bool] = self.bits if beside is None else beside
+            self._watched[id(query)] = tuple(bits.get(name) for name in query.watch)
+        changed = self._sayings is not None and self._sayings.heard(values)
+        self._answers[id(query)] = values
+        self._rebuild()
+        return changed
+
+    def forget(self, query: Query) -> bool:
+        """Let go of a query's values: they are too old, or no longer asked for. True if there were any."""
+        if self._answers.pop(id(query), None) is None:
+            return False
+        self._watched.pop(id(query), None)
+        self._rebuild()
+        return True
+
+    @property
+    def watching(self) -> bool:
+        """Whether any answer of this dialect belongs to status bits."""
+        return bool(self._watching)
+
+    def changed(self, bits: Mapping[str, Value | bool]) -> bool:
+        """Whether watched status bits differ from those of the last reading."""
+        return any(bits.get(name) != self.bits.get(name) for query in self._watching for name in query.watch)
+
+    @property
+    def known(self) -> Mapping[str, Value | bool]:
+        """What the device said, its latest status included, without estimates and configured values."""
+        return {**self.told, **self._live, **self.bits, **self._wins}
+
+    def outdated(self, bits: Mapping[str, Value | bool]) -> tuple[Query, ...]:
+        """Queries whose answer does not belong to these status bits, or contradicts them: to be asked before the reading."""
+        return tuple(
+            query for query in self._watching
+            if self._watched.get(id(query)) != tuple(bits.get(name) for name in query.watch)
+            or self._contradicts(self._said, bits.get("bit.utility_fail"))
+        )  # fmt: skip
+
+    @staticmethod
+    def _contradicts(said: Said, fail: Value | bool | None) -> bool:
+        return bool(said.sets & _OL and fail is True) or bool(said.sets & _OB and fail is False)
 
     def keep_setting(self, name: str, value: float) -> None:
         """Keep the value of a writable variable that lives here and not in the device."""
@@ -61,13 +127,16 @@ class Readout:
         self._rebuild()
 
     def _rebuild(self) -> None:
+        self._merge()
         options = self.options
         origins: dict[str, Origin] = {}
         base: dict[str, Value] = {**self.dialect.static, **options.defaults}
         origins.update(dict.fromkeys(options.defaults, Origin.CONFIGURED))
-        for name, value in self.facts.items():
-            base[name] = value
-            origins.pop(name, None)
+        for name, value in self.told.items():
+            if not isinstance(value, bool):
+                base[name] = value
+                origins.pop(name, None)
+        base.update(shown_limits(self.dialect, self.told))
         base.update(self.settings)
         origins.update(dict.fromkeys(self.settings, Origin.CONFIGURED))
         base.update(options.overrides)
@@ -76,18 +145,53 @@ class Readout:
         nominal_v = base.get("battery.voltage.nominal")
         self._nominal_v = nominal_v if isinstance(nominal_v, float) and nominal_v > 0 else None
         derived = Limits.from_nominal(self._nominal_v) if self._nominal_v else None
-        for name, volts in (("battery.voltage.low", derived and derived.low_v), ("battery.voltage.high", derived and derived.high_v)):
-            if name not in base and volts is not None:
-                base[name] = volts
-                origins[name] = Origin.ESTIMATED
+        if derived is not None and "battery.charge" not in self.told:
+            for name, volts in (("battery.voltage.low", derived.low_v), ("battery.voltage.high", derived.high_v)):
+                if name not in base:
+                    base[name] = volts
+                    origins[name] = Origin.ESTIMATED
         low_v, high_v = base.get("battery.voltage.low"), base.get("battery.voltage.high")
         self._limits: Limits | None = None
         if isinstance(low_v, float) and isinstance(high_v, float) and 0 < low_v < high_v:
             self._limits = Limits(low_v, high_v)
         packs = base.get("battery.packs")
         self._given_packs = packs if isinstance(packs, float) else None
-        self._reported_runtime = "battery.runtime" in self.facts
+        if "battery.packs" in self.told:
+            self._given_packs = 1.0  # packs the device counts are parallel, and its voltage is whole (voltronic.md section 13)
+        self._reported_runtime = "battery.runtime" in self.told
         self._base, self._base_origins = base, origins
+        self._plain = self._sayings is None and not self._wins
+        if self._sayings is not None:
+            watched = {f.name for query in self._watching for reply in query.replies for f in reply.fields}
+            self._aside = frozenset(watched)
+            self._said = self._sayings.of(self.told)
+            self._said_aside = self._sayings.of({name: v for name, v in self.told.items() if name not in watched})
+            self._nuances = {
+                nuance.name: dict(nuance.says)
+                for nuance in self.dialect.nuances
+                if all(holds.of(self.told) for holds in nuance.when)
+            }
+            self._avr = bool(self.dialect.avr) and all(holds.of(self.told) for holds in self.dialect.avr)
+
+    def _merge(self) -> None:
+        """What the device said, from all its answers: of two for the same name the first query's in the table counts."""
+        told: dict[str, Value | bool] = dict(self._known_before)
+        facts: dict[str, Value] = dict(self._known_before)
+        wins: dict[str, Value] = {}
+        for query in reversed(self.dialect.queries):
+            values = self._answers.get(id(query))
+            if values is None:
+                continue
+            told.update(values)
+            if query.tier & Tier.ONCE:
+                facts.update((name, value) for name, value in values.items() if not isinstance(value, bool))
+            for reply in query.replies:
+                for field in reply.fields:
+                    value = values.get(field.name) if field.wins else None
+                    if value is not None and not isinstance(value, bool):
+                        wins[field.name] = value
+        told.update(wins)
+        self.told, self.facts, self._wins = told, facts, wins
 
     def reading(self, live: dict[str, Value | bool], wall_us: int, mono_s: float) -> Reading:
         """One reading from the values of one status reply (with those of other live queries merged in).
@@ -96,14 +200,22 @@ class Readout:
         """
         notes = sift_status(live)
         options = self.options
-        bits: dict[str, bool] = {name: live.pop(name) for name in _BITS if name in live}  # type: ignore[misc]
-        if len(bits) < len(_BITS):
-            notes = (*notes, *(f"{name} unreadable" for name in _BITS if name not in bits))
+        names = self._bit_names
+        bits: dict[str, bool] = {name: live.pop(name) for name in names if name in live}  # type: ignore[misc]
+        if len(bits) < len(names):
+            notes = (*notes, *(f"{name} unreadable" for name in names if name not in bits))
         values: dict[str, Value] = self._base.copy()
         values.update(live)
+        if not self._plain:
+            self._live = live
+            values.update(self._wins)
         if self._overrides:
             values.update(self._overrides)
         status, alarms = derive_status(bits, values, self.status, ignore_shutdown=options.ignoresab)
+        notices: tuple[Notice, ...] = ()
+        if not self._plain:
+            status, alarms, notices, more = self._interpret(status, alarms, bits, values)
+            notes = (*notes, *more)
         self.status, self.bits = status, bits
         origins: Mapping[str, Origin] = self._base_origins
         battery_v = values.get("battery.voltage")
@@ -115,8 +227,9 @@ class Readout:
                     packs = self.packs = packs_for(battery_v, self._nominal_v)
             if packs is not None and packs != 1:
                 battery_v *= packs
-                values["battery.voltage"] = battery_v
-                origins = {**origins, "battery.voltage": Origin.SCALED}
+                if self.dialect.scales_battery:
+                    values["battery.voltage"] = battery_v
+                    origins = {**origins, "battery.voltage": Origin.SCALED}
             elif packs is None and self._nominal_v and not 0.6 <= battery_v / self._nominal_v <= 1.3:
                 battery_v = None  # a part of the battery, and not known which: no estimate rather than a wrong one
         else:
@@ -134,7 +247,46 @@ class Readout:
         if options.ignorelb:
             status = self.status = status & ~_LB | self._low_battery(values)
         missing = self._expected - values.keys() - bits.keys() if len(live) + len(bits) < len(self._expected) else _NONE
-        return Reading(options.name, wall_us, mono_s, status, values, alarms, missing, origins, notes)
+        return Reading(options.name, wall_us, mono_s, status, values, alarms, missing, origins, notes, notices)
+
+    def _interpret(
+        self, status: int, alarms: tuple[str, ...], bits: dict[str, bool], values: dict[str, Value]
+    ) -> tuple[int, tuple[str, ...], tuple[Notice, ...], tuple[str, ...]]:
+        """What mode, warnings and faults add to a status and take from it: a pure function of the latest answers.
+
+        An answer that watches status bits counts only beside the bits it was given with (voltronic.md section 5.5).
+        """
+        assert self._sayings is not None
+        notes: tuple[str, ...] = ()
+        said = self._said
+        if any(self._watched.get(id(q)) != tuple(bits.get(name) for name in q.watch) for q in self._watching):
+            said = self._said_aside
+            for name in self._aside:
+                values.pop(name, None)
+        for name, words in self._nuances.items():
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = self._live[name] = words.get(value, value)
+        fresh = self._sayings.of({**bits, **self._live})
+        if self._contradicts(said, bits.get("bit.utility_fail")):
+            notes = ("status conflict: the mode says otherwise than the utility-fail bit",)
+        status = (status & ~(said.clears | fresh.clears)) | said.sets | fresh.sets
+        notices = (*fresh.notices, *said.notices)
+        if bits.get("bit.regulating") and not bits.get("bit.utility_fail"):
+            if not status & _REGULATES and _impossible(values):
+                notes = (*notes, "status implausible: output voltage does not fit input voltage and the bypass bit")
+            elif self._avr and status & _BYPASS:
+                if not said.sets & _BYPASS:
+                    status &= ~_BYPASS
+                if self.dialect.avr_notice is not None:
+                    notices = (self.dialect.avr_notice, *notices)
+        if status & _FSD and SHUTDOWN_IMMINENT not in alarms:
+            alarms = (*alarms, SHUTDOWN_IMMINENT)
+        if status & _RB:
+            alarms = (*alarms, REPLACE_BATTERY)
+        if alarms or any(notice.alarm for notice in notices):
+            status |= _ALARM
+        return status, alarms, notices, notes
 
     @staticmethod
     def _sane(status: int, alarms: tuple[str, ...]) -> bool:
@@ -152,4 +304,16 @@ class Readout:
 
 
 _NONE: frozenset[str] = frozenset()
-_BITS = ("bit.utility_fail", "bit.battery_low", "bit.regulating", "bit.failed", "bit.test", "bit.shutdown")
+_ORDER = ("bit.utility_fail", "bit.battery_low", "bit.regulating", "bit.failed", "bit.fault", "bit.test", "bit.shutdown")
+_BYPASS = int(Status.BYPASS)
+_REGULATES = int(Status.BYPASS | Status.TRIM | Status.BOOST)
+
+
+def _order(names: frozenset[str]) -> tuple[str, ...]:
+    """Status bits in a fixed order, the one that matters most first."""
+    return tuple(sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
+
+
+def _impossible(values: Mapping[str, Value]) -> bool:
+    """Whether both voltages are told and no regulation can make one of the other."""
+    return isinstance(values.get("input.voltage"), float) and isinstance(values.get("output.voltage"), float)

@@ -11,16 +11,17 @@ import contextlib
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from qxfleet.dialects.registry import dialect_named
-from qxfleet.dialects.spec import Dialect, Order, Query, Tier, Topic
+from qxfleet.dialects.spec import DeviceSetting, Dialect, Order, Query, Setting, Tier, Topic
 from qxfleet.errors import (
     DialectUnknown,
     LinkError,
     LinkLost,
     LinkUnavailable,
+    OrderInvalid,
     OrderNotSupported,
     ReplyError,
     ReplyMalformed,
@@ -28,15 +29,27 @@ from qxfleet.errors import (
     ReplyTimeout,
 )  # fmt: skip
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import IdentityLearned, Link, LinkChange, Observation, OrderResult, Outcome, SettingInfo, Trouble
+from qxfleet.model.events import (
+    IdentityLearned,
+    Link,
+    LinkChange,
+    Observation,
+    OrderResult,
+    Outcome,
+    Remark,
+    SettingInfo,
+    Severity,
+    Trouble,
+)  # fmt: skip
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading, Value
 from qxfleet.model.wire import FIRST_REPLY_S, REPLY_S, Answer, Ask, sort_answer
 from qxfleet.session import orders
 from qxfleet.session.asking import Agenda
 from qxfleet.session.detect import Evidence, detect, skipped_topics
-from qxfleet.session.plans import read
+from qxfleet.session.plans import is_sealed, read, unsealed
 from qxfleet.session.readout import Readout, sift
+from qxfleet.session.settings import Change, capabilities, prepare_change, setting_info
 from qxfleet.transports.base import Transport
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -59,9 +72,13 @@ LATENESS_STEP_S = 0.001
 """Width of a bucket of :attr:`Session.lateness`."""
 
 
+READ_BACK_S = 1.0
+"""Pause before a setting that reads as before is read a second time."""
+
+
 @dataclass(slots=True)
 class _Job:
-    prepared: orders.Prepared
+    prepared: orders.Prepared | Change
     done: asyncio.Future[OrderResult]
 
 
@@ -96,7 +113,7 @@ class Session:
         self._report = report
         self._clock = clock
         self._pause = pause
-        self._skip = skipped_topics(norating=options.norating, novendor=options.novendor)
+        self._skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
         self._readout: Readout | None = None
         self._agenda: Agenda | None = None
         self._quick: tuple[tuple[Query, Ask], ...] = ()
@@ -109,6 +126,11 @@ class Session:
         self._link = Link.DETECTING
         self._reason = ""
         self._slow = False
+        self._sealed = False
+        self._wishes: deque[str] = deque()
+        self._wished = False
+        self._reset = False
+        self._capable = ""
         self._suspect: Query | None = None
         self._lost: LinkError | None = None
         self._last: Reading | None = None
@@ -143,40 +165,50 @@ class Session:
         readout = self._require()
         if name == "shutdown.default":
             name = "shutdown.stayoff" if self.options.stayoff else "shutdown.return"
-        return orders.prepare(readout.dialect, name, value, readout.settings, readout.facts)
+        return orders.prepare(readout.dialect, name, value, readout.settings, readout.known)
 
     async def perform(self, prepared: orders.Prepared) -> OrderResult:
         """Send a prepared order once and say what became of it. Never repeats it, whatever happens."""
-        name, value = prepared.order.name, prepared.value
+        return await self._queue(prepared, prepared.order.name)
+
+    async def _queue(self, prepared: orders.Prepared | Change, name: str) -> OrderResult:
         if self._link in (Link.LOST, Link.DETECTING):
             return OrderResult(
-                self.options.name, name, value, Outcome.NO_ANSWER, text=f"no contact ({self._link.value}): nothing was sent"
-            )
+                self.options.name, name, prepared.value, Outcome.NO_ANSWER,
+                text=f"no contact ({self._link.value}): nothing was sent",
+            )  # fmt: skip
         job = _Job(prepared, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._kick()
         return await job.done
 
     def orders(self) -> tuple[Order, ...]:
-        """Instant commands of the device's dialect."""
-        return self._require().dialect.orders
+        """Instant commands that the device offers, as far as it has told."""
+        readout = self._require()
+        known = readout.known
+        return tuple(order for order in readout.dialect.orders if orders.offered(order, known))
 
     def settings(self) -> tuple[SettingInfo, ...]:
-        """Writable variables with their present values and ranges."""
+        """Writable variables with their present values, and the ranges or choices this device has."""
         readout = self._require()
-        return orders.setting_info(readout.dialect, readout.settings)
+        return setting_info(readout.dialect, readout.settings, readout.known)
 
-    def check_setting(self, name: str, value: str) -> float:
-        """The value a setting would take. Raises OrderNotSupported or OrderInvalid."""
-        return orders.check_setting(self._require().dialect, name, value)
-
-    def set(self, name: str, value: str) -> OrderResult:
-        """Change a writable variable. These dialects keep it here, for instant commands until the next start."""
+    def prepare_setting(self, name: str, value: str) -> Change:
+        """What setting a variable would send and make of it now. Raises OrderNotSupported or OrderInvalid; sends nothing."""
         readout = self._require()
-        kept = self.check_setting(name, value)
-        readout.keep_setting(name, kept)
-        note = "" if kept == orders.number(value, name) else f"kept as {kept:g}: the device takes steps only"
-        return OrderResult(self.options.name, name, f"{readout.settings[name]:g}", Outcome.ACCEPTED, text=note)
+        return prepare_change(readout.dialect, name, value, readout.known)
+
+    async def apply(self, change: Change) -> OrderResult:
+        """Carry out a prepared change: sent once where something is to be sent, read back, and judged by that."""
+        if not change.request:
+            if isinstance(change.setting, Setting) and isinstance(change.wanted, float):
+                self._require().keep_setting(change.name, change.wanted)
+            return OrderResult(self.options.name, change.name, change.value, Outcome.ACCEPTED, text=change.note)
+        return await self._queue(change, change.name)
+
+    async def set(self, name: str, value: str) -> OrderResult:
+        """Prepare and apply. Raises OrderNotSupported or OrderInvalid."""
+        return await self.apply(self.prepare_setting(name, value))
 
     def _require(self) -> Readout:
         if self._readout is None:
@@ -228,6 +260,8 @@ class Session:
         self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
         self._misses = 0
         self._slow = False
+        self._wishes = deque(self._wanted(readout.dialect))
+        self._wished = False
         self._remember(info.path)
         self._due_s = self._clock.monotonic()
         stale_since_s: float | None = None
@@ -254,6 +288,8 @@ class Session:
             query = self._agenda.take(now_s)
             if query is not None:
                 await self._ask_more(query)
+        elif not self._wished and self._misses == 0 and self._agenda is not None and self._agenda.settled:
+            await self._grant()
         else:
             self._waiter = asyncio.get_running_loop().create_future()
             self._busy = False
@@ -316,7 +352,7 @@ class Session:
                 readout.learn(dict(known.facts))
                 agenda = self._new_agenda(dialect, known.refused)
                 for query in dialect.tier(Tier.ONCE):
-                    if agenda.has(query) and _told(query, known):
+                    if agenda.has(query) and _told(dialect, query, known):
                         agenda.answered(query, dict(known.facts), self._clock.monotonic())
                 return readout, agenda
         if named is not None:
@@ -324,6 +360,7 @@ class Session:
             self.identity = None
             return Readout(self.options, named), self._new_agenda(named, frozenset())
         dialect, evidence = await detect(self.transport.exchange, self.options.port, skip=self._skip)
+        self._sealed = evidence.sealed
         readout = Readout(self.options, dialect)
         agenda = self._new_agenda(dialect, frozenset())
         self._take_evidence(evidence, readout, agenda)
@@ -338,8 +375,9 @@ class Session:
         for query in readout.dialect.queries:
             values = evidence.values.get(query.command)
             if values is not None and agenda.has(query):
-                readout.learn(values)
+                readout.take(query, values)
                 agenda.answered(query, values, now_s)
+        agenda.review(readout.known)
 
     async def _first_status(self, dialect: Dialect) -> None:
         """The device answers its status query, or the contact ends here."""
@@ -368,11 +406,11 @@ class Session:
             values = self._read(quick, await self.transport.exchange(Ask(quick.command, FIRST_REPLY_S)))
             sift(quick, values)
             for query in reversed(dialect.tier(Tier.ONCE)):
-                if query.topic in self._skip or not _told(query, known):
+                if query.topic in self._skip or not _told(dialect, query, known):
                     continue
                 told = self._read(query, await self.transport.exchange(Ask(query.command)))
-                live = {field.name for reply in query.replies for field in reply.fields if field.live}
-                return all(known.facts.get(name) == value for name, value in told.items() if name not in live)
+                names = own_facts(dialect, query)
+                return all(known.facts.get(name) == value for name, value in told.items() if name in names)
         except ReplyError as error:
             self._trouble(error)
             await self.transport.drain()
@@ -405,6 +443,7 @@ class Session:
                 live: dict[str, Value | bool] = {}
                 for query, ask in self._quick:
                     live.update(self._read(query, await self.transport.exchange(ask)))
+                changed = bool(readout.watching) and await self._ask_outdated(live)
                 reading = readout.reading(live, self._clock.wall_us(), self._clock.monotonic())
             except ReplyError as error:
                 self._trouble(error)
@@ -418,6 +457,9 @@ class Session:
                 if self._link is not Link.ONLINE:
                     self._change(Link.ONLINE, f"answers as {readout.dialect.name}")
                 self._report(reading)
+                if changed and self._agenda is not None:
+                    self._agenda.hurry()
+                    self._review()
                 if readout.packs is not packs:
                     self._remember("")
                 return reading
@@ -440,6 +482,10 @@ class Session:
 
     def _read(self, query: Query, frame: bytes) -> dict[str, Value | bool]:
         """Values of a reply to ``query``. Raises a ReplyError that names what came instead."""
+        if query.sealed and is_sealed(query, frame):
+            self._sealed = True
+        if self._sealed:
+            frame = unsealed(frame)
         try:
             return read(query, frame)
         except ReplyMalformed:
@@ -452,8 +498,27 @@ class Session:
                 raise ReplyTimeout("silence", frame) from None
             raise
 
-    async def _ask_more(self, query: Query) -> None:
-        """One question that is not the status: its answer becomes facts, its refusal is learned."""
+    async def _ask_outdated(self, live: Mapping[str, Value | bool]) -> bool:
+        """Ask at once what belongs to status bits that changed; True if they did."""
+        readout, agenda = self._readout, self._agenda
+        assert readout is not None and agenda is not None
+        changed = readout.changed(live)
+        for query in readout.outdated(live):
+            if agenda.may_ask(query, self._clock.monotonic()):
+                await self._ask_more(query, live)
+        return changed
+
+    def _review(self) -> None:
+        """Open and close questions by what is known now."""
+        assert self._agenda is not None and self._readout is not None
+        for query in self._agenda.review(self._readout.known):
+            self._readout.forget(query)
+
+    async def _ask_more(self, query: Query, beside: Mapping[str, Value | bool] | None = None) -> None:
+        """One question that is not the status: its answer becomes facts, its refusal is learned.
+
+        ``beside``: the status it belongs to, where that is newer than the last reading.
+        """
         agenda, readout = self._agenda, self._readout
         assert agenda is not None and readout is not None
         now_s = self._clock.monotonic()
@@ -463,18 +528,20 @@ class Session:
         except ReplyRefused as error:
             self._trouble(error)
             if agenda.refuse(query, now_s):
+                readout.forget(query)
                 self._remember("")
         except ReplyError as error:
             self._trouble(error)
             self._suspect = query if isinstance(error, ReplyTimeout) else None
-            agenda.silent(query, now_s)
+            if agenda.silent(query, now_s):
+                readout.forget(query)
             await self.transport.drain()
         else:
             for note in notes:
                 self._report(Trouble(self.options.name, self._clock.wall_us(), now_s, f"ReplyImplausible: {note}"))
-            agenda.answered(query, values, now_s)
-            before = dict(readout.facts)
-            readout.learn(values)
+            before = readout.facts
+            agenda.answered(query, values, now_s, changed=readout.take(query, values, beside))
+            self._review()
             if before != readout.facts:
                 self._remember("")
 
@@ -484,6 +551,9 @@ class Session:
         """Send one order once, and end it with an outcome whatever happens to the link meanwhile."""
         prepared, readout = job.prepared, self._readout
         assert readout is not None
+        if isinstance(prepared, Change):
+            await self._carry_change(job, prepared, readout)
+            return
         request = prepared.request
         outcome: Outcome | None = None
         reply: str | None = None
@@ -496,6 +566,9 @@ class Session:
             if outcome is None:
                 text = "contact was lost before its effect could be seen"
                 outcome, text = await self._watch(prepared.order, before)
+            elif outcome is Outcome.ACCEPTED and prepared.order.effects:
+                seen, text = await self._watch(prepared.order, before)
+                text = text if seen is Outcome.ACCEPTED else f"acknowledged; {text}"
         finally:
             self._finish(job, OrderResult(
                 self.options.name, prepared.order.name, prepared.value,
@@ -529,7 +602,7 @@ class Session:
     def _signs(self) -> dict[str, Value | bool]:
         """What readings can show of an order's effect."""
         assert self._readout is not None
-        return {**(self._last.values if self._last else {}), **self._readout.bits}
+        return {**(self._last.values if self._last else {}), **self._readout.known}
 
     async def _watch(self, order: Order, before: dict[str, Value | bool]) -> tuple[Outcome | None, str]:
         """Poll until a reading shows the order's effect; orders that came meanwhile wait."""
@@ -546,10 +619,108 @@ class Session:
                     return Outcome.ACCEPTED, f"seen in {shown.name}"
             if self._lost is not None:
                 return None, "contact was lost before its effect could be seen"
+            if self._jobs:
+                return None, "the next order came before its effect could be seen"
             await self._pause(0.5)
         if settled:
             return None, f"{settled[0]} was already so before: nothing can confirm it"
         return None, f"no effect seen within {CONFIRM_S:.0f} s"
+
+    # -- settings
+
+    async def _carry_change(self, job: _Job, change: Change, readout: Readout) -> None:
+        """Send a setting once, read it back, and end it with what the device then says."""
+        assert isinstance(change.setting, DeviceSetting) and self._agenda is not None
+        outcome: Outcome | None = None
+        reply: str | None = None
+        text = "contact was lost before it could be read back"
+        try:
+            outcome, frame = await self._send_order(change.request, readout.dialect)
+            reply = None if frame is None else frame.decode("latin-1")
+            outcome, text = await self._read_back(change, outcome)
+        finally:
+            self._finish(job, OrderResult(
+                self.options.name, change.name, change.value, outcome or orders.without_evidence(readout.dialect), reply,
+                change.request.decode("latin-1"), text,
+            ))  # fmt: skip
+        if not self._wishes:
+            self._agenda.renew()
+
+    async def _read_back(self, change: Change, word: Outcome | None) -> tuple[Outcome | None, str]:
+        """What the device's word and its own reading of the setting mean together."""
+        assert isinstance(change.setting, DeviceSetting) and self._readout is not None
+        query = self._readout.dialect.query(change.setting.read_back) if change.setting.read_back else None
+        if query is None:
+            return word, change.note
+        for attempt in (1, 2):
+            await self._ask_more(query)
+            stands = self._readout.known.get(change.name)
+            if stands == change.wanted or word in (Outcome.REJECTED, Outcome.UNSUPPORTED):
+                break
+            if attempt == 1:
+                await self._pause(READ_BACK_S)
+        if stands == change.wanted:
+            return Outcome.ACCEPTED, f"reads {stands}" + (f"; {change.note}" if change.note else "")
+        if word is Outcome.ACCEPTED:
+            return Outcome.UNCONFIRMED, f"acknowledged, but the device still says {stands}"
+        return word, f"the device says {stands}"
+
+    def _wanted(self, dialect: Dialect) -> list[str]:
+        """Options asked for by the configuration, in the order of the table: the reset first, because it undoes others."""
+        asked = self.options.device_settings
+        known = [setting.option or setting.name for setting in dialect.device_settings]
+        for name in asked:
+            if dialect.device_setting(name) is None:
+                self._remark(name, "unsupported", f"{name}: the dialect {dialect.name} has no such setting", Severity.WARNING)
+        return [name for setting, option in zip(dialect.device_settings, known, strict=True)
+                for name in asked if name in (setting.name, option)]  # fmt: skip
+
+    async def _grant(self) -> None:
+        """Apply the next setting the configuration asks for, where the device stands otherwise; then tell what it can do."""
+        assert self._readout is not None and self._agenda is not None
+        if self._wishes:
+            name = self._wishes.popleft()
+            await self._grant_one(name, self.options.device_settings[name])
+            if not self._wishes:
+                self._agenda.renew()
+            return
+        self._wished = True
+        dialect = self._readout.dialect
+        text = capabilities(dialect, self._readout.known) if dialect.device_settings else ""
+        if text != self._capable:
+            self._capable = text
+            self._remark("capabilities", "", text)
+
+    async def _grant_one(self, name: str, value: str) -> None:
+        assert self._readout is not None and self._agenda is not None
+        setting = self._readout.dialect.device_setting(name)
+        once = setting is not None and setting.read_back is None
+        if once and self._reset:
+            return
+        try:
+            change = self.prepare_setting(name, value)
+        except (OrderNotSupported, OrderInvalid) as error:
+            known = isinstance(error, OrderInvalid)
+            self._remark(name, "rejected" if known else "unsupported", f"{error}; nothing was sent", Severity.WARNING)
+            return
+        if not change.request:
+            return
+        job = _Job(change, asyncio.get_running_loop().create_future())
+        await self._carry_out(job)
+        result = job.done.result()
+        if once:
+            self._reset = True
+            self._agenda.renew()
+        self._remark(
+            change.name, result.outcome.value,
+            f"the configuration asks for {change.value}: sent {result.sent!r}, reply {result.reply!r}, {result.text}",
+            Severity.INFO if result.outcome is Outcome.ACCEPTED else Severity.WARNING,
+        )  # fmt: skip
+
+    def _remark(self, name: str, value: str, text: str, severity: Severity = Severity.INFO) -> None:
+        self._report(
+            Remark(self.options.name, self._clock.wall_us(), self._clock.monotonic(), name, value, text, severity)
+        )
 
     def _finish(self, job: _Job, result: OrderResult) -> None:
         if not job.done.done():
@@ -560,7 +731,7 @@ class Session:
             job = self._jobs.popleft()
             self._finish(
                 job, OrderResult(
-                    self.options.name, job.prepared.order.name, job.prepared.value, Outcome.NO_ANSWER,
+                    self.options.name, _name(job.prepared), job.prepared.value, Outcome.NO_ANSWER,
                     text=f"{why}: nothing was sent",
                 ),
             )  # fmt: skip
@@ -569,8 +740,21 @@ class Session:
 _URGENT = 2 | 256  # OB, CAL
 
 
-def _told(query: Query, known: Identity) -> bool:
-    """Whether the store's facts hold anything this query gave."""
-    return query.topic is not Topic.STATUS and any(
-        field.name in known.facts for reply in query.replies for field in reply.fields
-    )
+def _told(dialect: Dialect, query: Query, known: Identity) -> bool:
+    """Whether the store's facts hold anything that this query alone gives."""
+    return query.topic is not Topic.STATUS and any(name in known.facts for name in own_facts(dialect, query))
+
+
+def own_facts(dialect: Dialect, query: Query) -> frozenset[str]:
+    """Names of lasting values that a query gives and no query before it in the table."""
+    names: set[str] = set()
+    for each in dialect.queries:
+        given = {field.name for reply in each.replies for field in reply.fields if not field.live and not field.wins}
+        if each is query:
+            return frozenset(given - names)
+        names |= {field.name for reply in each.replies for field in reply.fields}
+    return frozenset()
+
+
+def _name(prepared: orders.Prepared | Change) -> str:
+    return prepared.name if isinstance(prepared, Change) else prepared.order.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
+from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Reading
 from qxfleet.model.status import Status
 
@@ -41,11 +42,12 @@ UNKNOWN = (inf, -inf)
 class Kept:
     """What the rows of one device say so far, as bounds within which a reading is no news."""
 
-    __slots__ = ("alarms", "bounds", "extra", "mono_s", "status")
+    __slots__ = ("alarms", "bounds", "extra", "mono_s", "notices", "status")
 
     def __init__(self) -> None:
         self.status = -1
         self.alarms: tuple[str, ...] = ()
+        self.notices: tuple[Notice, ...] = ()
         self.mono_s = -inf
         self.bounds = dict.fromkeys(BANDS, UNKNOWN)
         self.extra: dict[str, float] = {}
@@ -55,7 +57,7 @@ class Kept:
         status = reading.status
         if status != self.status or status & EVERY_POLL or reading.mono_s - self.mono_s >= MINUTE_S:
             return True
-        if reading.alarms != self.alarms:
+        if reading.alarms != self.alarms or reading.notices != self.notices:
             return True
         get = reading.values.get
         missing = reading.missing
@@ -74,7 +76,7 @@ class Kept:
     def keep(self, reading: Reading) -> None:
         """Take this reading as the newest row. A value that was not asked for this time keeps its band."""
         self.status = reading.status
-        self.alarms = reading.alarms
+        self.alarms, self.notices = reading.alarms, reading.notices
         self.mono_s = reading.mono_s
         if self.status & EVERY_POLL:
             return  # the first reading after this has another status, whatever its values are

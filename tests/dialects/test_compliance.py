@@ -7,9 +7,10 @@ import itertools
 
 import pytest
 
+from qxfleet.dialects.megatec import MEGATEC
 from qxfleet.dialects.registry import DIALECTS, dialect_named, names
 from qxfleet.dialects.spec import Dialect, Order, Query, Setting, Tier, Topic, problems
-from qxfleet.errors import OrderInvalid, ReplyError
+from qxfleet.errors import OrderInvalid, OrderNotSupported, ReplyError
 from qxfleet.model.events import LinkChange
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
@@ -24,6 +25,8 @@ from tests.virtual import VirtualClock, run_virtual
 
 QUERIES = [(dialect, query) for dialect in DIALECTS for query in dialect.queries]
 ORDERS = [(dialect, order) for dialect in DIALECTS for order in dialect.orders]
+SIMULATED = [dialect for dialect in DIALECTS if dialect.name != "voltronic"]
+"""Dialects that :class:`SimulatedUps` speaks."""
 SETTINGS = [(dialect, setting) for dialect in DIALECTS for setting in dialect.settings]
 
 
@@ -42,9 +45,8 @@ def test_the_table_makes_sense(dialect: Dialect) -> None:
     assert problems(dialect) == []
     assert dialect_named(dialect.name.upper()) is dialect
     assert dialect.source and dialect.title
-    assert any(
-        field.name == "bit.utility_fail" for query in dialect.tier(Tier.QUICK) for reply in query.replies for field in reply.fields
-    )
+    quick = [reply for query in dialect.tier(Tier.QUICK) for reply in query.replies]
+    assert any(field.name == "bit.utility_fail" for reply in quick for field in reply.fields)
 
 
 def test_names_are_unique() -> None:
@@ -96,7 +98,7 @@ def read_or_nothing(query: Query, frame: bytes) -> dict[str, object]:
         return {}
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(DIALECTS[2].queries, 2)), ids=label)
+@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(MEGATEC.queries, 2)), ids=label)
 def test_one_querys_reply_is_never_anothers(one: Query, other: Query) -> None:
     """A ratings frame may pass as a short vendor text, which says nothing; no other pair is confused."""
     for sample in other.samples:
@@ -105,7 +107,8 @@ def test_one_querys_reply_is_never_anothers(one: Query, other: Query) -> None:
 
 @pytest.mark.parametrize(("dialect", "order"), ORDERS, ids=label)
 def test_orders_can_be_written_at_both_ends_of_their_ranges(dialect: Dialect, order: Order) -> None:
-    aux = {"ups.firmware.aux": "Voltronic Power P98"}
+    aux: dict[str, float | str | bool] = {"ups.firmware.aux": "Voltronic Power P98", "ups.beeper.status": "enabled"}
+    aux |= {holds.name: holds.values[0] if holds.values else "yes" for holds in order.when}
     ends = [(setting.low, setting.high, setting.default) for setting in dialect.settings]
     for delays in itertools.product(*ends):
         settings = dict(zip((setting.name for setting in dialect.settings), delays, strict=True))
@@ -133,7 +136,13 @@ def test_settings_name_variables_and_truncate_downwards(dialect: Dialect, settin
             assert value - 60 < setting.truncate(value) <= value
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=label)
+@pytest.mark.parametrize(("dialect", "order"), [(d, order) for d, order in ORDERS if order.when], ids=label)
+def test_an_order_is_offered_only_by_a_device_that_has_it(dialect: Dialect, order: Order) -> None:
+    with pytest.raises(OrderNotSupported):
+        prepare(dialect, order.name, None, {setting.name: setting.default for setting in dialect.settings}, {})
+
+
+@pytest.mark.parametrize("dialect", SIMULATED, ids=label)
 @pytest.mark.parametrize("told", ["its name", "auto"])
 def test_the_simulator_speaks_it_and_a_session_knows_it(dialect: Dialect, told: str) -> None:
     async def story() -> None:
@@ -152,7 +161,8 @@ def test_the_simulator_speaks_it_and_a_session_knows_it(dialect: Dialect, told: 
         await asyncio.gather(running, return_exceptions=True)
         assert [item.link.value for item in seen if isinstance(item, LinkChange)] == ["online"]
         reading = [item for item in seen if isinstance(item, Reading)][-1]
-        known = {field.name for query in dialect.queries for field in query.replies[0].fields if not field.name.startswith("bit.")}
+        fields = (field.name for query in dialect.queries for field in query.replies[0].fields)
+        known = {name for name in fields if not name.startswith("bit.")}
         known -= {"battery.runtime", "ups.serial"}
         assert known <= set(reading.values), known - set(reading.values)
         assert reading.texts()["ups.status"] == "OL"

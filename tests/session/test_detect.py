@@ -14,6 +14,8 @@ from qxfleet.transports.inproc import InProcTransport
 from tests.session.script import RATING, STATUS, VENDOR, Device
 from tests.virtual import run_virtual
 
+QGS = "(230.0 50.0 229.8 50.0 001.2 023 369.1 ---.- 026.5 ---.- 018.8 100000000001\r"
+
 TABLES: dict[str, dict[str, str]] = {
     "megatec": {"Q1": STATUS, "F": RATING, "I": VENDOR},
     "megatec/old": {"D": STATUS, "F": RATING, "I": VENDOR},
@@ -21,6 +23,7 @@ TABLES: dict[str, dict[str, str]] = {
     "zinto": {"Q1": STATUS, "F": RATING, "FW?": VENDOR},
     "mecer": {"Q1": STATUS, "F": RATING, "I": VENDOR, "QPI": "(PI98\r"},
     "q1": {"Q1": STATUS},
+    "voltronic": {"QGS": QGS, "QPI": "(PI01\r"},
 }
 UNKNOWN = {"echo": None, "(NAK": "(NAK\r", "NAK": "NAK\r", "N": "N\r", "silence": "", "UPS No Ack": "UPS No Ack\r"}
 
@@ -69,8 +72,8 @@ def test_a_port_where_nothing_speaks_is_given_up_in_time(unknown: str) -> None:
         began_s = loop.time()
         with pytest.raises(DialectUnknown) as caught:
             await found(device_of({}, unknown))
-        assert loop.time() - began_s < 12.5
-        assert [request for request, _, _ in caught.value.evidence] == [b"Q1\r", b"QS\r", b"D\r"]
+        assert loop.time() - began_s < 14.5
+        assert [request for request, _, _ in caught.value.evidence] == [b"QGS\r", b"Q1\r", b"QS\r", b"D\r"]
 
     run_virtual(story())
 
@@ -82,7 +85,7 @@ def test_probing_sends_questions_only(name: str, unknown: str) -> None:
     run_virtual(found(device))
     sent = {text.encode() + b"\r" for text in device.asked()}
     assert not sent & set(DANGEROUS_PROBES)
-    assert sent <= {b"Q1\r", b"QS\r", b"D\r", b"QPI\r", b"I\r", b"FW?\r", b"F\r", b"\r"}
+    assert sent <= {b"QGS\r", b"Q1\r", b"QS\r", b"D\r", b"QPI\r", b"I\r", b"FW?\r", b"F\r", b"\r"}
 
 
 @pytest.mark.parametrize(
@@ -144,5 +147,5 @@ def test_a_poor_vendor_text_never_costs_the_device(vendor: str) -> None:
 def test_evidence_is_kept_in_the_order_asked() -> None:
     _, evidence, _ = run_virtual(found(device_of(TABLES["zinto"], "echo")))
     assert [(request, kind) for request, kind, _ in evidence.rows()] == [
-        ("Q1", "value"), ("QPI", "echo"), ("I", "echo"), ("FW?", "value"), ("F", "value"),
+        ("QGS", "echo"), ("Q1", "value"), ("QPI", "echo"), ("I", "echo"), ("FW?", "value"), ("F", "value"),
     ]  # fmt: skip

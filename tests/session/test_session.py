@@ -329,7 +329,7 @@ async def test_settings_are_kept_here_and_used_by_the_next_order() -> None:
         await asyncio.sleep(5)
         session = contact.session
         assert {info.name: info.value for info in session.settings()} == {"ups.delay.shutdown": 60, "ups.delay.start": 180}
-        result = session.set("ups.delay.start", "130")
+        result = await session.set("ups.delay.start", "130")
         assert (result.outcome, result.value) == (Outcome.ACCEPTED, "120")
         assert session.prepare("shutdown.return", None).request == b"S01R0002\r"
         await asyncio.sleep(4)

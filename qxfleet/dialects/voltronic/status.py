@@ -65,6 +65,7 @@ QGS = Query(
         ),
     ),
     "voltronic.md sections 4.1 and 5.2",
+    sealed=True,
 )  # fmt: skip
 
 MODES = {

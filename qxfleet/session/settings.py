@@ -1,0 +1,153 @@
+"""Writable variables: what a value would become, whether it may be set, and what reading it back says. Pure; the session sends.
+
+Two kinds: those kept here for instant commands (``ups.delay.*``), and those the device keeps (voltronic.md sections 9 and 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from qxfleet.dialects.spec import DeviceSetting, Dialect, Setting
+from qxfleet.errors import OrderInvalid, OrderNotSupported
+from qxfleet.model.events import SettingInfo
+from qxfleet.model.reading import Value
+from qxfleet.model.variables import value_text
+from qxfleet.session.limits import limits_of
+from qxfleet.session.orders import number
+
+Known = Mapping[str, Value | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting ready to be changed. ``request`` is empty where nothing is to be sent: it is kept here, or stands already."""
+
+    setting: Setting | DeviceSetting
+    wanted: Value
+    request: bytes = b""
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The variable."""
+        return self.setting.name
+
+    @property
+    def value(self) -> str:
+        """The value as text."""
+        return value_text(self.name, self.wanted)
+
+
+def prepare_change(dialect: Dialect, name: str, text: str, known: Known) -> Change:
+    """What setting ``name`` (a variable or a seed's option) to ``text`` means now.
+
+    Raises OrderNotSupported or OrderInvalid; nothing was sent then. ``known`` is what the device said.
+    """
+    if (kept := dialect.setting(name)) is not None:
+        return _keep(kept, text)
+    setting = dialect.device_setting(name)
+    if setting is None:
+        raise OrderNotSupported(f"{name}: not writable in the dialect {dialect.name}; writable are {_names(dialect)}")
+    _available(setting, known)
+    now = known.get(setting.name)
+    wanted, request = _chosen(setting, text) if setting.choices else _measured(setting, text, known)
+    if wanted == now:
+        return Change(setting, wanted, b"", "already so, nothing was sent")
+    if not all(holds.of(known) for holds in setting.now):
+        raise OrderInvalid(f"{name}: {setting.why_not}")
+    _in_order(setting, wanted, known)
+    note = f"it also {setting.upsets}" if setting.upsets.startswith("resets") else setting.upsets
+    return Change(setting, wanted, request, note)
+
+
+def _keep(setting: Setting, text: str) -> Change:
+    seconds = number(text, setting.name)
+    if not setting.low <= seconds <= setting.high:
+        raise OrderInvalid(f"{setting.name}: {text} is out of range, {setting.low:g} to {setting.high:g} seconds are possible")
+    kept = setting.truncate(seconds)
+    return Change(setting, kept, b"", "" if kept == seconds else f"kept as {kept:g}: the device takes steps only")
+
+
+def _available(setting: DeviceSetting, known: Known) -> None:
+    if not all(holds.of(known) for holds in setting.when) or (setting.read_back is not None and setting.name not in known):
+        raise OrderNotSupported(f"{setting.name}: this device has not told it, so it has no such setting")
+
+
+def _chosen(setting: DeviceSetting, text: str) -> tuple[Value, bytes]:
+    for choice, request in setting.choices:
+        if choice.lower() == text.strip().lower():
+            return choice, request
+    raise OrderInvalid(f"{setting.name}: {text!r} is not one of {', '.join(choice for choice, _ in setting.choices)}")
+
+
+def _measured(setting: DeviceSetting, text: str, known: Known) -> tuple[Value, bytes]:
+    """A number within the limits that this device has, and that can be written without rounding."""
+    value = number(text, setting.name)
+    limits = limits_of(setting, known)
+    if limits is None:
+        raise OrderNotSupported(f"{setting.name}: its limits are not known for this device, so it can't be set")
+    low, high = limits
+    if not low <= value <= high:
+        raise OrderInvalid(f"{setting.name}: {text} is out of range, {low:g} to {high:g} are possible on this device")
+    if Decimal(str(value)) % Decimal(str(setting.step)):
+        if not setting.cuts:
+            raise OrderInvalid(f"{setting.name}: {text} can't be written, the device takes steps of {setting.step:g}")
+        value = value // setting.step * setting.step
+    units = value / setting.unit
+    return value, (setting.wire % (int(units) if setting.unit != 1 else units)).encode()
+
+
+def _in_order(setting: DeviceSetting, wanted: Value, known: Known) -> None:
+    """An upper limit stays above its lower one (voltronic.md section 9.2)."""
+    for partner, higher in ((setting.above, True), (setting.below, False)):
+        other = known.get(partner)
+        if partner and isinstance(other, float) and isinstance(wanted, float):
+            fits = wanted > other if higher else wanted < other
+            if not fits:
+                raise OrderInvalid(
+                    f"{setting.name}: {wanted:g} must be {'above' if higher else 'below'} {partner}, which is {other:g}"
+                )
+
+
+def _names(dialect: Dialect) -> str:
+    return ", ".join([*(each.name for each in dialect.settings), *(each.name for each in dialect.device_settings)])
+
+
+def setting_info(dialect: Dialect, kept: Mapping[str, float], known: Known) -> tuple[SettingInfo, ...]:
+    """The writable variables of a device with their present values, and their range or choices as this device has them."""
+    shown = [
+        SettingInfo(setting.name, kept.get(setting.name), setting.low, setting.high, (), setting.description)
+        for setting in dialect.settings
+    ]
+    for setting in dialect.device_settings:
+        limits = None if setting.choices else limits_of(setting, known)
+        try:
+            _available(setting, known)
+        except OrderNotSupported:
+            continue
+        if not setting.choices and limits is None:
+            continue
+        value = known.get(setting.name)
+        low, high = limits or (None, None)
+        choices = tuple(choice for choice, _ in setting.choices)
+        shown.append(
+            SettingInfo(setting.name, value if not isinstance(value, bool) else None, low, high, choices, setting.description)
+        )
+    return tuple(shown)
+
+
+def capabilities(dialect: Dialect, known: Known) -> str:
+    """One line that says which of its settings a device has, where they stand, and which it has not."""
+    infos = setting_info(dialect, {}, known)
+    device = {setting.name for setting in dialect.device_settings}
+    there = []
+    for info in infos:
+        if info.name not in device or info.value is None:
+            continue
+        bounds = "/".join(info.choices) if info.choices else f"{info.low:g}..{info.high:g}"
+        there.append(f"{info.name} {value_text(info.name, info.value)} ({bounds})")
+    without = sorted(device - {info.name for info in infos})
+    text = ", ".join(there) or "no settings of its own"
+    return text + (f"; without {', '.join(without)}" if without else "")
