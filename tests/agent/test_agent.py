@@ -1,0 +1,36 @@
+"""One agent as a whole, on a configuration file, without a UPS."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from qxfleet.agent.agent import Agent
+from qxfleet.config.load import load
+from qxfleet.model.events import Event, Link, LinkChange
+
+USB = """
+[agent]
+database = "sqlite:///fleet.db"
+control = "agent.sock"
+
+[[ups]]
+name = "usb"
+port = "auto"
+"""
+
+
+async def test_a_usb_port_is_lost_and_stops_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(USB)
+    agent = Agent(load(file))
+    events: list[Event] = []
+    agent.bus.attach(Event, events.append)
+    agent.bus.attach(LinkChange, lambda change: agent.stop())
+    async with asyncio.timeout(20):
+        await agent.run()
+    state = agent.fleet.snapshot()["usb"]
+    assert state.link is Link.LOST and "USB" in state.link_reason
+    assert [(event.name, event.value) for event in events] == [
+        ("agent-started", "1"), ("contact-lost", "begin"), ("agent-stopped", ""),
+    ]  # fmt: skip
