@@ -36,15 +36,17 @@ def missing() -> str | None:
 class Incumbent:
     """Drivers for ``upses``, name → the lines of its section in ``ups.conf``, and the server before them.
 
-    Use as ``async with``: inside, every driver has been started and the server knows those that found their UPS.
+    Drivers are started ``apart_s`` seconds after each other. Use as ``async with``: inside, every driver has been started
+    and the server knows those that found their UPS.
     """
 
-    def __init__(self, upses: Mapping[str, Mapping[str, object]]) -> None:
+    def __init__(self, upses: Mapping[str, Mapping[str, object]], *, apart_s: float = 0.0) -> None:
         self.drivers: dict[str, Process] = {}
         self.server: Process | None = None
         self.port = 0
         self.folder = Path()
         self._upses = upses
+        self._apart_s = apart_s
 
     async def __aenter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="nut", dir="/tmp"))  # short: socket paths end at 107 bytes
@@ -53,6 +55,7 @@ class Incumbent:
         try:
             for name in self._upses:
                 self.drivers[name] = await self._run(DRIVER, "-a", name, "-F", "-u", "root", log=name)
+                await asyncio.sleep(self._apart_s)
             await self._until(self._settled, "the drivers neither opened their sockets nor ended")
             self.server = await self._run(SERVER, "-F", "-u", "root", log="upsd")
             await self._until(self._answers, "upsd does not answer")
@@ -77,6 +80,10 @@ class Incumbent:
     def log(self, name: str) -> str:
         """What a driver, or ``upsd``, has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def socket(self, name: str) -> Path:
+        """Where a driver tells its server, and whoever else listens, what changes."""
+        return self.folder / f"nutdrv_qx-{name}"
 
     def running(self, name: str) -> bool:
         """Whether the driver of a UPS lives."""
@@ -154,7 +161,7 @@ class Incumbent:
         return sorted(path.stem for path in self.folder.glob("*.log"))
 
     async def _settled(self) -> bool:
-        return all((self.folder / f"nutdrv_qx-{name}").exists() or not self.running(name) for name in self.drivers)
+        return all(self.socket(name).exists() or not self.running(name) for name in self.drivers)
 
     async def _answers(self) -> bool:
         if self.server is None or self.server.returncode is not None:
