@@ -25,6 +25,12 @@ class Subscription:
         self._items.append(item)
         self._ready.set()
 
+    def take(self) -> list[Any]:
+        """Everything that waits now."""
+        items = list(self._items)
+        self._items.clear()
+        return items
+
     async def __aiter__(self) -> AsyncIterator[Any]:
         while True:
             await self._ready.wait()

@@ -37,6 +37,9 @@ MOST_CLIENTS = 64
 BACKLOG_EVENTS = 1000
 """Events kept for a follower that is slower than they come; beyond it the follower is dropped."""
 
+STORED_WITHIN_S = 1.0
+"""How long an event is held back for its commit, which takes milliseconds as a rule; then being told is worth more."""
+
 SLOWEST_S = 30.0
 """A client that takes nothing for this long is dropped."""
 
@@ -232,16 +235,23 @@ class ControlServer:
         finally:
             self._agent.bus.unsubscribe(subscription)
 
-    @staticmethod
-    async def _pass_on(key: object, subscription: Subscription, wanted: set[str] | None, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, key: object, subscription: Subscription, wanted: set[str] | None, writer: asyncio.StreamWriter
+    ) -> None:
+        """What is shown is stored. An event that the database does not take in time is shown as not stored rather than late."""
         async for event in subscription:
             if subscription.dropped:
                 text = f"too slow: more than {BACKLOG_EVENTS} events were waiting, {subscription.dropped} are lost"
                 _say(writer, key, error=("too-slow", f"{text}; `qxfleet events --since` has them all"))
                 return await _flushed(writer)
-            if wanted is None or event.ups in wanted:
-                _say(writer, key, item=shapes.event_item(event))
-                await _flushed(writer)
+            events = [event, *subscription.take()]
+            stored = await self._agent.store.settled(STORED_WITHIN_S)
+            if not stored and not subscription.dropped:
+                events += subscription.take()  # came while we waited, and shall not wait as long again
+            for event in events:
+                if wanted is None or event.ups in wanted:
+                    _say(writer, key, item=shapes.event_item(event, stored=stored))
+            await _flushed(writer)
 
     async def _watch(self, key: object, args: Document, writer: asyncio.StreamWriter) -> None:
         """The fleet's status again and again, every ``every_s`` seconds (1 by default, at least 0.2)."""

@@ -97,6 +97,6 @@ def settings_shape(settings: Sequence[SettingInfo]) -> Document:
     }
 
 
-def event_item(event: Event) -> Document:
-    """One event of a stream: its contract shape, and beside it how loud it is."""
-    return {"event": event.as_json(), "severity": int(event.severity)}
+def event_item(event: Event, *, stored: bool = True) -> Document:
+    """One event of a stream: its contract shape, and beside it how loud it is and whether the database has it for good."""
+    return {"event": event.as_json(), "severity": int(event.severity), "stored": stored}

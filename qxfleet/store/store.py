@@ -85,6 +85,20 @@ class Store:
         """Keep events; returns after their commit. Readings recorded before go along, unless thousands wait."""
         await asyncio.wrap_future(self._writer.committed(events))
 
+    async def settled(self, within_s: float) -> bool:
+        """Whether everything recorded before is committed, waiting for it at most ``within_s``.
+
+        Waits for nothing while the database is known to be in trouble.
+        """
+        if self._writer.health().error is not None:
+            return False
+        try:
+            async with asyncio.timeout(within_s):
+                await self.record_now()
+        except (TimeoutError, StoreError):
+            return False
+        return True
+
     def save_identity(self, ups: str, port: str, identity: Identity) -> None:
         """Keep who a UPS is, and on which port (or with which fingerprint) it was."""
         values = {"port": clean(port), "identity": identity_json(identity), "identity_at": self._clock.wall_us()}

@@ -64,7 +64,8 @@ def event_line(item: dict[str, Any]) -> str:
     """One event as people read it: time, UPS, what, value, text."""
     event = item["event"]
     name = coloured(f"{event['name']:<22}", COLOURS[item["severity"]])
-    return printable(f"{event['time']}  {event['ups'] or '-':<14} ") + name + printable(f" {event['value']:<12} {event['text']}")
+    text = event["text"] if item["stored"] else f"{event['text']} (not stored yet)"
+    return printable(f"{event['time']}  {event['ups'] or '-':<14} ") + name + printable(f" {event['value']:<12} {text}")
 
 
 def _recorded(context: typer.Context, targets: list[str] | None, since: str) -> Iterator[dict[str, Any]]:

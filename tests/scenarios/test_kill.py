@@ -1,0 +1,149 @@
+"""Power cuts: the agent is killed under load, again and again. What it told is stored, and no order goes out twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from qxfleet.agent.fleet import NOT_STORED
+from qxfleet.dialects.registry import DIALECTS
+from qxfleet.model.events import Outcome
+from qxfleet.store import history
+from qxfleet.store.engine import open_engine
+from qxfleet.store.upkeep import check
+from qxfleet.testing.population import fleet
+from tests.scenarios.play import SOAK, Follower, Gone, Play, measured
+
+ROUNDS = {"sqlite": 50, "postgresql": 20} if SOAK else {"sqlite": 8, "postgresql": 3}
+LONGEST_ROUND_S = 3.0
+CLIENTS, UPSES = 10, 12
+SEED = int(os.environ.get("QXFLEET_SEED", "2"))
+ORDERS = ("test.battery.start.quick", "beeper.toggle", "shutdown.return", "shutdown.stop")
+FORGOTTEN = "the agent stopped before its end was known"
+"""What a restarted agent writes behind an order that it finds without an outcome."""
+
+
+class Witness:
+    """Everything the outside was told across all rounds."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[tuple[str, str, str]] = Counter()
+        self.events: Counter[tuple[str | None, ...]] = Counter()
+        self.unanswered = 0
+
+    def heard(self, follower: Follower) -> None:
+        """The events of one follower: those that were said to be stored."""
+        self.events.update(told(item["event"]) for item in follower.items if item["stored"])
+
+
+def told(event: dict[str, Any]) -> tuple[str | None, ...]:
+    return tuple(event[key] for key in ("time", "ups", "kind", "name", "value", "text"))
+
+
+async def give_orders(play: Play, witness: Witness, chance: random.Random) -> None:
+    """A client that gives one order after the other until the agent is gone."""
+    while True:
+        ups, order = chance.choice(list(play.farm.upses)), chance.choice(ORDERS)
+        try:
+            answer = await play.ask("command", ups=ups, name=order)
+        except Gone:
+            witness.unanswered += 1
+            return
+        if NOT_STORED not in answer["result"]["text"]:
+            witness.outcomes[ups, order, answer["result"]["outcome"]] += 1
+        await asyncio.sleep(chance.uniform(0, 0.1))
+
+
+async def flip_mains(play: Play, chance: random.Random) -> None:
+    while True:
+        play.tell(f"mains {chance.choice(('on', 'off'))} {chance.choice((*play.farm.upses, 'group:feed-a'))}")
+        await asyncio.sleep(chance.uniform(0.05, 0.5))
+
+
+async def one_round(play: Play, witness: Witness, chance: random.Random) -> None:
+    """Start, load, kill at any moment; one round in six is killed while it starts."""
+    if chance.random() < 1 / 6:
+        await play.start(wait=False)
+        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        await play.kill()
+        return
+    await play.start()
+    follower = await play.follow()
+    clients = [asyncio.create_task(give_orders(play, witness, chance)) for _ in range(CLIENTS)]
+    mains = asyncio.create_task(flip_mains(play, chance))
+    await asyncio.sleep(chance.uniform(0.2, LONGEST_ROUND_S))
+    await play.kill()
+    mains.cancel()
+    await asyncio.gather(*clients, mains, return_exceptions=True)
+    for client in clients:
+        client.result()
+    await follower.close()
+    witness.heard(follower)
+
+
+def recorded(url: str) -> tuple[list[history.StoredEvent], list[history.StoredOrder]]:
+    engine = open_engine(url, writing=False)
+    try:
+        with engine.connect() as connection:
+            return history.events(connection), history.orders(connection)
+    finally:
+        engine.dispose()
+
+
+def sent_on_the_wire(play: Play, orders: Iterable[history.StoredOrder]) -> dict[tuple[str, bytes], list[float]]:
+    """When each request that an order can be reached its UPS, as wall time in seconds."""
+    wall_s = time.time() - asyncio.get_running_loop().time()
+    known = {request for dialect in DIALECTS for query in dialect.queries for request in (query.command,)}
+    found: dict[tuple[str, bytes], list[float]] = {}
+    for name in play.farm.upses:
+        for at_s, request in play.asked(name):
+            if request not in known and request != b"\r":
+                found.setdefault((name, request), []).append(at_s + wall_s)
+    return found
+
+
+async def test_what_was_told_survives_kills_and_no_order_goes_out_twice(fleet_url: str, backend: str) -> None:
+    chance, witness = random.Random(SEED), Witness()
+    async with Play(fleet(UPSES, seed=SEED), database=fleet_url, agent={"poll_interval": '"1s"'}) as play:
+        for _ in range(ROUNDS[backend]):
+            await one_round(play, witness, chance)
+            assert check(fleet_url).problems == ()
+            compare(play, witness, fleet_url)
+
+        left_open = {order.id for order in recorded(fleet_url)[1] if order.outcome is None}
+        before = {key: len(times) for key, times in sent_on_the_wire(play, ()).items()}
+        await play.start()
+        await play.all_online()
+        assert await play.stop() == 0
+        after = {key: len(times) for key, times in sent_on_the_wire(play, ()).items()}
+        assert after == before, "an order was sent again by the restarted agent"
+        closed = {order.id: order for order in recorded(fleet_url)[1]}
+        assert all(order.outcome is not None for order in closed.values())
+        assert all(closed[key].outcome is Outcome.UNCONFIRMED and FORGOTTEN in closed[key].text for key in left_open)
+        forgotten = sum(FORGOTTEN in order.text for order in closed.values())
+        measured(f"{backend}, seed {SEED}: {ROUNDS[backend]} kills, {sum(witness.events.values())} events told as stored, "
+              f"{sum(witness.outcomes.values())} outcomes told, {len(closed)} orders on record, {sum(after.values())} sent, "
+              f"{witness.unanswered} clients cut off, {forgotten} orders closed by the next start")  # fmt: skip
+        assert sum(witness.events.values()) > ROUNDS[backend]
+        assert sum(witness.outcomes.values()) > ROUNDS[backend]
+
+
+def compare(play: Play, witness: Witness, url: str) -> None:
+    """What was told is in the database; what went over the wire was written down before, once each."""
+    events, orders = recorded(url)
+    stored = Counter(told(event.event.as_json()) for event in events)
+    assert not witness.events - stored, "an event that was told as stored is not there"
+    ended = Counter(
+        (order.ups, order.name, order.outcome.value) for order in orders if order.outcome and FORGOTTEN not in order.text
+    )
+    assert not witness.outcomes - ended, "an outcome that a client was told is not there"
+    for (ups, request), sent_s in sent_on_the_wire(play, orders).items():
+        intents_s = [order.at_us / 1e6 for order in orders if order.ups == ups and order.sent.encode("latin-1") == request]
+        assert len(sent_s) <= len(intents_s), f"{ups} got {request!r} {len(sent_s)} times for {len(intents_s)} orders on record"
+        late = [(sent, intent) for sent, intent in zip(sent_s, sorted(intents_s), strict=False) if sent < intent - 0.05]
+        assert not late, f"{ups} got {request!r} before it was written down"
