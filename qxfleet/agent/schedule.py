@@ -7,12 +7,15 @@ backward step fires nothing until the old time is reached again (its issues 526,
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -28,8 +31,11 @@ COHORTS = 4
 STEP_S = 0.5
 """A change of wall against monotonic time that counts as a step."""
 
-EARLY_S = 0.02
-"""A tick that fires this little before its grid point is that point's tick."""
+EARLY_S = 0.010
+"""A tick that fires this little before its grid point is that point's tick. Sessions see it the same way."""
+
+_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
+_NAMED_DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?")
 
 
 class GridTrigger(BaseTrigger):  # type: ignore[misc]
@@ -47,7 +53,18 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
         return now + timedelta(seconds=self._phase_s + points * self._period_s - mono_s)
 
 
-def cron_trigger(expression: str, zone: ZoneInfo) -> CronTrigger:
+class CalendarTrigger(BaseTrigger):  # type: ignore[misc]
+    """The dates of a cron expression; those that were missed are jumped over, not listed."""
+
+    def __init__(self, cron: CronTrigger) -> None:
+        self._cron = cron
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first date after ``now``; None if there is none."""
+        return self._cron.get_next_fire_time(None, now + timedelta(microseconds=1))  # type: ignore[no-any-return]
+
+
+def cron_trigger(expression: str, zone: ZoneInfo) -> CalendarTrigger:
     """A five-field cron expression; weekdays by name only, because APScheduler counts them from Monday and cron from Sunday.
 
     Raises ConfigError.
@@ -55,13 +72,29 @@ def cron_trigger(expression: str, zone: ZoneInfo) -> CronTrigger:
     fields = expression.split()
     if len(fields) != 5:
         raise ConfigError([f"cron {expression!r}: five fields expected (minute hour day month weekday), {len(fields)} given"])
-    if any(char.isdigit() for char in fields[4].partition("/")[0]):
-        raise ConfigError([f"cron {expression!r}: write weekdays by name (mon … sun), numbers mean different days elsewhere"])
+    minute, hour, day, month, weekday = fields
+    if weekday != "*" and not all(_NAMED_DAYS.fullmatch(part) for part in weekday.lower().split(",")):
+        raise ConfigError(
+            [f"cron {expression!r}: write weekdays by name (mon, mon-fri, sat,sun), numbers mean different days elsewhere"]
+        )
     try:
-        minute, hour, day, month, weekday = fields
-        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday.lower(), timezone=zone)
+        cron = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday.lower(), timezone=zone)
+        return CalendarTrigger(cron)
     except ValueError as error:
         raise ConfigError([f"cron {expression!r}: {error}"]) from None
+
+
+class _Starter(AsyncIOExecutor):  # type: ignore[misc]
+    """Jobs only start things, so one that is about to may do so: cancelling it at the end is logged as its failure."""
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Nothing to end."""
+
+
+def _check(work: Callable[[], Awaitable[None]]) -> None:
+    """APScheduler runs anything but a coroutine function in a thread of its own, without a word."""
+    if not inspect.iscoroutinefunction(work):
+        raise TypeError(f"a job must be a coroutine function, {work!r} is none")
 
 
 class Schedule:
@@ -75,20 +108,27 @@ class Schedule:
         self._clock = clock
         self._on_step = on_step
         self._scheduler = AsyncIOScheduler(
-            timezone=ZoneInfo("UTC"), job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
+            timezone=ZoneInfo("UTC"),
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+            executors={"default": _Starter()},
         )
         self._grids: list[tuple[Job, GridTrigger]] = []
-        self._calendar: list[tuple[Job, CronTrigger]] = []
+        self._calendar: list[tuple[Job, CalendarTrigger]] = []
         self._offset_s = 0.0
         self._guard: asyncio.TimerHandle | None = None
 
     def every(self, period_s: float, phase_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Call ``work`` on a grid of the monotonic clock; it must only start things."""
+        """Call ``work`` on a grid of the monotonic clock; it must only start things. TypeError if it is no coroutine function."""
+        _check(work)
         trigger = GridTrigger(self._clock, period_s, phase_s)
         self._grids.append((self._scheduler.add_job(work, trigger), trigger))
 
     def at(self, expression: str, zone: ZoneInfo, work: Callable[[], Awaitable[None]]) -> None:
-        """Call ``work`` at the dates of a cron expression; a date missed by more than an hour is skipped."""
+        """Call ``work`` at the dates of a cron expression; a date missed by more than an hour is skipped.
+
+        TypeError if ``work`` is no coroutine function, ConfigError for an expression that can't be read.
+        """
+        _check(work)
         trigger = cron_trigger(expression, zone)
         self._calendar.append((self._scheduler.add_job(work, trigger, misfire_grace_time=3600), trigger))
 
