@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qxfleet.agent.assess import assess
 from qxfleet.agent.bus import Bus
@@ -37,6 +37,12 @@ SWEEP_PAUSE_S = 3.0
 
 SLOT_S = 0.25
 """Polls share slots of this width, so that one wake-up serves many replies (architecture: asks in 250 ms slots)."""
+
+RECORD_S = 5.0
+"""What the database has not taken after this long is not waited for: an order it has no record of isn't sent late, or ever."""
+
+NO_RECORD = f"the database took no record of it within {RECORD_S:g} s"
+NOT_STORED = "the database has not stored this yet"
 
 CRASH_PAUSE_S = 5.0
 """Pause before a session that ended by a bug of ours is started again."""
@@ -88,6 +94,7 @@ class Fleet:
         self._states: dict[str, DeviceState] = {}
         self._swept_s = -SWEEP_PAUSE_S
         self._orders: set[asyncio.Task[OrderResult]] = set()
+        self._unwritten: set[asyncio.Future[None]] = set()
         self._origin_s = clock.monotonic()
         self.pace = Pace()
 
@@ -278,16 +285,18 @@ class Fleet:
         except (OrderNotSupported, OrderInvalid) as error:
             outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
             result = OrderResult(ups, name, value, outcome, text=f"{error}; nothing was sent")
-            order_id = await self._store.order_intent(ups, name, value, "", actor)
+            order_id = await self._intend(ups, name, value, "", actor)
         else:
             sent = prepared.request.decode("latin-1")
-            order_id = await self._store.order_intent(ups, prepared.order.name, prepared.value, sent, actor)
-            result = await device.session.perform(prepared)
-        await self._close(order_id, EventKind.COMMAND, result, actor)
-        return result
+            order_id = await self._intend(ups, prepared.order.name, prepared.value, sent, actor)
+            if order_id is None:
+                result = OrderResult(ups, name, value, Outcome.REJECTED, text=f"{NO_RECORD}; nothing was sent")
+            else:
+                result = await device.session.perform(prepared)
+        return await self._close(order_id, EventKind.COMMAND, result, actor)
 
     async def set(self, ups: str, variable: str, value: str, *, actor: str) -> OrderResult:
-        """Change a writable variable, audited like an order. Raises OrderNotSupported only for a UPS that is not configured."""
+        """Change a writable variable, audited as an order is. Raises OrderNotSupported only for a UPS that is not configured."""
         device = self._device(ups)
         task = asyncio.create_task(self._set(device, variable, value, actor), name=f"set {ups} {variable}")
         self._orders.add(task)
@@ -301,20 +310,44 @@ class Fleet:
         except (OrderNotSupported, OrderInvalid) as error:
             outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
             result = OrderResult(ups, variable, value, outcome, text=f"{error}; nothing was sent")
-            order_id = await self._store.order_intent(ups, variable, value, "", actor)
+            order_id = await self._intend(ups, variable, value, "", actor)
         else:
-            sent = change.request.decode("latin-1")
-            order_id = await self._store.order_intent(ups, change.name, change.value, sent, actor)
-            result = await device.session.apply(change)
-        await self._close(order_id, EventKind.SETTING, result, actor)
-        return result
+            order_id = await self._intend(ups, change.name, change.value, change.request.decode("latin-1"), actor)
+            if order_id is None:
+                result = OrderResult(ups, variable, value, Outcome.REJECTED, text=f"{NO_RECORD}; nothing was changed")
+            else:
+                result = await device.session.apply(change)
+        return await self._close(order_id, EventKind.SETTING, result, actor)
 
-    async def _close(self, order_id: int, kind: EventKind, result: OrderResult, actor: str) -> None:
+    async def _intend(self, ups: str, name: str, value: str | None, sent: str, actor: str) -> int | None:
+        """Write an order down before it is sent: its number. None: the database did not take it, so it must not be sent."""
+        try:
+            async with asyncio.timeout(RECORD_S):
+                return await self._store.order_intent(ups, name, value, sent, actor)
+        except TimeoutError:
+            return None
+
+    async def _close(self, order_id: int | None, kind: EventKind, result: OrderResult, actor: str) -> OrderResult:
+        """Write down what became of an order and tell it; the result for whoever gave it."""
         state = self._states.get(result.ups)
         if state is not None:
             self._states[result.ups] = assess(state, result)[0]
-        await self._store.order_outcome(order_id, result)
+        if order_id is not None:
+            writing = asyncio.ensure_future(self._store.order_outcome(order_id, result))
+            await asyncio.wait({writing}, timeout=RECORD_S)
+            if writing.done():
+                writing.result()
+            else:
+                self._unwritten.add(writing)
+                writing.add_done_callback(self._written)
+                result = replace(result, text="; ".join(filter(None, (result.text, NOT_STORED))))
         self._bus.publish(order_event(self._clock.wall_us(), kind, result, actor))
+        return result
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._unwritten.discard(writing)
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.error("the outcome of an order was not stored: %s", error)
 
 
 def order_event(wall_us: int, kind: EventKind, result: OrderResult, actor: str) -> Event:
