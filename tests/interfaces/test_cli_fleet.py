@@ -173,6 +173,7 @@ def test_what_can_not_be_sent_is_not_sent(site: Site, args: list[str], outcome: 
     assert done.returncode == 1
     assert outcome in done.stdout
     assert words in done.stdout
+    assert "(refused" not in done.stdout and "this UPS has no" not in done.stdout, "the UPS was never asked"
     assert site.json("command", *args, code=1)["outcome"] == outcome
     after = [request for request in site.asked("ups-03") if request != b"Q1\r"]
     assert [request for request in after if request not in (b"I\r", b"F\r")] == [

@@ -50,7 +50,8 @@ def _report(result: dict[str, Any], json: bool) -> None:
         emit({key: result[key] for key in ("ups", "name", "value", "outcome", "reply")})
     else:
         value = "" if result["value"] is None else f" {result['value']}"
-        parts = [SENTENCES[outcome]]
+        never_sent = outcome != "accepted" and not result["sent"] and result["text"]
+        parts = [] if never_sent else [SENTENCES[outcome]]
         if result["reply"] is not None:
             parts.append(f"the UPS answered {result['reply']!r}")
         if result["text"]:
