@@ -153,7 +153,7 @@ class Agent:
 
 
 def _raise_descriptor_limit() -> None:
-    """A serial port needs five descriptors (pyserial's pipes); the usual soft limit of 1024 ends at 200 ports."""
+    """A link keeps one descriptor, and five for the moment in which pyserial opens it; the usual soft limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
