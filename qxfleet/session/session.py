@@ -115,6 +115,7 @@ class Session:
         self._pause = pause
         self._skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
         self._readout: Readout | None = None
+        self._kept: dict[str, float] = {}
         self._agenda: Agenda | None = None
         self._quick: tuple[tuple[Query, Ask], ...] = ()
         self._jobs: deque[_Job] = deque()
@@ -202,6 +203,7 @@ class Session:
         """Carry out a prepared change: sent once where something is to be sent, read back, and judged by that."""
         if not change.request:
             if isinstance(change.setting, Setting) and isinstance(change.wanted, float):
+                self._kept[change.name] = change.wanted
                 self._require().keep_setting(change.name, change.wanted)
             return OrderResult(self.options.name, change.name, change.value, Outcome.ACCEPTED, text=change.note)
         return await self._queue(change, change.name)
@@ -215,8 +217,16 @@ class Session:
             known = dialect_named(self.identity.dialect if self.identity else self.options.dialect)
             if known is None:
                 raise OrderNotSupported(f"{self.options.name}: its dialect is not known yet, no contact so far")
-            return Readout(self.options, known)
+            return self._with_kept(Readout(self.options, known))
         return self._readout
+
+    def _with_kept(self, readout: Readout) -> Readout:
+        """Settings that were changed since the start hold in every later contact, as far as the device's dialect allows them."""
+        for setting in readout.dialect.settings:
+            value = self._kept.get(setting.name)
+            if value is not None and setting.low <= value <= setting.high:
+                readout.keep_setting(setting.name, value)
+        return readout
 
     # -- life of the link
 
@@ -256,7 +266,7 @@ class Session:
         if hasattr(self.transport, "on_lost"):
             self.transport.on_lost = self._on_lost
         readout, agenda = await self._recognise()
-        self._readout, self._agenda = readout, agenda
+        self._readout, self._agenda = self._with_kept(readout), agenda
         self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
         self._misses = 0
         self._slow = False
