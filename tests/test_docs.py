@@ -147,22 +147,15 @@ def test_every_command_line_in_the_documentation_exists() -> None:
 def event_names() -> set[str]:
     """Names that the code gives to events: rules, and literals where one is made."""
     names = {rule.name for rule in RULES}
-    for file in (ROOT / "qxfleet" / "agent").glob("*.py"):
+    for file in [*(ROOT / "qxfleet" / "agent").glob("*.py"), *(ROOT / "qxfleet" / "session").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if called == "_tell":
-                (name, *_) = node.args
-            elif called == "Event":
-                literals = [each for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-                if not literals:
-                    continue
-                name = literals[0]
-            else:
-                continue
-            assert isinstance(name, ast.Constant), ast.unparse(node)
-            names.add(str(name.value))
+            match node:
+                case ast.Call(func=ast.Attribute(attr="_tell" | "_remark"), args=[ast.Constant(value=str(name)), *_]):
+                    names.add(name)
+                case ast.Call(func=ast.Name(id="Event"), args=[ast.Starred(), ast.Constant(value=str(name)), *_]):
+                    names.add(name)
+                case ast.Call(func=ast.Name(id="Event"), args=[_, _, _, ast.Constant(value=str(name)), *_]):
+                    names.add(name)
     return names
 
 
