@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from qxfleet.dialects.registry import DIALECTS, dialect_named
-from qxfleet.dialects.spec import AnswerStyle, Dialect
+from qxfleet.dialects.spec import AnswerStyle, Dialect, Tier
 from qxfleet.errors import OrderInvalid
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Link, LinkChange, Observation, Outcome
+from qxfleet.model.events import Link, LinkChange, Observation, OrderResult, Outcome
 from qxfleet.model.options import UpsOptions
 from qxfleet.session.session import Session
 from qxfleet.testing.farm import Farm
@@ -83,10 +83,10 @@ class Side:
 
 
 UPSES: dict[str, tuple[str, str | None]] = {
-    **{dialect.name.replace("/", "-"): (dialect.name, "PI98") for dialect in DIALECTS},
+    **{dialect.name.replace("/", "-"): (dialect.name, "PI98") for dialect in DIALECTS if dialect.name != "voltronic"},
     "mecer-nak": ("mecer", None),
 }
-"""Name → dialect, and the answer to QPI where the dialect asks it."""
+"""Name → dialect, and the answer to QPI where the dialect asks it. Voltronic units: test_voltronic_orders.py."""
 
 
 def _ups(name: str) -> SimulatedUps:
@@ -128,24 +128,38 @@ async def _ours(farm: Farm, name: str) -> Side:
     port = str(farm.link(name))
     session = Session(UpsOptions(name, port, dialect=UPSES[name][0]), SerialTransport(port), heard, Clock())
 
+    under_way: set[asyncio.Task[OrderResult]] = set()
+
     async def do(what: str, value: str | None) -> bool:
+        """Until it is sent: that later readings confirm nothing is not waited for, the next order ends it."""
         try:
             if what.startswith("ups.delay."):
-                return session.set(what, value or "").outcome is Outcome.ACCEPTED
-            return (await session.perform(session.prepare(what, value))).outcome is Outcome.ACCEPTED
+                return (await session.set(what, value or "")).outcome is Outcome.ACCEPTED
+            prepared = session.prepare(what, value)
         except OrderInvalid:
             return False
+        performing = asyncio.create_task(session.perform(prepared))
+        under_way.add(performing)
+        await _heard(farm, name, {prepared.request})
+        return True
 
     running = asyncio.create_task(session.run())
     try:
         async with asyncio.timeout(10):
             await online.wait()
+            await _heard(farm, name, {query.command for query in farm.upses[name].dialect.tier(Tier.ONCE)})
         commands, settings = (frozenset(each.name for each in listed()) for listed in (session.orders, session.settings))
         done = [await _step(farm, name, do, step) for step in steps(farm.upses[name].dialect)]
         return Side(commands, settings, tuple(done))
     finally:
         running.cancel()
-        await asyncio.wait([running])
+        await asyncio.wait([running, *under_way])
+
+
+async def _heard(farm: Farm, name: str, requests: set[bytes]) -> None:
+    """Wait until a UPS was sent each of these."""
+    while not requests <= {request for _, request in farm.logs[name]}:  # noqa: ASYNC110 - a log gives no event to wait for
+        await asyncio.sleep(0.005)
 
 
 async def _theirs(farm: Farm, name: str, incumbent: Incumbent, ours: tuple[Done, ...]) -> Side:

@@ -307,6 +307,7 @@ def test_texts_are_the_same_to_the_letter(published: dict[str, Both]) -> None:
 
 
 def test_every_dialect_was_compared(published: dict[str, Both]) -> None:
-    assert {case.dialect for case in CASES.values() if case.process} == set(names())
+    """But voltronic: test_voltronic_parity.py."""
+    assert {case.dialect for case in CASES.values() if case.process} == set(names()) - {"voltronic"}
     driver_names = {both.theirs["driver.version.data"].rpartition(" ")[0] for both in published.values() if both.theirs}
     assert driver_names == {"Megatec", "Megatec/old", "Mecer", "Mustek", "Zinto", "Q1"}
