@@ -20,9 +20,6 @@ _DATABASE = re.compile(r"([a-z0-9+]+)://(.*)", re.DOTALL)
 SOCKET_BYTES = 107
 """The longest path the system takes for a unix socket (unix(7), sun_path)."""
 
-LATER_DIALECTS = ("voltronic",)
-"""Dialects of the seeds that this version does not speak yet."""
-
 
 class Form:
     """A form: ``words`` says what is expected; ``read`` returns the value or raises ValueError with the remedy."""
@@ -153,8 +150,6 @@ class DialectName(Form):
         dialect = dialect_named(value)
         if dialect is not None:
             return dialect.name
-        if value.lower() in LATER_DIALECTS:
-            raise ValueError(f'this version of qxfleet does not speak "{value}": it speaks {self.words}')
         guess = did_you_mean(value, names())
         raise ValueError(f"expected {self.words}, found {toml_text(value)}{guess}")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from qxfleet.config import reference
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
 from qxfleet.config.forms import SOCKET_BYTES
+from qxfleet.config.profile import Block, Profile, read_profile, warn_of_quarrels
 from qxfleet.config.schema import LATER_TABLES, AgentTable
 from qxfleet.config.source import read_source
 from qxfleet.config.tables import later_table, read_table, unknown_table
@@ -41,6 +42,7 @@ class Config:
     ups: tuple[UpsOptions, ...]
     sources: tuple[pathlib.Path, ...]
     warnings: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
 
     @staticmethod
     def defaults_text() -> str:
@@ -68,13 +70,16 @@ def load(path: pathlib.Path | None = None) -> Config:
             Place(source, ("agent", "control")), f"{control} is longer than {SOCKET_BYTES} bytes: shorten it"
         )
     found: list[tuple[UpsOptions, Place]] = []
+    blocks: list[Block] = []
     for each in sources:
         _check_tables(each, findings, main=each is source)
-        for place, table in _ups_tables(each, findings):
+        for place, table in _blocks(each, "ups", findings):
             options = read_ups(table, place, agent, findings)
+            blocks.append(Block(table, options))
             if options is not None:
                 found.append((options, place))
     _no_duplicates(found, findings)
+    profiles = _profiles(sources, blocks, findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -87,6 +92,7 @@ def load(path: pathlib.Path | None = None) -> Config:
         ups=tuple(options for options, _ in found),
         sources=tuple(each.path for each in sources),
         warnings=in_order(findings.warnings),
+        profiles=profiles,
     )
 
 
@@ -152,21 +158,38 @@ def _check_tables(source: Source, findings: Findings, *, main: bool) -> None:
             findings.problem(place, "only the main file may hold [agent]: move its settings there")
         elif key in LATER_TABLES:
             findings.problem(place, later_table(key))
-        elif key not in ("agent", "ups"):
+        elif key not in ("agent", "ups", "profile"):
             findings.problem(place, unknown_table(key, value))
 
 
-def _ups_tables(source: Source, findings: Findings) -> Iterator[tuple[Place, Mapping[str, object]]]:
-    blocks = source.tables.get("ups", [])
+def _blocks(source: Source, name: Literal["ups", "profile"], findings: Findings) -> Iterator[tuple[Place, Mapping[str, object]]]:
+    """The blocks ``[[name]]`` of one file."""
+    blocks, what = source.tables.get(name, []), {"ups": "UPS", "profile": "profile"}[name]
     if not isinstance(blocks, list):
-        findings.problem(Place(source, ("ups",)), "expected [[ups]], in double brackets, above each UPS")
+        findings.problem(Place(source, (name,)), f"expected [[{name}]], in double brackets, above each {what}")
         return
     for index, block in enumerate(blocks):
-        place = Place(source, ("ups", index))
+        place = Place(source, (name, index))
         if isinstance(block, dict):
             yield place, block
         else:
-            findings.problem(place, f"expected a table, found {toml_text(block)}: write [[ups]] above each UPS")
+            findings.problem(place, f"expected a table, found {toml_text(block)}: write [[{name}]] above each {what}")
+
+
+def _profiles(sources: Iterable[Source], fleet: list[Block], findings: Findings) -> tuple[Profile, ...]:
+    """The profiles of all files; each needs a name of its own."""
+    found: list[tuple[Profile, dict[str, Place]]] = []
+    names: dict[str, Place] = {}
+    for source in sources:
+        for place, table in _blocks(source, "profile", findings):
+            read = read_profile(table, place, fleet, findings)
+            if isinstance(name := table.get("name"), str) and (before := names.setdefault(name, place)) is not place:
+                findings.problem(place.at("name"), f'"{name}" is the name of the profile at {before.at("name").spot} already: '
+                                                   "every profile needs its own")  # fmt: skip
+            if read is not None:
+                found.append(read)
+    warn_of_quarrels(found, fleet, findings)
+    return tuple(profile for profile, _ in found)
 
 
 def _no_duplicates(found: list[tuple[UpsOptions, Place]], findings: Findings) -> None:

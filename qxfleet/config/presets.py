@@ -52,7 +52,7 @@ def take_presets(table: Mapping[str, object], at: Place, findings: Findings) -> 
         if kind not in KINDS:
             rest[key] = value
             continue
-        for path, leaf in _leaves(value, (key,)):
+        for path, leaf in leaves(value, (key,)):
             name = ".".join(path)[len(kind) + 1 :]
             place = at.at(*path)
             problem = _problem(kind, name, leaf)
@@ -68,10 +68,11 @@ def take_presets(table: Mapping[str, object], at: Place, findings: Findings) -> 
     return rest, presets
 
 
-def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+def leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The values at the ends of nested tables, each with the keys that lead to it: dots in TOML nest."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, (*path, key))
+            yield from leaves(inner, (*path, key))
     else:
         yield path, value
 

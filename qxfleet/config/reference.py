@@ -12,9 +12,11 @@ from qxfleet.config.durations import duration_text
 from qxfleet.config.findings import toml_text
 from qxfleet.config.forms import Duration, Form
 from qxfleet.config.presets import KINDS
-from qxfleet.config.schema import AgentTable, Table, UpsTable
+from qxfleet.config.schema import AgentTable, ProfileTable, Table, UpsTable
 
-TABLES: tuple[tuple[str, type[Table]], ...] = (("[agent]", AgentTable), ("[[ups]]", UpsTable))
+TABLES: tuple[tuple[str, type[Table]], ...] = (
+    ("[agent]", AgentTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

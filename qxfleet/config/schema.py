@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qxfleet.config import forms
+from qxfleet.config.delays import DELAY, delay_form
+from qxfleet.config.device_values import DeviceValue
 from qxfleet.config.forms import Duration, Name, Regex
-from qxfleet.dialects.registry import DIALECTS
-from qxfleet.dialects.spec import Dialect, Setting
 
 POLL = Duration(0.2, 3600)
 """One status exchange takes 0.21 s at 2400 baud (engine.md section 14)."""
@@ -23,29 +23,14 @@ FULL = Duration(1, 86400)
 NEEDED = "(needed)"
 
 
-def settings_of(option: str, dialects: tuple[Dialect, ...] = DIALECTS) -> tuple[Setting, ...]:
-    """The settings that ``option`` gives the first value of, one per dialect that has it."""
-    return tuple(setting for dialect in dialects for setting in dialect.settings if setting.option == option)
-
-
-DELAY = Duration(bare=True, whole=True)
-"""Its range is that of the dialect, see :mod:`qxfleet.config.ups`."""
-
-
-def _delay_form(option: str) -> str:
-    """The ranges of a delay, each with the dialects that have it."""
-    ranges: dict[tuple[float, float], list[str]] = {}
-    for dialect in DIALECTS:
-        for setting in settings_of(option, (dialect,)):
-            ranges.setdefault((setting.low, setting.high), []).append(dialect.name)
-    texts = [f"{low:g} to {high:g} s" + (f" ({', '.join(who)})" if len(ranges) > 1 else "")
-             for (low, high), who in ranges.items()]  # fmt: skip
-    return f"duration, or a number of seconds, {'; '.join(texts)}"
-
-
 def _key(default: object, meaning: str, *, shown: str = "", form: str = "") -> Any:
     """A key with its default and meaning; ``shown`` and ``form`` replace what default and type give."""
     return Field(default, description=meaning, json_schema_extra={"shown": shown, "form": form})
+
+
+def _device_key(option: str) -> Any:
+    """A setting that the device keeps; its meaning stands in the dialect's table."""
+    return _key(None, DeviceValue.of(option).setting.description, shown="as the device has it")
 
 
 class Table(BaseModel):
@@ -96,11 +81,11 @@ class UpsTable(Table):
     )
     ondelay: Annotated[int, DELAY] = _key(
         180, "ups.delay.start: how long the load stays off after shutdown.return, at least; cut to whole minutes",
-        form=_delay_form("ondelay"),
+        form=delay_form("ondelay"),
     )
     offdelay: Annotated[int, DELAY] = _key(
         30, "ups.delay.shutdown: from the order until the load goes off; cut to 6 s below a minute, else to minutes",
-        form=_delay_form("offdelay"),
+        form=delay_form("offdelay"),
     )
     stayoff: bool = _key(False, "the shutdown sequence leaves the load off (shutdown.stayoff)")
     norating: bool = _key(False, "never ask for ratings; for UPSes that lock up when asked")
@@ -139,7 +124,59 @@ class UpsTable(Table):
     langid_fix: Annotated[str | None, forms.LanguageId()] = _key(
         None, "USB: language id for the krauler bridge", shown="none"
     )
+    reset_to_default: bool = _key(
+        False, "voltronic: set all capabilities and their limits back once, before the settings below; only in standby mode"
+    )
+    alarm_control: Annotated[str | None, DeviceValue.of("alarm_control")] = _device_key("alarm_control")
+    bypass_alarm: Annotated[str | None, DeviceValue.of("bypass_alarm")] = _device_key("bypass_alarm")
+    battery_alarm: Annotated[str | None, DeviceValue.of("battery_alarm")] = _device_key("battery_alarm")
+    bypass_when_off: Annotated[str | None, DeviceValue.of("bypass_when_off")] = _device_key("bypass_when_off")
+    bypass_forbidding: Annotated[str | None, DeviceValue.of("bypass_forbidding")] = _device_key("bypass_forbidding")
+    converter_mode: Annotated[str | None, DeviceValue.of("converter_mode")] = _device_key("converter_mode")
+    eco_mode: Annotated[str | None, DeviceValue.of("eco_mode")] = _device_key("eco_mode")
+    advanced_eco_mode: Annotated[str | None, DeviceValue.of("advanced_eco_mode")] = _device_key("advanced_eco_mode")
+    battery_open_status_check: Annotated[str | None, DeviceValue.of("battery_open_status_check")] = _device_key(
+        "battery_open_status_check"
+    )
+    site_fault_detection: Annotated[str | None, DeviceValue.of("site_fault_detection")] = _device_key("site_fault_detection")
+    constant_phase_angle: Annotated[str | None, DeviceValue.of("constant_phase_angle")] = _device_key("constant_phase_angle")
+    costant_phase_angle: Annotated[str | None, DeviceValue.of("constant_phase_angle")] = _key(
+        None, "the manual page's spelling of constant_phase_angle", shown="that of constant_phase_angle"
+    )
+    limited_runtime_on_battery: Annotated[str | None, DeviceValue.of("limited_runtime_on_battery")] = _device_key(
+        "limited_runtime_on_battery"
+    )
+    max_bypass_volt: Annotated[str | None, DeviceValue.of("max_bypass_volt")] = _device_key("max_bypass_volt")
+    min_bypass_volt: Annotated[str | None, DeviceValue.of("min_bypass_volt")] = _device_key("min_bypass_volt")
+    max_bypass_freq: Annotated[str | None, DeviceValue.of("max_bypass_freq")] = _device_key("max_bypass_freq")
+    min_bypass_freq: Annotated[str | None, DeviceValue.of("min_bypass_freq")] = _device_key("min_bypass_freq")
+    work_range_type: Annotated[str | None, DeviceValue.of("work_range_type")] = _device_key("work_range_type")
+    output_phase_angle: Annotated[str | None, DeviceValue.of("output_phase_angle")] = _device_key("output_phase_angle")
+    battery_number: Annotated[str | None, DeviceValue.of("battery_number")] = _device_key("battery_number")
+    testing: bool = _key(False, "voltronic: ask questions whose meaning nobody knows as well")
 
+
+class ProfileTable(Table):
+    """A named set of settings for a group of UPSes; as often as there are profiles, in any file."""
+
+    name: Annotated[str, Name()] = _key("", "what profile check and profile apply call it", shown=NEEDED)
+    targets: Annotated[tuple[str, ...], Field(strict=False)] = _key(
+        (), "the UPSes that are to have these settings", shown=NEEDED, form='list of UPS names, "group:NAME" or "all"'
+    )
+    settings: dict[str, Any] = _key(
+        {}, "the settings, under the names that qxfleet settings shows, or their option names", shown=NEEDED,
+        form="a value per setting, as in eco_mode = \"disabled\"",
+    )  # fmt: skip
+    on_refusal: Literal["stop", "go-on"] = _key(
+        "stop", "whether profile apply goes on with the next setting when a UPS refused one"
+    )
+
+
+DEVICE_KEYS = tuple(
+    key for key, info in UpsTable.model_fields.items()
+    if key != "costant_phase_angle" and any(isinstance(item, DeviceValue) for item in info.metadata)
+)  # fmt: skip
+"""Options that are settings the device keeps, with a value."""
 
 USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "subdriver", "langid_fix")
 
@@ -151,26 +188,32 @@ LATER_TABLES = {
     "schedule": "scheduled tests, commands or reports",
     "load": "staged shutdown",
     "shutdown": "staged shutdown",
-    "profile": "profiles",
     "notify": "notifications",
     "battery": "battery register",
     "retention": "retention rules",
 }
 """Tables that later versions bring, and what this one has not got; a row goes when its feature comes."""
 
-VOLTRONIC_OPTIONS = frozenset({
-    "battery_number", "battnumb", "output_phase_angle", "reset_to_default", "alarm_control", "bypass_alarm",
-    "battery_alarm", "bypass_when_off", "bypass_forbidding", "converter_mode", "eco_mode", "advanced_eco_mode",
-    "battery_open_status_check", "site_fault_detection", "costant_phase_angle", "constant_phase_angle",
-    "limited_runtime_on_battery", "max_bypass_volt", "min_bypass_volt", "max_bypass_freq", "min_bypass_freq",
-    "work_range_type", "testing",
-})  # fmt: skip
-"""Options of the seeds for the voltronic dialect only (engine.md section 10.4)."""
+_LIVE = "remove it, it is set on the running device: write it into a [[profile]], or use `qxfleet set NAME {}`"
 
 RENAMED = {
     "battvolts": "write default.battery.voltage.low and default.battery.voltage.high instead",
-    "battlow": "write default.battery.voltage.low and default.battery.voltage.high instead",
-    "battpacks": "write override.battery.packs instead",
+    "battlow": "for voltronic " + _LIVE.format("battery.voltage.low VOLTS")
+    + "; for other dialects write default.battery.voltage.low and default.battery.voltage.high instead",
+    "battpacks": "for voltronic " + _LIVE.format("battery.packs NUMBER")
+    + "; for other dialects write override.battery.packs instead",
+    "battnumb": "write battery_number instead",
+    "auto_reboot": _LIVE.format("ups.start.auto yes|no"),
+    "battery_protection": _LIVE.format("battery.protection yes|no"),
+    "energy_saving": _LIVE.format("battery.energysave yes|no"),
+    "cold_start": _LIVE.format("ups.start.battery yes|no"),
+    "outlet_control": _LIVE.format("outlet.0.switchable yes|no"),
+    "max_eco_volt": _LIVE.format("input.transfer.high VOLTS"),
+    "min_eco_volt": _LIVE.format("input.transfer.low VOLTS"),
+    "max_eco_freq": _LIVE.format("input.frequency.high HERTZ"),
+    "min_eco_freq": _LIVE.format("input.frequency.low HERTZ"),
+    **{f"outlet{n}_delay": _LIVE.format(f"outlet.{n}.delay.shutdown SECONDS") for n in range(1, 5)},
+    "batt_type": _LIVE.format("battery.type Li|Flooded|AGM"),
     "dtr": 'write cablepower = "normal", "reverse", "both" or "none" instead',
     "rts": 'write cablepower = "normal", "reverse", "both" or "none" instead',
     "ignoreoff": "remove it, it rested on a misunderstanding of the specification",
@@ -180,4 +223,5 @@ RENAMED = {
     "nolock": "remove it, a port is always locked",
     "battery_voltage_reports_one_pack": "remove it, packs are counted by themselves or set by override.battery.packs",
 }
-"""Options of NUT that have another name here, or none: what to do (engine.md sections 10.4 and 10.5, seeds' notes)."""
+"""Options of NUT that have another name here, or none: what to do (engine.md sections 10.4 and 10.5,
+voltronic.md section 14, seeds' notes)."""

@@ -8,12 +8,13 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from qxfleet.config.device_values import device_setting_named
 from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
-from qxfleet.config.schema import LATER_TABLES, RENAMED, VOLTRONIC_OPTIONS, AgentTable, Table, UpsTable
+from qxfleet.config.schema import DEVICE_KEYS, LATER_TABLES, RENAMED, AgentTable, ProfileTable, Table, UpsTable
 
 T = TypeVar("T", bound=Table)
 
-HEADERS: dict[type[Table], str] = {AgentTable: "[agent]", UpsTable: "[[ups]]"}
+HEADERS: dict[type[Table], str] = {AgentTable: "[agent]", UpsTable: "[[ups]]", ProfileTable: "[[profile]]"}
 
 
 def read_table(model: type[T], table: Mapping[str, object], at: Place, findings: Findings) -> tuple[T, frozenset[str]]:
@@ -45,6 +46,8 @@ def _words(model: type[Table], detail: ErrorDetails) -> str:
             bare = str(detail["input"]).strip()
             remedy = f": write {bare}" if bare.replace(".", "", 1).isdecimal() else ""
             return f"expected a number, found {found}{remedy}"
+        case "dict_type":
+            return f"expected a table, as in {{ eco_mode = \"disabled\" }}, found {found}"
         case "tuple_type":
             remedy = f": write [{found}]" if isinstance(detail["input"], str) else ""
             return f"expected a list of texts, found {found}{remedy}"
@@ -74,13 +77,14 @@ def _choices(detail: ErrorDetails) -> Iterable[str]:
 def unknown_setting(model: type[Table], key: str) -> str:
     """What to do about a key the table does not know."""
     if model is UpsTable:
-        if key in VOLTRONIC_OPTIONS:
-            return f'"{key}" belongs to the voltronic dialect, which this version of qxfleet does not speak: remove it'
         if key in RENAMED:
             return f"unknown setting: {RENAMED[key]}"
-    other = AgentTable if model is UpsTable else UpsTable
-    if key in other.model_fields:
-        return f"unknown setting here, it belongs in {HEADERS[other]}"
+        if device_setting_named(key) is not None:
+            return "is set on the running device: write it into the settings of a [[profile]], or use `qxfleet set`"
+    for other in (UpsTable, AgentTable, ProfileTable):
+        if key in other.model_fields:
+            where = ", below settings" if model is ProfileTable and other is UpsTable and key in DEVICE_KEYS else ""
+            return f"unknown setting here, it belongs in {HEADERS[ProfileTable if where else other]}{where}"
     return f"unknown setting{did_you_mean(key, model.model_fields) or _ALL_SHOWN}"
 
 
@@ -90,7 +94,7 @@ def unknown_table(key: str, value: object) -> str:
         if key in model.model_fields and not isinstance(value, dict):
             return f"unknown setting outside any table: write it below {header}"
     what = "table" if isinstance(value, dict | list) else "setting"
-    return f"unknown {what}{did_you_mean(key, ('agent', 'ups', *LATER_TABLES)) or _ALL_SHOWN}"
+    return f"unknown {what}{did_you_mean(key, ('agent', 'ups', 'profile', *LATER_TABLES)) or _ALL_SHOWN}"
 
 
 def later_table(key: str) -> str:

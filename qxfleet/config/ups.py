@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qxfleet.config.delays import delay_cut, delay_problem
+from qxfleet.config.device_values import belongs, device_setting_named, dialects_with
 from qxfleet.config.durations import duration_text
 from qxfleet.config.findings import Findings, Place, toml_text
 from qxfleet.config.presets import Presets, take_presets
-from qxfleet.config.schema import USB_KEYS, AgentTable, UpsTable, settings_of
+from qxfleet.config.schema import DEVICE_KEYS, USB_KEYS, AgentTable, UpsTable
 from qxfleet.config.tables import read_table
 from qxfleet.dialects.registry import DIALECTS
 from qxfleet.dialects.spec import Dialect, Topic
@@ -55,6 +57,7 @@ class _Block:
         self._limits()
         self._estimates()
         self._low_battery()
+        device_settings = self._device_settings()
         poll_s = ups.poll_interval if ups.poll_interval is not None else agent.poll_interval
         own_full_s = ups.full_interval if ups.full_interval is not None else ups.pollfreq
         if "name" not in self.given or "port" not in self.given:
@@ -80,6 +83,8 @@ class _Block:
             idleload_percent=ups.idleload,
             defaults=self.presets.defaults,
             overrides=self.presets.overrides,
+            device_settings=device_settings,
+            testing=ups.testing,
             usb={key: getattr(ups, key) for key in USB_KEYS if getattr(ups, key) is not None},
         )
 
@@ -93,15 +98,49 @@ class _Block:
 
     def _aliases(self) -> None:
         """A setting and its name in the seeds say the same or only one is there."""
-        for ours, theirs in (("dialect", "protocol"), ("full_interval", "pollfreq")):
+        pairs = (("dialect", "protocol"), ("full_interval", "pollfreq"), ("constant_phase_angle", "costant_phase_angle"))
+        for ours, theirs in pairs:
             if {ours, theirs} <= self.given and getattr(self.ups, ours) != getattr(self.ups, theirs):
                 self.problem(theirs, f"says something else than {ours}, which is the same setting: keep {ours} only")
+        if "costant_phase_angle" in self.given:
+            self.warning("costant_phase_angle", MISSPELT)
 
     def _dialect_flags(self) -> None:
-        """norating and novendor need a dialect that asks for ratings or vendor texts."""
+        """norating and novendor need a dialect that asks for ratings or vendor texts by questions of their own."""
+        asked = {query.topic for dialect in self.spoken for query in dialect.queries}
         for flag, topic, what in (("norating", Topic.RATING, "ratings"), ("novendor", Topic.VENDOR, "vendor texts")):
-            if getattr(self.ups, flag) and not any(q.topic is topic for d in self.spoken for q in d.queries):
+            if not getattr(self.ups, flag) or topic in asked:
+                continue
+            if Topic.DEVICE in asked:
+                self.warning(flag, f"has no effect on the {self.dialect} dialect, which is asked what it is in any case")
+            else:
                 self.problem(flag, f"does not apply to the {self.dialect} dialect, which asks for no {what}: remove it")
+
+    def _device_settings(self) -> dict[str, str]:
+        """What the device is to keep, by option name; a dialect whose devices have it must be possible."""
+        ups, wanted = self.ups, {"reset_to_default": "yes"} if self.ups.reset_to_default else {}
+        wanted |= {key: value for key in DEVICE_KEYS if (value := getattr(ups, key)) is not None}
+        if ups.costant_phase_angle is not None:
+            wanted.setdefault("constant_phase_angle", ups.costant_phase_angle)
+        for key in sorted(self.given & {*DEVICE_KEYS, "costant_phase_angle", "reset_to_default", "testing"}):
+            able = self._able(key)
+            if not set(able) & {dialect.name for dialect in self.spoken}:
+                self.problem(key, f"belongs to {belongs(able)}, dialect is \"{self.dialect}\": remove it, or correct dialect")
+        for high in wanted:
+            setting = device_setting_named(high)
+            other = device_setting_named(setting.above) if setting and setting.above else None
+            low = (other.option or other.name) if other else ""
+            if low in wanted and float(wanted[low]) >= float(wanted[high]):
+                self.problem(low, f"{wanted[low]} must be below {high}, which is {wanted[high]}")
+        return wanted
+
+    @staticmethod
+    def _able(key: str) -> tuple[str, ...]:
+        """Names of the dialects that have an option."""
+        if key == "testing":
+            return tuple(d.name for d in DIALECTS if any(query.topic is Topic.TESTING for query in d.queries))
+        name = "constant_phase_angle" if key == "costant_phase_angle" else key
+        return tuple(dialect.name for dialect in dialects_with(name))
 
     def _port_options(self) -> None:
         """USB options go with ``auto``, cablepower with ports that have the two lines."""
@@ -126,16 +165,12 @@ class _Block:
     def _delay(self, option: str) -> int:
         """A delay within the dialect's range, cut down to its step where all dialects in question agree on it."""
         seconds: int = getattr(self.ups, option)
-        settings = settings_of(option, self.spoken)
-        low, high = min(s.low for s in settings), max(s.high for s in settings)
-        if not low <= seconds <= high:
-            whose = "any dialect" if self.dialect == "auto" else f"the {self.dialect} dialect"
-            self.problem(option, f"expected {low:g} to {high:g} seconds, the range of {whose}, found {seconds}")
+        if problem := delay_problem(option, seconds, self.spoken):
+            self.problem(option, problem)
             return seconds
-        kept = {int(setting.truncate(seconds)) for setting in settings}
-        if len(kept) > 1 or seconds in kept:
+        cut = delay_cut(option, seconds, self.spoken)
+        if cut == seconds:
             return seconds
-        cut = kept.pop()
         hint = ""
         if option == "ondelay" and cut == 0 and isinstance(self.written.get(option), int):
             hint = f'; if these were minutes, as the blazer drivers count, write ondelay = "{seconds}m"'
@@ -198,16 +233,31 @@ class _Block:
                                          "override.battery.charge.low = 20 "
                                          "or override.battery.runtime.low = 300, or remove it")  # fmt: skip
             return
-        if self.presets.sound and not self._nominal_can_be_known() and not set(LIMITS) <= self.presets.known.keys():
+        reckoned = self._nominal_can_be_known() or set(LIMITS) <= self.presets.known.keys()
+        if self.presets.sound and not reckoned and not self._may_tell("battery.charge"):
             self.problem("ignorelb", "neither charge nor runtime of this UPS can be reckoned, a low battery "
                                      "would never be seen: add default.battery.voltage.nominal")  # fmt: skip
-        if marks == ["battery.runtime.low"] and self.ups.runtimecal is None and "runtimecal" not in self.broken:
+        told = self.dialect != "auto" and self._may_tell("battery.runtime")
+        if marks == ["battery.runtime.low"] and self.ups.runtimecal is None and not told and "runtimecal" not in self.broken:
             self.warning("ignorelb", "without runtimecal battery.runtime is known only if the UPS tells it, which few "
                                      "do: a low battery may never be seen")  # fmt: skip
 
     def _nominal_can_be_known(self) -> bool:
-        asked = not self.ups.norating and any(q.topic is Topic.RATING for d in self.spoken for q in d.queries)
-        return asked or "battery.voltage.nominal" in self.presets.known
+        return "battery.voltage.nominal" in self.presets.known or self._may_tell("battery.voltage.nominal")
 
+    def _may_tell(self, variable: str) -> bool:
+        """Whether a question that will be asked gives the variable; who sets norating has a dialect that heeds it."""
+        heeding = [dialect for dialect in self.spoken if any(query.topic is Topic.RATING for query in dialect.queries)]
+        return any(
+            field.name == variable
+            for dialect in (heeding if self.ups.norating and heeding else self.spoken)
+            for query in dialect.queries
+            if not (query.topic is Topic.RATING and self.ups.norating)
+            for reply in query.replies
+            for field in reply.fields
+        )
+
+
+MISSPELT = "the manual page's misspelling, which NUT itself does not read: write constant_phase_angle"
 
 _EXAMPLES = {"name": 'name = "rack1-a"', "port": 'port = "/dev/ttyS0"'}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qxfleet.config.load import ENVIRONMENT, Config, load
-from qxfleet.config.schema import AgentTable, UpsTable
+from qxfleet.config.schema import DEVICE_KEYS, AgentTable, ProfileTable, UpsTable
 from qxfleet.dialects.registry import names
 from qxfleet.errors import ConfigError
 from qxfleet.model.options import UpsOptions
@@ -189,6 +189,12 @@ def test_offdelay_is_cut_as_the_devices_do(write: Write, written: int, kept: int
     assert [f"{written} s is cut down to {kept} s" in warning for warning in warnings] == [True] * (written != kept)
 
 
+@pytest.mark.parametrize(("written", "kept"), [(12, 12), (13, 12), (59, 54), (600, 600), (5940, 5940), (5939, 5880)])
+def test_offdelay_of_voltronic(write: Write, written: int, kept: int) -> None:
+    """voltronic.md section 9: 12 to 5940 s, below 60 in steps of 6, from 60 on in steps of 60."""
+    assert one(write, f'dialect = "voltronic"\noffdelay = {written}')[0].offdelay_s == kept
+
+
 @pytest.mark.parametrize(("written", "kept"), [(0, 0), (59, 0), (180, 180), (200, 180), (599940, 599940)])
 def test_ondelay_is_cut_as_the_devices_do(write: Write, written: int, kept: int) -> None:
     """megatec-family.md section 10.3."""
@@ -217,6 +223,148 @@ def test_warnings(write: Write, keys: str, warning: str) -> None:
     assert len(warnings) == 1
     assert warning in warnings[0]
     assert "qxfleet.toml:" in warnings[0]
+
+
+def test_every_option_of_voltronic_at_once(write: Write) -> None:
+    """Under the seed's names and in its words (voltronic.md section 10)."""
+    keys = {
+        "reset_to_default": True, "alarm_control": "disabled", "bypass_alarm": "enabled", "battery_alarm": "disabled",
+        "bypass_when_off": "enabled", "bypass_forbidding": "disabled", "converter_mode": "enabled", "eco_mode": "disabled",
+        "advanced_eco_mode": "enabled", "battery_open_status_check": "disabled", "site_fault_detection": "enabled",
+        "constant_phase_angle": "disabled", "limited_runtime_on_battery": "enabled", "max_bypass_volt": 264,
+        "min_bypass_volt": 170, "max_bypass_freq": 53.5, "min_bypass_freq": 47, "work_range_type": "Appliance",
+        "output_phase_angle": "120", "battery_number": 2, "testing": True,
+    }  # fmt: skip
+    written = "\n".join(f"{key} = {toml(value)}" for key, value in keys.items())
+    for dialect in ("voltronic", "auto"):
+        options, warnings = one(write, f'dialect = "{dialect}"\n{written}')
+        assert options.testing
+        assert options.device_settings == {
+            "reset_to_default": "yes", "alarm_control": "disabled", "bypass_alarm": "enabled", "battery_alarm": "disabled",
+            "bypass_when_off": "enabled", "bypass_forbidding": "disabled", "converter_mode": "enabled", "eco_mode": "disabled",
+            "advanced_eco_mode": "enabled", "battery_open_status_check": "disabled", "site_fault_detection": "enabled",
+            "constant_phase_angle": "disabled", "limited_runtime_on_battery": "enabled", "max_bypass_volt": "264",
+            "min_bypass_volt": "170", "max_bypass_freq": "53.5", "min_bypass_freq": "47", "work_range_type": "Appliance",
+            "output_phase_angle": "120", "battery_number": "2",
+        }  # fmt: skip
+        assert warnings == ()
+
+
+def test_nothing_is_wanted_of_a_device_unless_it_is_written(write: Write) -> None:
+    options, _ = one(write, 'dialect = "voltronic"\nreset_to_default = false\ntesting = false')
+    assert options.device_settings == {}
+    assert options.testing is False
+
+
+@pytest.mark.parametrize(("written", "value"), [('"000"', "000"), ("0", "000"), ("120", "120"), ('"180"', "180"), ("240", "240")])
+def test_phase_angles(write: Write, written: str, value: str) -> None:
+    """Three digits as the seed has them; TOML writes no number with leading zeros."""
+    assert one(write, f"output_phase_angle = {written}")[0].device_settings == {"output_phase_angle": value}
+
+
+def test_the_seeds_misspelling(write: Write) -> None:
+    """voltronic.md section 16: accept both, warn."""
+    options, warnings = one(write, 'costant_phase_angle = "enabled"')
+    assert options.device_settings == {"constant_phase_angle": "enabled"}
+    assert len(warnings) == 1
+    assert ".costant_phase_angle: " in warnings[0]
+    assert "write constant_phase_angle" in warnings[0]
+
+
+@pytest.mark.parametrize(("dialect", "flag", "warned"), [
+    ("voltronic", "norating", True), ("voltronic", "novendor", True), ("megatec", "norating", False), ("auto", "novendor", False),
+])  # fmt: skip
+def test_norating_and_novendor_have_no_effect_on_voltronic(write: Write, dialect: str, flag: str, warned: bool) -> None:
+    """voltronic.md section 16."""
+    _, warnings = one(write, f'dialect = "{dialect}"\n{flag} = true')
+    assert [f".{flag}: has no effect on the voltronic dialect" in warning for warning in warnings] == [True] * warned
+
+
+def test_voltronic_tells_charge_and_runtime_itself(write: Write) -> None:
+    """voltronic.md section 13: ignorelb needs no nominal voltage, and no runtimecal."""
+    assert one(write, 'dialect = "voltronic"\nignorelb = true\noverride.battery.runtime.low = 300')[1] == ()
+
+
+SITE = """
+    [[ups]]
+    name = "a"
+    port = "/dev/ttyS0"
+    groups = ["rack1"]
+    dialect = "voltronic"
+    [[ups]]
+    name = "b"
+    port = "/dev/ttyS1"
+    [[ups]]
+    name = "c"
+    port = "/dev/ttyS2"
+    groups = ["rack1"]
+    """
+
+
+def test_profiles(write: Write) -> None:
+    """Targets in the fleet's order, each once; settings under their variables' names, in the order of the dialect's table."""
+    config = load(write(SITE + """
+        [[profile]]
+        name = "servers"
+        targets = ["c", "group:rack1"]
+        [profile.settings]
+        outlet.1.delay.shutdown = "8m"
+        input.frequency.high = 53.0
+        battery_number = 2
+        ups.delay.shutdown = "1m"
+        eco_mode = "disabled"
+        ups.start.auto = "yes"
+        outlet.0.switchable = "yes"
+        [[profile]]
+        name = "quiet"
+        targets = ["all"]
+        settings = { alarm_control = "disabled" }
+        on_refusal = "go-on"
+        """))
+    servers, quiet = config.profiles
+    assert (servers.name, servers.upses, servers.go_on) == ("servers", ("a", "c"), False)
+    assert list(servers.settings.items()) == [
+        ("ups.delay.shutdown", "60"), ("ups.start.auto", "yes"), ("eco_mode", "disabled"), ("outlet.0.switchable", "yes"),
+        ("battery.number", "2"), ("outlet.1.delay.shutdown", "480"), ("input.frequency.high", "53"),
+    ]  # fmt: skip
+    assert (quiet.name, quiet.upses, dict(quiet.settings)) == ("quiet", ("a", "b", "c"), {"alarm_control": "disabled"})
+    assert quiet.go_on
+    assert config.warnings == ()
+
+
+def test_a_profile_in_another_file(tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_text(
+        '[[profile]]\nname = "p"\ntargets = ["a"]\nsettings.eco_mode = "enabled"\n', encoding="utf-8"
+    )
+    main = tmp_path / "qxfleet.toml"
+    main.write_text('[agent]\ninclude = ["profiles.toml"]\n[[ups]]\nname = "a"\nport = "/dev/ttyS0"\n')
+    assert [profile.upses for profile in load(main).profiles] == [("a",)]
+
+
+@pytest.mark.parametrize(("settings", "warning"), [
+    ('costant_phase_angle = "enabled"', "a misspelling"),
+    ('ups.delay.shutdown = 59', "59 s is cut down to 54 s"),
+])  # fmt: skip
+def test_warnings_of_a_profile(write: Write, settings: str, warning: str) -> None:
+    config = load(write(f'{SITE}\n[[profile]]\nname = "p"\ntargets = ["all"]\n[profile.settings]\n{settings}'))
+    assert len(config.warnings) == 1
+    assert warning in config.warnings[0]
+
+
+def test_profiles_that_undo_each_other(write: Write) -> None:
+    config = load(write(SITE.replace('dialect = "voltronic"', 'eco_mode = "enabled"\nbattery_number = 2') + """
+        [[profile]]
+        name = "summer"
+        targets = ["all"]
+        settings = { eco_mode = "disabled", battery_number = 2, alarm_control = "enabled" }
+        [[profile]]
+        name = "winter"
+        targets = ["b"]
+        settings = { eco_mode = "enabled", alarm_control = "enabled" }
+        """))
+    first, second = config.warnings
+    assert 'profile[0] "summer" .settings.eco_mode: disabled for a, but its [[ups]] block' in first
+    assert 'profile[1] "winter" .settings.eco_mode: enabled for b, but profile summer says disabled' in second
 
 
 def test_the_fleets_intervals_and_a_ups_own(write: Write) -> None:
@@ -392,13 +540,19 @@ def tables(keys: list[str]) -> st.SearchStrategy[dict[str, object]]:
 @given(
     tables([key for key in AgentTable.model_fields if key != "include"]),
     st.lists(tables([*UpsTable.model_fields, "default.battery.packs", "override.ups.id"]), max_size=3),
+    st.lists(tables([*ProfileTable.model_fields, "settings.eco_mode"]), max_size=1),
+    tables([*DEVICE_KEYS, "ups.delay.start", "battery.packs", "input.transfer.low", "outlet.1.delay.shutdown"]),
 )
 def test_whatever_stands_in_the_file_is_read_or_told(
-    write: Write, agent: dict[str, object], blocks: list[dict[str, object]]
-) -> None:
+    write: Write, agent: dict[str, object], blocks: list[dict[str, object]], profiles: list[dict[str, object]],
+    settings: dict[str, object],
+) -> None:  # fmt: skip
     lines = ["[agent]", *(f"{json.dumps(key)} = {toml(value)}" for key, value in agent.items())]
     for block in blocks:
         lines += ["[[ups]]", *(f"{json.dumps(key)} = {toml(value)}" for key, value in block.items())]
+    for profile in profiles:
+        written = {"settings": settings, "targets": ["all"], **profile}
+        lines += ["[[profile]]", *(f"{json.dumps(key)} = {toml(value)}" for key, value in written.items())]
     path = write("\n".join(lines))
     try:
         config = load(path)

@@ -9,12 +9,12 @@ import pytest
 
 from qxfleet.config.load import Config, load
 from qxfleet.config.reference import TABLES, option_reference, rows
-from qxfleet.config.schema import AgentTable, UpsTable
+from qxfleet.config.schema import AgentTable, ProfileTable, UpsTable
 
 OPTIONS = {
-    # engine.md sections 10.1 and 10.2: option → default and range as they must be shown
+    # engine.md sections 10.1 to 10.3: option → default and range as they must be shown
     "ondelay": ('"3m"', "0 to 599940 s"),
-    "offdelay": ('"30s"', "12 to 600 s"),
+    "offdelay": ('"30s"', "12 to 600 s; 12 to 5940 s (voltronic)"),
     "stayoff": ("false", "true or false"),
     "protocol": ("that of dialect", '"megatec/old"'),
     "pollfreq": ("that of full_interval", "a number of seconds"),
@@ -35,6 +35,25 @@ OPTIONS = {
     "bus": ("any", "regular expression"),
     "subdriver": ("by the ids", '"phoenix", "ippon", "cypress" or "krauler"'),
     "langid_fix": ("none", '"0x409" or "0x4095"'),
+    # voltronic.md section 10; ranges of section 9.1 over all protocol numbers
+    "reset_to_default": ("false", "true or false"),
+    "testing": ("false", "true or false"),
+    **dict.fromkeys(
+        (
+            "alarm_control", "bypass_alarm", "battery_alarm", "bypass_when_off", "bypass_forbidding", "converter_mode",
+            "eco_mode", "advanced_eco_mode", "battery_open_status_check", "site_fault_detection", "constant_phase_angle",
+            "limited_runtime_on_battery",
+        ),
+        ("as the device has it", '"enabled" or "disabled"'),
+    ),
+    "costant_phase_angle": ("that of constant_phase_angle", '"enabled" or "disabled"'),
+    "max_bypass_volt": ("as the device has it", "60 to 140 or 230 to 276 V"),
+    "min_bypass_volt": ("as the device has it", "50 to 220 V"),
+    "max_bypass_freq": ("as the device has it", "51 to 60 or 61 to 70 Hz in steps of 0.1"),
+    "min_bypass_freq": ("as the device has it", "40 to 49 or 50 to 59 Hz in steps of 0.1"),
+    "work_range_type": ("as the device has it", '"Appliance" or "UPS"'),
+    "output_phase_angle": ("as the device has it", '"000", "120", "180" or "240"'),
+    "battery_number": ("as the device has it", "1 to 9"),
 }
 
 
@@ -70,6 +89,8 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
         lines.append(header)
         if model is UpsTable:
             lines += ['name = "a"', 'port = "/dev/ttyS0"']
+        elif model is ProfileTable:
+            lines += ['name = "p"', 'targets = ["a"]', 'settings = { eco_mode = "disabled" }']
         for row in rows(model):
             try:
                 tomllib.loads(f"x = {row.default}")
@@ -79,7 +100,9 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
     spelled = tmp_path / "spelled.toml"
     spelled.write_text("\n".join(lines))
     bare = tmp_path / "bare.toml"
-    bare.write_text('[[ups]]\nname = "a"\nport = "/dev/ttyS0"')
+    bare.write_text('[[ups]]\nname = "a"\nport = "/dev/ttyS0"\n'
+                    '[[profile]]\nname = "p"\ntargets = ["a"]\nsettings = { eco_mode = "disabled" }')
     assert len(lines) > len(AgentTable.model_fields)
     assert load(spelled).agent == load(bare).agent
     assert load(spelled).ups == load(bare).ups
+    assert load(spelled).profiles == load(bare).profiles
