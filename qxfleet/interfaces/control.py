@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import qxfleet
+from qxfleet.agent import profiles
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.bus import Subscription
+from qxfleet.config.profile import Profile
 from qxfleet.errors import AgentRunning, ConfigError, OrderError, OrderNotSupported, QxfleetError
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.shapes import Document
@@ -66,6 +68,12 @@ class ControlServer:
             "settings": self._settings,
             "command": self._command,
             "set": self._set,
+            "profile-check": self._profile_check,
+        }
+        self._streams: dict[str, Callable[[object, Document, asyncio.StreamWriter, str], Coroutine[Any, Any, None]]] = {
+            "follow": self._follow,
+            "watch": self._watch,
+            "profile-apply": self._profile_apply,
         }
 
     async def claim(self) -> None:
@@ -149,17 +157,17 @@ class ControlServer:
             try:
                 request = json.loads(line)
                 key, do, args = request.get("id"), request["do"], request.get("args") or {}
-                stream = {"follow": self._follow, "watch": self._watch}.get(do)
+                stream = self._streams.get(do)
                 if not isinstance(args, dict) or (stream is None and do not in self._verbs):
                     raise KeyError(do)
             except (ValueError, KeyError, AttributeError, TypeError):
-                known = ", ".join([*self._verbs, "follow", "watch"])
+                known = ", ".join([*self._verbs, *self._streams])
                 _say(writer, None, error=("bad-request", f'expected {{"id", "do", "args"}} with "do" one of {known}'))
                 await _flushed(writer)
                 continue
             try:
                 if stream is not None:
-                    await self._stream(stream(key, args, writer), reader)
+                    await self._stream(stream(key, args, writer, actor), reader)
                     return
                 _say(writer, key, result=await self._verbs[do](args, actor))
             except (QxfleetError, KeyError, TypeError) as error:
@@ -218,9 +226,14 @@ class ControlServer:
         result = await self._agent.fleet.set(name, str(args["name"]), str(args["value"]), actor=actor)
         return {**result.as_json(), "sent": result.sent, "text": result.text}
 
+    async def _profile_check(self, args: Document, actor: str) -> Document:
+        """How far devices are from the profiles named, or from all."""
+        chosen = [self._profile(name) for name in args.get("names") or ()] or self._agent.config.profiles
+        return {"profiles": [shapes.profile_document(each, profiles.check(self._agent.fleet, each)) for each in chosen]}
+
     # -- streams
 
-    async def _follow(self, key: object, args: Document, writer: asyncio.StreamWriter) -> None:
+    async def _follow(self, key: object, args: Document, writer: asyncio.StreamWriter, actor: str) -> None:
         """Events from now on; those of the agent itself too unless targets are named."""
         try:
             wanted = set(self._names(args["targets"])) if args.get("targets") else None
@@ -253,7 +266,7 @@ class ControlServer:
                     _say(writer, key, item=shapes.event_item(event, stored=stored))
             await _flushed(writer)
 
-    async def _watch(self, key: object, args: Document, writer: asyncio.StreamWriter) -> None:
+    async def _watch(self, key: object, args: Document, writer: asyncio.StreamWriter, actor: str) -> None:
         """The fleet's status again and again, every ``every_s`` seconds (1 by default, at least 0.2)."""
         every_s = max(0.2, float(args.get("every_s", 1.0)))
         try:
@@ -264,6 +277,39 @@ class ControlServer:
         except OrderNotSupported as error:
             _say(writer, key, error=_named(error))
             await _flushed(writer)
+
+    async def _profile_apply(self, key: object, args: Document, writer: asyncio.StreamWriter, actor: str) -> None:
+        """Each setting as it ends, then how it ended; anything said meanwhile ends it behind the setting under way."""
+        stop = asyncio.Event()
+        work = asyncio.create_task(self._apply(key, args, writer, actor, stop))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await work
+
+    async def _apply(
+        self, key: object, args: Document, writer: asyncio.StreamWriter, actor: str, stop: asyncio.Event
+    ) -> None:
+        profile = self._profile(args["name"])
+        go_on, refused = bool(args.get("go_on")) or profile.go_on, 0
+        _say(writer, key, item={"profile": profile.name, "ups": list(profile.upses), "settings": dict(profile.settings)})
+        await _flushed(writer)
+        async for step in profiles.applying(self._agent.fleet, profile, actor=actor, go_on=go_on, stop=stop):
+            refused += step.refused
+            _say(writer, key, item={"step": shapes.step_document(step)})
+            await _flushed(writer)
+        ended = "stopped" if stop.is_set() else "refused" if refused and not go_on else "complete"
+        _say(writer, key, item={"ended": ended, "refused": refused})
+        await _flushed(writer)
+
+    def _profile(self, name: object) -> Profile:
+        """The profile of that name. Raises UnknownTarget."""
+        for each in self._agent.config.profiles:
+            if each.name == name:
+                return each
+        known = ", ".join(each.name for each in self._agent.config.profiles)
+        raise UnknownTarget(f"no profile is named {name!r}; {f'there are {known}' if known else 'none is configured'}")
 
     def _names(self, targets: Sequence[str] | None) -> tuple[str, ...]:
         """Names meant by targets, each once, in the fleet's order; all of them where none is given."""

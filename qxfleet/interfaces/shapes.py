@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from qxfleet.agent.profiles import Drift, Step
+from qxfleet.config.profile import Profile
 from qxfleet.dialects.spec import Order
 from qxfleet.model.clock import iso
 from qxfleet.model.events import Event, SettingInfo
@@ -95,6 +97,31 @@ def settings_shape(settings: Sequence[SettingInfo]) -> Document:
         }
         for setting in sorted(settings, key=lambda setting: setting.name)
     }
+
+
+def profile_document(profile: Profile, drift: Iterable[Drift]) -> Document:
+    """One profile of ``profile check --json``."""
+    return {
+        "profile": profile.name,
+        "ups": list(profile.upses),
+        "settings": dict(profile.settings),
+        "drift": [
+            {
+                "ups": each.ups, "setting": each.name, "wanted": each.wanted, "is": each.stands, "settable": each.settable,
+                "why": each.why_not,
+            }
+            for each in drift
+        ],
+    }  # fmt: skip
+
+
+def step_document(step: Step) -> Document:
+    """One setting of ``profile apply --json``."""
+    drift, result = step.drift, step.result
+    return {
+        "ups": drift.ups, "setting": drift.name, "wanted": drift.wanted, "was": drift.stands, "outcome": result.outcome.value,
+        "reply": result.reply, "sent": result.sent, "text": result.text,
+    }  # fmt: skip
 
 
 def event_item(event: Event, *, stored: bool = True) -> Document:

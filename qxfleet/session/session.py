@@ -161,6 +161,11 @@ class Session:
         """The dialect recognised in this contact."""
         return self._readout.dialect if self._readout else None
 
+    @property
+    def settled(self) -> bool:
+        """Whether all that this device can be asked was asked in this contact, and what the configuration wants was done."""
+        return self._wished and self._agenda is not None and self._agenda.settled
+
     def prepare(self, name: str, value: str | None) -> orders.Prepared:
         """The bytes of an instant command now. Raises OrderNotSupported or OrderInvalid; sends nothing."""
         readout = self._require()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import tomllib
 from collections.abc import Iterator
@@ -100,6 +101,34 @@ def follow(path: Path, do: str, **args: Any) -> Iterator[dict[str, Any]]:
             if isinstance(error, AgentUnreachable):
                 raise
             raise AgentUnreachable(f"the agent on {path} went away ({error})") from None
+
+
+def work(path: Path, do: str, timeout_s: float = ORDER_S, **args: Any) -> Iterator[dict[str, Any]]:
+    """Items of a stream that ends by itself, the last with ``ended``. Raises AgentUnreachable, AgentRefused, PermissionError.
+
+    The first Ctrl-C asks the agent to end it behind what is under way; a second one leaves at once.
+    """
+    with _connected(path, timeout_s) as (link, stream):
+
+        def end(number: int, frame: object) -> None:
+            signal.signal(signal.SIGINT, before)
+            link.sendall(b"\n")
+
+        before = signal.signal(signal.SIGINT, end)
+        try:
+            link.sendall(request(do, args))
+            item: dict[str, Any] = {}
+            while "ended" not in item:
+                item = taken(stream.readline(), path)["item"]
+                yield item
+        except TimeoutError:
+            raise AgentUnreachable(f"the agent on {path} said nothing for {timeout_s:.0f} s") from None
+        except ConnectionError as error:
+            if isinstance(error, AgentUnreachable):
+                raise
+            raise AgentUnreachable(f"the agent on {path} went away ({error})") from None
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def request(do: str, args: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
-from qxfleet.interfaces.cli import check, db, demo, discover, events, fleet, orders, probe, run, simulate, top
+from qxfleet.interfaces.cli import check, db, demo, discover, events, fleet, orders, probe, profile, run, simulate, top
 from qxfleet.interfaces.cli.client import AgentRefused
 from qxfleet.interfaces.cli.output import complain
 
@@ -75,6 +75,7 @@ app.command("commands", rich_help_panel=ONE)(fleet.commands)
 app.command("command", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.command)
 app.command("settings", rich_help_panel=ONE)(fleet.settings)
 app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
+app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
 app.command("discover", rich_help_panel=DATABASE)(discover.discover)
