@@ -163,7 +163,7 @@ class LineTransport:
         self._loop = loop
         self._wakeups = Wakeups.join(loop)
         self._lost = None
-        self._end_seen = self._reply_owed = False
+        self._busy = self._end_seen = self._reply_owed = False
         self._framer.reset()
 
     def _finish(self) -> None:

@@ -252,3 +252,9 @@ def test_a_broken_pipe_is_quiet(site: Site) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=PLAIN, check=True)
     assert done.stderr == ""
     assert done.stdout in ("0\n", "1\n")
+
+
+def test_a_duration_may_be_typed_for_a_number_of_seconds() -> None:
+    from qxfleet.interfaces.cli.orders import seconds
+
+    assert [seconds(text) for text in ("3m", "180", "30s", "Li", None)] == ["180", "180", "30", "Li", None]

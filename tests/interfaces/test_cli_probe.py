@@ -123,7 +123,7 @@ def test_discover_sorts_a_machines_ports(loose: Path, site: Site) -> None:
         done = qxfleet("discover", loose / "ups-03", site.ups / "ups-02", silent)
         assert done.returncode == 0, done.stderr
         (block,) = tomllib.loads(done.stdout)["ups"]
-        assert (block["name"], block["port"], block["dialect"]) == ("ups-ups-03", str(loose / "ups-03"), "megatec")
+        assert (block["name"], block["port"], block["dialect"]) == ("ups-03", str(loose / "ups-03"), "megatec")
         assert block["description"]
         assert f"{site.ups}/ups-02: another program holds it" in done.stderr
         assert f"{silent}: no dialect fits" in done.stderr

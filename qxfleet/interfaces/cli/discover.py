@@ -141,6 +141,8 @@ def _described(found: Probe) -> str:
 def _name(port: str) -> str:
     """A name to begin with, made of the port's: ``/dev/ttyS0`` → ``ups-ttys0``."""
     tail = re.sub(r"[^a-z0-9._-]+", "-", port.rpartition("/")[2].lower()).strip("-")
+    if tail.startswith("ups"):
+        return tail
     return f"ups-{tail}" if tail else "ups-1"
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
 from qxfleet.interfaces.cli.fleet import Name
 from qxfleet.interfaces.cli.output import Json, coloured, emit, printable
@@ -19,29 +20,39 @@ SENTENCES = {
 }
 
 
+def seconds(value: str | None) -> str | None:
+    """A value as the agent takes it: a duration with its unit (``3m``) becomes seconds, anything else stays as it is."""
+    if value is None:
+        return None
+    try:
+        return f"{parse_duration(value):g}"
+    except ValueError:
+        return value
+
+
 def command(
     context: typer.Context,
     name: Name,
     order: Annotated[str, typer.Argument(metavar="CMD", help="An instant command; `qxfleet commands NAME` lists them.")],
-    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="Its value in seconds, if it takes one.")] = None,
+    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="Its value, if it takes one: seconds, or a duration like 10m.")] = None,
     json: Json = False,
 ) -> None:
     """Run an instant command, wait for what becomes of it, and say it.
 
     Exit code 0 only if the UPS accepted it or later readings show that it acted.
     """
-    _report(ask(control_socket(context.obj), "command", ORDER_S, ups=name, name=order, value=value), json)
+    _report(ask(control_socket(context.obj), "command", ORDER_S, ups=name, name=order, value=seconds(value)), json)
 
 
 def set_(
     context: typer.Context,
     name: Name,
     variable: Annotated[str, typer.Argument(metavar="VAR", help="A writable variable; `qxfleet settings NAME` lists them.")],
-    value: Annotated[str, typer.Argument(metavar="VALUE")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value; a duration may be written like 3m.")],
     json: Json = False,
 ) -> None:
     """Change a writable variable."""
-    _report(ask(control_socket(context.obj), "set", ORDER_S, ups=name, name=variable, value=value), json)
+    _report(ask(control_socket(context.obj), "set", ORDER_S, ups=name, name=variable, value=seconds(value) or ""), json)
 
 
 def _report(result: dict[str, Any], json: bool) -> None:
