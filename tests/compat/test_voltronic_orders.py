@@ -142,7 +142,8 @@ ECO_LIMITS = ("input.transfer.high", "input.transfer.low", "input.frequency.high
 
 SWITCHES = (
     "bypass_alarm", "battery_alarm", "bypass_when_off", "alarm_control", "converter_mode", "eco_mode",
-    "battery_open_status_check", "bypass_forbidding", "site_fault_detection", "advanced_eco_mode", "constant_phase_angle", "limited_runtime_on_battery",
+    "battery_open_status_check", "bypass_forbidding", "site_fault_detection", "advanced_eco_mode", "constant_phase_angle",
+    "limited_runtime_on_battery",
 )  # fmt: skip
 
 OPTIONS_ONLY = {
