@@ -15,7 +15,7 @@ from typing import TextIO
 
 from qxfleet.errors import LinkLost, ReplyError, ReplyMalformed, ReplyTimeout
 from qxfleet.model.clock import Clock
-from qxfleet.model.wire import Ask, QUIET_S
+from qxfleet.model.wire import QUIET_S, Ask
 from qxfleet.transports.base import LinkInfo, Transport
 
 HEAD = """\

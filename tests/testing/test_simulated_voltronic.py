@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from qxfleet.dialects.registry import dialect_named
+from qxfleet.model.clock import Clock
+from qxfleet.model.options import UpsOptions
+from qxfleet.session.probe import probe
 from qxfleet.testing.control import Control
 from qxfleet.testing.farm import Farm
 from qxfleet.testing.machine import Machine
@@ -18,6 +21,7 @@ from qxfleet.testing.population import fleet
 from qxfleet.testing.unit import Fault
 from qxfleet.testing.voltronic.models import MODELS, Model, model
 from qxfleet.testing.voltronic.ups import VoltronicUps
+from qxfleet.transports.serial_port import SerialTransport
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "data" / "voltronic-vectors.json").read_text())
 VECTORS = DOCUMENT["vectors"]
@@ -544,3 +548,22 @@ async def test_control_raises_warnings_and_faults_and_turns_knobs(tmp_path: Path
         assert control.perform("warning 65 one")[0].startswith("error expected a warning bit from 1 to 64")
         assert control.perform("fault-code ZZ one")[0].startswith("error expected a fault code")
         assert control.perform("warning 1 all") == ["error ups-01 speaks megatec; only voltronic units can do that"]
+
+
+async def test_the_product_finds_and_reads_every_one_with_and_without_a_crc(tmp_path: Path) -> None:
+    """voltronic.md sections 1.5 and 2.4: those that answer the old Q1 too, and a seal that changes nothing."""
+    upses = [unit(each.protocol, name=f"{each.protocol}-{crc:d}", crc=crc) for each in MODELS for crc in (False, True)]
+
+    async def read(farm: Farm, name: str) -> tuple[str, dict[str, str]]:
+        found = await probe(UpsOptions(name, str(farm.link(name))), SerialTransport(str(farm.link(name))), Clock())
+        return found.identity.dialect, found.reading.texts()
+
+    async with Farm(tmp_path, upses) as farm:
+        farm.speed = 0
+        seen = {ups.name: await read(farm, ups.name) for ups in upses}
+    assert {dialect for dialect, _ in seen.values()} == {"voltronic"}
+    for each in MODELS:
+        plain, sealed = seen[f"{each.protocol}-0"], seen[f"{each.protocol}-1"]
+        assert plain == sealed
+        assert plain[1]["ups.firmware.aux"] == each.protocol
+    assert seen["P13-0"][1]["battery.voltage"] == "272.40"
