@@ -247,7 +247,7 @@ class Control:
             f"{ups.name} {ups.dialect.name} source={machine.source.value} input={machine.input_v:.1f}V "
             f"output={machine.output_v:.1f}V load={machine.load_now:.0f}% battery={battery.volts:.2f}V "
             f"charge={100 * battery.charge:.0f}% age={battery.age_years:g}y bits={ups.status_bits()} "
-            f"plugged={'yes' if ups.name in self._farm.lines else 'no'} faults={faults or 'none'}"
+            f"plugged={'yes' if ups.name in self._farm.lines else 'no'} faults={faults or 'none'}{_voltronic_state(ups)}"
         )
 
 
@@ -305,6 +305,14 @@ def _fault_named(name: str) -> Fault:
         return Fault(name)
     except ValueError:
         raise ValueError(f"no fault {name!r}; expected one of {', '.join(fault.value for fault in Fault)}") from None
+
+
+def _voltronic_state(ups: Unit) -> str:
+    if not isinstance(ups, VoltronicUps):
+        return ""
+    state = ups.state
+    warnings = ",".join(str(bit) for bit in sorted(state.warnings())) or "none"
+    return f" protocol={state.model.protocol} mode={state.mode()} warnings={warnings} fault-code={state.fault_code or 'none'}"
 
 
 def _fault_text(ups: Unit, fault: Fault) -> str:

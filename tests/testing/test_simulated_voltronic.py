@@ -533,6 +533,7 @@ async def test_control_raises_warnings_and_faults_and_turns_knobs(tmp_path: Path
         assert control.perform("warning 56 one") == ["ok warning 56: one"]
         assert control.perform("warning 10 one") == ["ok warning 10: one"]
         assert one.state.raised == {10, 56}
+        assert control.perform("show one")[0].endswith(" protocol=P01 mode=L warnings=10,56 fault-code=none")
         assert control.perform("warning clear 56 one") == ["ok warning clear 56: one"]
         assert one.state.raised == {10}
         assert control.perform("warning clear one") == ["ok warning clear: one"]
