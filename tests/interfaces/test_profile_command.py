@@ -197,6 +197,13 @@ def test_ctrl_c_ends_it_behind_the_setting_under_way(voltronic: Site) -> None:
     assert voltronic.run("set", "ups-02", "battery_alarm", "enabled").returncode == 0
 
 
+def test_check_names_the_profiles(voltronic: Site) -> None:
+    assert "profile quiet: 2 settings on 3 UPSes\nprofile chemistry: 1 setting on 2 UPSes\n" in voltronic.run("check").stdout
+    assert voltronic.json("check")["profiles"][1] == {
+        "name": "chemistry", "ups": ["ups-01", "ups-03"], "settings": {"battery.type": "Flooded"}, "go_on": False,
+    }  # fmt: skip
+
+
 def test_profiles_are_checked_before_anything_starts(tmp_path: Path) -> None:
     config = tmp_path / "qxfleet.toml"
     profile = '[[profile]]\nname = "p"\ntargets = ["b"]\nsettings.eco_mode = "on"\n'

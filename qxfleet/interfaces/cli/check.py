@@ -44,6 +44,10 @@ def check(
     headings = ["NAME", "PORT", "DIALECT", "GROUPS", "POLL", "OFF DELAY", "ON DELAY"]
     sides = ["left", "left", "left", "left", "right", "right", "right"]
     print_table(list(zip(headings, sides, strict=True)), [_row(ups) for ups in config.ups])
+    for profile in config.profiles:
+        typer.echo(
+            f"profile {profile.name}: {_count(len(profile.settings), 'setting')} on {_count(len(profile.upses), 'UPS', 'UPSes')}"
+        )
     for warning in config.warnings:
         complain(f"warning: {warning}")
     files = ", ".join(str(source) for source in config.sources)
@@ -77,6 +81,10 @@ def _document(config: Config) -> dict[str, Any]:
             }
             for ups in config.ups
         ],
+        "profiles": [
+            {"name": profile.name, "ups": list(profile.upses), "settings": dict(profile.settings), "go_on": profile.go_on}
+            for profile in config.profiles
+        ],
         "problems": [],
         "warnings": list(config.warnings),
     }  # fmt: skip
@@ -89,5 +97,5 @@ def _shown(config: Config) -> str:
     return shown(parse_url(config.agent.database))
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number or 'no'} {noun if number == 1 else plural or noun + 's'}"

@@ -95,9 +95,9 @@ def _print_drift(profiles: list[dict[str, Any]]) -> None:
         print_table([(heading, "left") for heading in headings], rows)
     for profile in profiles:
         differ = len({each["ups"] for each in profile["drift"]})
-        told = f"{differ} differ, in {_count(len(profile['drift']), 'setting')}" if differ else "none differs"
+        told = f"{differ} differ{'s' if differ == 1 else ''}, in {_count(len(profile['drift']), 'setting')}"
         whole = f"{_count(len(profile['settings']), 'setting')} on {_count(len(profile['ups']), 'UPS')}"
-        typer.echo(f"{profile['profile']}: {whole}, {told}")
+        typer.echo(f"{profile['profile']}: {whole}, {told if differ else 'none differs'}")
 
 
 def _row(profile: str, drift: dict[str, Any]) -> list[tuple[str, str | None]]:
