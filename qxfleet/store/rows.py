@@ -49,13 +49,9 @@ def within_columns(row: ReadingRow) -> ReadingRow:
 
 def changed_extra(values: Mapping[str, Value], before: dict[str, float]) -> str | None:
     """Finite numbers without a column that differ from ``before``, as JSON; ``before`` is brought up to date."""
-    if values.keys() <= NOT_EXTRA:
-        return None
-    changed = {
-        name: value
-        for name, value in values.items()
-        if name not in NOT_EXTRA and isinstance(value, (int, float)) and before.get(name) != value and isfinite(value)
-    }
+    known = before.get
+    news = [name for name in values.keys() - NOT_EXTRA if known(name) != values[name]]
+    changed = {name: value for name in news if isinstance(value := values[name], (int, float)) and isfinite(value)}
     if not changed:
         return None
     before.update(changed)
