@@ -190,7 +190,8 @@ def _unavailable(path: str, error: OSError) -> LinkUnavailable:
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
         return LinkUnavailable(path, "no such port", "is the adapter plugged in?")
     if code in (errno.EAGAIN, errno.EBUSY):
-        return LinkUnavailable(path, "another program holds it", f"the qxfleet agent or a NUT driver? `fuser {path}` names the holder")
+        remedy = f"the qxfleet agent or a NUT driver? `fuser {path}` names the holder"
+        return LinkUnavailable(path, "another program holds it", remedy)
     if code in (errno.EACCES, errno.EPERM):
         return LinkUnavailable(path, "no permission", _who_may(path), hopeless=True)
     if code in (errno.EMFILE, errno.ENFILE):

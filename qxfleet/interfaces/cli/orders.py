@@ -34,7 +34,9 @@ def command(
     context: typer.Context,
     name: Name,
     order: Annotated[str, typer.Argument(metavar="CMD", help="An instant command; `qxfleet commands NAME` lists them.")],
-    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="Its value, if it takes one: seconds, or a duration like 10m.")] = None,
+    value: Annotated[
+        str | None, typer.Argument(metavar="[VALUE]", help="Its value, if it takes one: seconds, or a duration like 10m.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run an instant command, wait for what becomes of it, and say it.
