@@ -66,8 +66,8 @@ class Plan:
 
         What is checked, in this order; the first failure gives the reason: ``lead``; length (``short``, ``long``);
         columns of digits or of blanks (``text``); number of words (``tokens``, ``short``); bytes that can't be printed
-        (``text``); a last number that ends in its point (``short``); status bits (``short``, ``bits``); slot by slot ``number``,
-        ``text``. ``point`` is given only to a frame without any of these. Sources: megatec-family.md sections 8 and 13,
+        (``text``); a last number that ends in its point (``short``); status bits (``short``, ``bits``); slot by slot ``number``
+        or ``text``. ``point`` is given only to a frame without any of these. Sources: megatec-family.md sections 8 and 13,
         quirks.md "Framing" and "Parser rules in short".
         """
     def parse_many(self, frames: Sequence[bytes]) -> list[list[float | str | bool | None] | str]:
