@@ -18,11 +18,17 @@ from typing import Any, Self
 from qxfleet.dialects.spec import Tier
 from qxfleet.testing.control import Control
 from qxfleet.testing.farm import Farm, Pace
-from qxfleet.testing.simulator import SimulatedUps
+from qxfleet.testing.population import fleet
+from qxfleet.testing.unit import Unit
 
 READY_S = 20.0
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
 """``make soak``: the long form of whatever has one."""
+
+
+def family(count: int, *, seed: int = 0, noise: float = 1.0) -> list[Unit]:
+    """UPSes of the Megatec family's dialects in turn; ``ups-07`` and every seventh after it would speak another."""
+    return [ups for ups in fleet(count + count // 6 + 1, seed=seed, noise=noise) if ups.dialect.name != "voltronic"][:count]
 
 
 def measured(figures: str) -> None:
@@ -88,7 +94,7 @@ class Play:
 
     def __init__(
         self,
-        upses: Sequence[SimulatedUps],
+        upses: Sequence[Unit],
         *,
         database: str = "sqlite:///fleet.db",
         pace: Pace | None = None,

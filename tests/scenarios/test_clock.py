@@ -11,13 +11,12 @@ import pytest
 
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
-from qxfleet.testing.population import fleet
-from tests.scenarios.play import Play, measured, until
+from tests.scenarios.play import Play, family, measured, until
 
 TEN_YEARS_S = 10 * 365.25 * 86400
 HOUR_S = 3600.0
 LONGEST_GAP_S = 3.0
-WATCHED_S = 6.0
+WATCHED_S = 4.0
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def set_clock(folder: Path, offset_s: float) -> None:
 async def test_polling_goes_on_when_the_clock_is_set(tmp_path: Path, faketime: dict[str, str]) -> None:
     now = asyncio.get_running_loop().time
     set_clock(tmp_path, 0)
-    async with Play(fleet(4), agent={"poll_interval": '"1s"'}, environment=faketime) as play:
+    async with Play(family(4), agent={"poll_interval": '"1s"'}, environment=faketime) as play:
         await play.start()
         await play.all_online()
         follower = await play.follow()

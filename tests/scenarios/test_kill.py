@@ -16,8 +16,7 @@ from qxfleet.model.events import Outcome
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
 from qxfleet.store.upkeep import check
-from qxfleet.testing.population import fleet
-from tests.scenarios.play import SOAK, Follower, Gone, Play, measured
+from tests.scenarios.play import SOAK, Follower, Gone, Play, family, measured
 
 ROUNDS = {"sqlite": 50, "postgresql": 20} if SOAK else {"sqlite": 8, "postgresql": 3}
 LONGEST_ROUND_S = 3.0
@@ -109,7 +108,7 @@ def sent_on_the_wire(play: Play, orders: Iterable[history.StoredOrder]) -> dict[
 
 async def test_what_was_told_survives_kills_and_no_order_goes_out_twice(fleet_url: str, backend: str) -> None:
     chance, witness = random.Random(SEED), Witness()
-    async with Play(fleet(UPSES, seed=SEED), database=fleet_url, agent={"poll_interval": '"1s"'}) as play:
+    async with Play(family(UPSES, seed=SEED), database=fleet_url, agent={"poll_interval": '"1s"'}) as play:
         for _ in range(ROUNDS[backend]):
             await one_round(play, witness, chance)
             assert check(fleet_url).problems == ()

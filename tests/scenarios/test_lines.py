@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from qxfleet.testing.population import fleet
-from tests.scenarios.play import Play, measured, until
+from tests.scenarios.play import Play, family, measured, until
 
 INTERVAL_S = 1.0
 UNPLUGGED, SILENT, GARBAGE, LATE, BEFORE, OTHER = (f"ups-0{number}" for number in range(1, 7))
-HEALTHY = ("ups-07", "ups-08", "ups-09")
+HEALTHY = ("ups-08", "ups-09", "ups-10")
 
 
 def lateness_ms(times: list[float]) -> list[float]:
@@ -21,7 +20,7 @@ def lateness_ms(times: list[float]) -> list[float]:
 
 async def test_sick_lines_end_in_the_right_state_and_disturb_nobody() -> None:
     now = asyncio.get_running_loop().time
-    async with Play(fleet(9, noise=0.5), pace="bytes", agent={"poll_interval": '"1s"'}) as play:
+    async with Play(family(9, noise=0.5), pace="bytes", agent={"poll_interval": '"1s"'}) as play:
         await play.start()
         await play.all_online()
         follower = await play.follow()
@@ -75,7 +74,7 @@ async def test_sick_lines_end_in_the_right_state_and_disturb_nobody() -> None:
 
 async def test_a_loose_cable_is_one_story() -> None:
     """A line that comes and goes makes one event that says so, not a pair for each time."""
-    async with Play(fleet(2), agent={"poll_interval": '"1s"'}) as play:
+    async with Play(family(2), agent={"poll_interval": '"1s"'}) as play:
         await play.start()
         await play.all_online()
         follower = await play.follow()

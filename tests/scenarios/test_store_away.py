@@ -10,13 +10,12 @@ from qxfleet.agent.fleet import RECORD_S
 from qxfleet.interfaces.control import STORED_WITHIN_S
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
-from qxfleet.testing.population import fleet
-from tests.scenarios.play import Play, measured, until
+from tests.scenarios.play import Play, family, measured, until
 
 
 async def test_events_are_told_and_orders_kept_back_while_the_database_is_away() -> None:
     now = asyncio.get_running_loop().time
-    async with Play(fleet(4), agent={"poll_interval": '"1s"'}) as play:
+    async with Play(family(4), agent={"poll_interval": '"1s"'}) as play:
         await play.start()
         await play.all_online()
         follower = await play.follow()
