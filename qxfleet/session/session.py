@@ -68,6 +68,9 @@ SLOW_REPLY_S = 2.5
 CONFIRM_S = 5.0
 """How long later readings may confirm an order; status bits show within two polls (megatec-family.md section 10.6)."""
 
+EARLY_S = 0.010
+"""A poll may leave so much before its point; that point is then not taken again."""
+
 LATENESS_STEP_S = 0.001
 """Width of a bucket of :attr:`Session.lateness`."""
 
@@ -142,7 +145,7 @@ class Session:
         """A tick: poll if it is time. False if the last cycle is not finished; a slot that passes meanwhile is counted."""
         if self._busy:
             return False
-        if now_s >= self._due_s - 0.010:
+        if now_s >= self._due_s - EARLY_S:
             self._kick()
         return True
 
@@ -295,7 +298,7 @@ class Session:
         now_s = self._clock.monotonic()
         if self._jobs:
             await self._carry_out(self._jobs.popleft())
-        elif now_s >= self._due_s - 0.010:
+        elif now_s >= self._due_s - EARLY_S:
             self.lateness[min(int(max(0.0, now_s - self._due_s) / LATENESS_STEP_S), len(self.lateness) - 1)] += 1
             await self._poll()
             self._next_due()
@@ -321,7 +324,7 @@ class Session:
         now_s = self._clock.monotonic()
         interval_s = self._interval_s(now_s)
         expected_s = self._due_s + interval_s
-        points = math.floor((now_s - self.phase_s) / interval_s) + 1
+        points = math.floor((now_s + EARLY_S - self.phase_s) / interval_s) + 1
         self._due_s = self.phase_s + points * interval_s
         if self._due_s > expected_s + interval_s / 2:
             self.missed_polls += round((self._due_s - expected_s) / interval_s)
