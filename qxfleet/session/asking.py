@@ -105,8 +105,8 @@ class Agenda:
         entry = self._entry(query)
         entry.tried = True
         wait_s = SILENCE_RETRY_S[min(entry.misses, len(SILENCE_RETRY_S) - 1)]
-        if query.tier & Tier.FULL and entry.misses < AGED_AFTER:
-            wait_s = self._full_interval_s
+        if query.tier & Tier.FULL:
+            wait_s = self._full_interval_s if entry.misses < AGED_AFTER else AFTER_ORDER_S
         entry.misses += 1
         self._set(entry, now_s + wait_s)
         return entry.misses == AGED_AFTER
