@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from qxfleet.model.clock import Clock
+from qxfleet.model.events import Event
+from qxfleet.store.store import Store
+
+STORY_S = 100.0
+"""Real time one story may take: asyncio swallows what a test's own time limit raises inside a callback; this it does not."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -15,6 +22,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now_s = 1000.0
+        self._held = 0
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
@@ -23,16 +31,35 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         self._now_s += seconds
 
+    @property
+    def held(self) -> bool:
+        """Whether time stands."""
+        return self._held > 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let time stand while something real is waited for, such as another thread."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._deadline_s = time.monotonic() + STORY_S
 
     def select(self, timeout: float | None = None) -> Any:
+        if time.monotonic() > self._deadline_s:
+            raise TimeoutError(f"the story ran for {STORY_S:.0f} s of real time; it is at {self._loop.time():.0f} s of its own")
         ready = super().select(0)
         if ready or timeout is None or timeout <= 0:
             return ready if ready or timeout is not None else super().select(None)
+        if self._loop.held:
+            return super().select(0.05)
         self._loop.jump(timeout)
         return []
 
@@ -52,6 +79,32 @@ class VirtualClock(Clock):
 
     def set_wall(self, by_s: float) -> None:
         self._offset_us += int(by_s * 1e6)
+
+
+class TimelessStore(Store):
+    """A real store on a virtual loop: what its thread needs to write takes no time there."""
+
+    async def order_intent(self, *args: Any, **kwargs: Any) -> int:
+        with _virtual_loop().hold():
+            return await super().order_intent(*args, **kwargs)
+
+    async def order_outcome(self, *args: Any, **kwargs: Any) -> None:
+        with _virtual_loop().hold():
+            await super().order_outcome(*args, **kwargs)
+
+    async def record_now(self, *events: Event) -> None:
+        with _virtual_loop().hold():
+            await super().record_now(*events)
+
+    async def close(self) -> None:
+        with _virtual_loop().hold():
+            await super().close()
+
+
+def _virtual_loop() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 def run_virtual(main: Coroutine[Any, Any, Any]) -> Any:

@@ -16,6 +16,7 @@ from qxfleet.model.events import (
     Event,
     EventKind,
     IdentityLearned,
+    Link,
     Observation,
     OrderResult,
     Outcome,
@@ -44,8 +45,8 @@ RECORD_S = 5.0
 NO_RECORD = f"the database took no record of it within {RECORD_S:g} s"
 NOT_STORED = "the database has not stored this yet"
 
-CRASH_PAUSE_S = 5.0
-"""Pause before a session that ended by a bug of ours is started again."""
+CRASH_PAUSE_S = (5.0, 10.0, 30.0, 60.0, 300.0)
+"""Pauses before a session that ended by a bug of ours is started again; one that ran for longer than the last begins anew."""
 
 TransportFor = Callable[[UpsOptions], Transport]
 
@@ -95,6 +96,7 @@ class Fleet:
         self._swept_s = -SWEEP_PAUSE_S
         self._orders: set[asyncio.Task[OrderResult]] = set()
         self._unwritten: set[asyncio.Future[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._origin_s = clock.monotonic()
         self.pace = Pace()
 
@@ -165,17 +167,20 @@ class Fleet:
             if running is not None and running.options == options:
                 continue
             known = identities.get(options.name)
+            state = DeviceState(options.name, link_since_us=self._clock.wall_us())
             if running is not None:
                 known = running.session.identity or known
+                if running.options.port == options.port:
+                    state = replace(self._states[options.name], link=Link.DETECTING)
                 self._end(options.name)
-            self._begin(options, known)
+            self._begin(options, known, state)
             changes.append(f"{options.name}: {'changed' if running else 'added'}")
         ordered = {name: self._states[name] for name in by_name}
         self._states.clear()
         self._states.update(ordered)
         return changes
 
-    def _begin(self, options: UpsOptions, identity: Identity | None) -> None:
+    def _begin(self, options: UpsOptions, identity: Identity | None, state: DeviceState) -> None:
         taken = [device.slot for device in self._devices.values()]
         slots = max(1, round(options.poll_interval_s / SLOT_S))
         slot = min(range(slots), key=lambda each: (sum(1 for other in taken if other % slots == each), each))
@@ -185,35 +190,44 @@ class Fleet:
         )  # fmt: skip
         device = Device(options, session, slot=slot)
         self._devices[options.name] = device
-        self._states[options.name] = DeviceState(options.name, link_since_us=self._clock.wall_us())
+        self._states[options.name] = state
         device.task = asyncio.create_task(self._guard(device), name=f"session {options.name}")
 
     def _end(self, name: str) -> None:
-        device = self._devices.pop(name)
-        if device.task is not None:
-            device.task.cancel()
+        task = self._devices.pop(name).task
+        if task is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     async def _guard(self, device: Device) -> None:
         """Run a session; a bug of ours ends this device's session for a moment, never the fleet."""
+        if self._ending:
+            await asyncio.wait(self._ending)  # a port has one owner, also where two UPSes change places
+        crashes = 0
         while True:
+            began_s = self._clock.monotonic()
             try:
                 await device.session.run()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                name = device.options.name
-                log.exception("session %s ended by an error that is ours; it starts again in %.0f s", name, CRASH_PAUSE_S)
+                name, now_s = device.options.name, self._clock.monotonic()
+                crashes = 1 if now_s - began_s > CRASH_PAUSE_S[-1] else crashes + 1
+                pause_s = CRASH_PAUSE_S[min(crashes, len(CRASH_PAUSE_S)) - 1]
+                log.exception("session %s ended by an error that is ours; it starts again in %.0f s", name, pause_s)
                 self._bus.publish(Event(
                     self._clock.wall_us(), name, EventKind.AGENT, "session-crashed", type(error).__name__,
                     f"the session ended by an unexpected error and is started again: {error}", Severity.CRITICAL,
                 ))  # fmt: skip
-                await asyncio.sleep(CRASH_PAUSE_S)
+                await asyncio.sleep(pause_s)
 
     async def stop(self) -> None:
         """End all sessions; each may finish or abandon its exchange within two seconds."""
         tasks = [device.task for device in self._devices.values() if device.task is not None]
         for task in tasks:
             task.cancel()
+        tasks += self._ending
         if tasks:
             await asyncio.wait(tasks, timeout=2.5)
         if self._orders:

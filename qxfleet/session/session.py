@@ -247,7 +247,10 @@ class Session:
                 wait_s = HOPELESS_S
                 try:
                     await self._contact()
-                except (DialectUnknown, LinkError) as error:
+                except Exception as error:
+                    if not isinstance(error, (DialectUnknown, LinkError)):
+                        self._change(Link.LOST, f"an error of ours: {error!r}")
+                        raise
                     tries = 0 if self._link in (Link.ONLINE, Link.STALE) else tries
                     self._change(Link.LOST, str(error))
                     if not self._hopeless(error):
