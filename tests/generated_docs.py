@@ -18,6 +18,7 @@ from qxfleet.model.variables import VARIABLES
 from qxfleet.model.wire import ACCEPTANCES, REFUSALS
 from qxfleet.session.orders import prepare
 from qxfleet.testing.control import INSTRUCTIONS
+from qxfleet.transports.usb_ids import DEVICES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -264,6 +265,15 @@ def instructions() -> str:
     return table(("instruction", "what it does"), [(code(usage), meaning) for usage, meaning in INSTRUCTIONS])
 
 
+def usb_devices() -> str:
+    """The device table, in its order."""
+    rows = []
+    for row in DEVICES:
+        texts = " / ".join(code(text) if text else "any" for text in (row.vendor, row.product)) if row.product else "any"
+        rows.append((code(row.ids), texts, row.bridge or "–", row.known_as))
+    return table(("ids", "vendor / product text", "bridge", "known as"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "options": lambda: option_reference().strip(),
     "variables": variables,
@@ -280,6 +290,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "words": words,
     "rules": rules,
     "instructions": instructions,
+    "usb-devices": usb_devices,
 }
 
 

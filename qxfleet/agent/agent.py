@@ -65,7 +65,7 @@ def open_transport(options: UpsOptions) -> Transport:
     """The transport of a UPS's port."""
     if options.port == "auto":
         return NoUsb(options.port)
-    return transport_for(options.port, cablepower=options.cablepower)
+    return transport_for(options.port, cablepower=options.cablepower, usb=options.usb, novendor=options.novendor)
 
 
 class Agent:

@@ -107,9 +107,14 @@ def _pending(state: DeviceState, reading: Reading) -> bool | None:
 
 
 def _worn(state: DeviceState, reading: Reading) -> bool | None:
-    """Low within a minute of mains failing, or in a test; kept until a discharge of over a minute goes without."""
+    """Low within a minute of mains failing, or in a test; kept until a discharge of over a minute goes without.
+
+    A unit that says so itself also says when it is over.
+    """
     if reading.status & RB:
         return True
+    if state.reading is not None and state.reading.status & RB:
+        return False
     was = state.conditions.get("replace-battery")
     already = was is not None and was.open
     for name in ("on-battery", "battery-test"):
@@ -238,7 +243,7 @@ def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceSta
             return _assess_trouble(old, seen)
         case Remark():
             return old, (
-                Event(seen.wall_us, seen.device, EventKind.SETTING, seen.name, seen.value, seen.text, seen.severity),
+                Event(seen.wall_us, seen.device, seen.kind, seen.name, seen.value, seen.text, seen.severity),
             )
         case OrderResult():
             ordered = seen.name.startswith(("shutdown.", "load.off")) and seen.name != "shutdown.stop"

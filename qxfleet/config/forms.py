@@ -233,8 +233,15 @@ class Regex(Form):
         return value
 
 
+BRIDGES = (
+    "phoenix", "ippon", "cypress", "krauler", "ablerex", "armac", "fabula", "fuji", "gtec", "hunnox", "omron", "phoenixtec",
+    "sgs", "snr",
+)  # fmt: skip
+"""Names of ``subdriver``; a test compares them with the bridges there are."""
+
+
 class LanguageId(Form):
-    """The krauler bridge's language id."""
+    """The language id of bridges that answer in string descriptors."""
 
     words = '"0x409" or "0x4095"'
 
@@ -244,6 +251,31 @@ class LanguageId(Form):
         if text not in ("0x409", "0x4095"):
             raise ValueError(f"expected {self.words}, found {toml_text(value)}")
         return text
+
+
+class UsbBridge(Form):
+    """A USB bridge by name, in any case: the seeds' four first, then those of later versions of NUT."""
+
+    words = ", ".join(f'"{name}"' for name in BRIDGES[:-1]) + f' or "{BRIDGES[-1]}"'
+
+    def read(self, value: object) -> str:
+        """The name in small letters."""
+        if not isinstance(value, str) or value.lower() not in BRIDGES:
+            hint = did_you_mean(value, BRIDGES) if isinstance(value, str) else ""
+            raise ValueError(f"expected {self.words}, found {toml_text(value)}{hint}")
+        return value.lower()
+
+
+class UsbPath(Form):
+    """A place on the USB buses, as the kernel writes it."""
+
+    words = 'bus and ports, as in "1-1.4"; `qxfleet discover` lists them'
+
+    def read(self, value: object) -> str:
+        """The place as written."""
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]+-[0-9]+(\.[0-9]+)*", value):
+            raise ValueError(f"expected {self.words}, found {toml_text(value)}")
+        return value
 
 
 class RuntimeCal(Form):

@@ -118,11 +118,14 @@ class UpsTable(Table):
     product: Annotated[str | None, Regex()] = _key(None, "USB: product text", shown="any")
     serial: Annotated[str | None, Regex()] = _key(None, "USB: serial number", shown="any")
     bus: Annotated[str | None, Regex()] = _key(None, "USB: bus name", shown="any")
-    subdriver: Literal["phoenix", "ippon", "cypress", "krauler"] | None = _key(
+    usb_path: Annotated[str | None, forms.UsbPath()] = _key(
+        None, "USB: the place it is plugged into; tells equal units without serial numbers apart", shown="any"
+    )
+    subdriver: Annotated[str | None, forms.UsbBridge()] = _key(
         None, "USB: bridge; needs vendorid and productid", shown="by the ids"
     )
     langid_fix: Annotated[str | None, forms.LanguageId()] = _key(
-        None, "USB: language id for the krauler bridge", shown="none"
+        None, "USB: language id for the bridges krauler, hunnox and snr", shown="none"
     )
     reset_to_default: bool = _key(
         False, "voltronic: set all capabilities and their limits back once, before the settings below; only in standby mode"
@@ -178,7 +181,7 @@ DEVICE_KEYS = tuple(
 )  # fmt: skip
 """Options that are settings the device keeps, with a value."""
 
-USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "subdriver", "langid_fix")
+USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "usb_path", "subdriver", "langid_fix")
 
 LATER_TABLES = {
     "http": "web page or HTTP API",

@@ -16,6 +16,7 @@ from qxfleet.dialects.spec import Dialect, Topic
 from qxfleet.model.options import UpsOptions
 
 LIMITS = ("battery.voltage.low", "battery.voltage.high")
+LANGUAGE_BRIDGES = ("krauler", "hunnox", "snr")
 LOW_MARKS = ("battery.charge.low", "battery.runtime.low")
 
 
@@ -147,11 +148,8 @@ class _Block:
         port = self.ups.port
         if not port:
             return
-        usb = [key for key in USB_KEYS if key in self.given]
-        if port == "auto":
-            self.warning("port", "USB is not part of this version of qxfleet: this UPS will be shown as lost")
-        else:
-            for key in usb:
+        if port != "auto":
+            for key in (key for key in USB_KEYS if key in self.given):
                 self.problem(key, f'belongs to USB: write port = "auto", or remove it (port is {toml_text(port)})')
         if "cablepower" in self.given and (port == "auto" or port.startswith("socket://")):
             self.problem("cablepower", f"belongs to serial ports, {toml_text(port)} has no DTR and RTS: remove it")
@@ -159,8 +157,9 @@ class _Block:
             missing = [key for key in ("vendorid", "productid") if key not in self.given and key not in self.broken]
             if missing:
                 self.problem("subdriver", f"needs vendorid and productid as well: add {' and '.join(missing)}")
-            if self.ups.subdriver != "krauler" and self.ups.langid_fix is not None:
-                self.problem("langid_fix", f'belongs to subdriver "krauler", not "{self.ups.subdriver}": remove it')
+            if self.ups.subdriver not in LANGUAGE_BRIDGES and self.ups.langid_fix is not None:
+                named = ", ".join(f'"{name}"' for name in LANGUAGE_BRIDGES)
+                self.problem("langid_fix", f'belongs to the subdrivers {named}, not "{self.ups.subdriver}": remove it')
 
     def _delay(self, option: str) -> int:
         """A delay within the dialect's range, cut down to its step where all dialects in question agree on it."""

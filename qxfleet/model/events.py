@@ -145,6 +145,7 @@ class Remark:
     value: str
     text: str
     severity: Severity = Severity.INFO
+    kind: EventKind = EventKind.SETTING
 
 
 Observation = Reading | LinkChange | IdentityLearned | Trouble | Remark

@@ -30,6 +30,7 @@ from qxfleet.errors import (
 )  # fmt: skip
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import (
+    EventKind,
     IdentityLearned,
     Link,
     LinkChange,
@@ -260,10 +261,17 @@ class Session:
                     self._drop_jobs("contact was lost before it could be sent")
                     await self.transport.close()
                 tries += 1
-                await self._pause(wait_s)
+                await self._wait_to_reopen(wait_s)
         finally:
             self._drop_jobs("the agent is stopping")
             await self.transport.close()
+
+    async def _wait_to_reopen(self, wait_s: float) -> None:
+        """Back off; a link that can tell when its device is back need not be waited for to the end."""
+        if hasattr(self.transport, "wait_back"):
+            await self.transport.wait_back(wait_s)
+        else:
+            await self._pause(wait_s)
 
     def _hopeless(self, error: DialectUnknown | LinkError) -> bool:
         """Whether haste can't help. A device that was recognised once and now talks nonsense may be well again soon."""
@@ -273,6 +281,8 @@ class Session:
 
     async def _contact(self) -> None:
         self._busy = True
+        if hasattr(self.transport, "on_healed"):
+            self.transport.on_healed = self._on_healed
         info = await self.transport.open()
         if hasattr(self.transport, "on_lost"):
             self.transport.on_lost = self._on_lost
@@ -345,6 +355,15 @@ class Session:
     def _on_lost(self, error: LinkError) -> None:
         self._lost = error
         self._kick()
+
+    def _on_healed(self, remedy: str, count: int, text: str) -> None:
+        """A link mended itself: told, and counted by the link."""
+        if text:
+            severity = Severity.WARNING if remedy == "resets" else Severity.INFO
+            self._report(
+                Remark(self.options.name, self._clock.wall_us(), self._clock.monotonic(), f"usb-{remedy}", str(count), text,
+                       severity, EventKind.LINK)
+            )  # fmt: skip
 
     def _change(self, link: Link, reason: str) -> None:
         if link is self._link and (link is not Link.LOST or reason == self._reason):
@@ -607,6 +626,8 @@ class Session:
             frame = await self.transport.exchange(Ask(request))
         except ReplyTimeout as silence:
             return orders.judge(dialect, request, silence.frame or None), silence.frame or None
+        except ReplyRefused as refusal:
+            return Outcome.REJECTED, refusal.frame or None
         except ReplyError as error:
             await self.transport.drain()
             return None, error.frame or None

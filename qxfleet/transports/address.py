@@ -1,8 +1,13 @@
-"""What may stand in ``port``: a path, ``socket://host:port``, ``rfc2217://host:port``, or ``auto``."""
+"""What may stand in ``port``: a path, ``socket://host:port``, ``rfc2217://host:port``, or ``auto``.
+
+On the command line a USB device may also be named by its place: ``usb:1-1.4``.
+"""
 
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,6 +16,8 @@ from qxfleet.transports.base import Transport
 from qxfleet.transports.rfc2217 import Rfc2217Transport
 from qxfleet.transports.serial_port import SerialTransport
 from qxfleet.transports.tcp import TcpTransport
+from qxfleet.transports.usb import UsbTransport
+from qxfleet.transports.usb_bus import Selection
 
 FORMS: Final = "a path such as /dev/ttyS0 or /dev/serial/by-id/…, socket://host:port, rfc2217://host:port, or auto"
 
@@ -26,7 +33,7 @@ class Scheme(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A port taken apart: ``path`` for SERIAL, ``host`` and ``tcp_port`` for SOCKET and RFC2217, nothing for USB."""
+    """A port taken apart: ``path`` for SERIAL, and for USB where it names a place; ``host`` and ``tcp_port`` for the others."""
 
     scheme: Scheme
     path: str = ""
@@ -37,7 +44,7 @@ class Address:
         if self.scheme is Scheme.SERIAL:
             return self.path
         if self.scheme is Scheme.USB:
-            return "auto"
+            return f"usb:{self.path}" if self.path else "auto"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme.value}://{host}:{self.tcp_port}"
 
@@ -48,6 +55,10 @@ def parse(port: str) -> Address:
         return Address(Scheme.USB)
     if "://" in port:
         return _network(port)
+    if port.startswith("usb:"):
+        if not re.fullmatch(r"\d+-\d+(\.\d+)*", port[4:]):
+            raise ValueError(f"{port!r}: expected usb:BUS-PORTS, as in usb:1-1.4; `qxfleet discover` lists them")
+        return Address(Scheme.USB, path=port[4:])
     if port.startswith("/"):
         if port.endswith("/"):
             raise ValueError(f"{port!r} is a folder; name the port in it")
@@ -61,8 +72,13 @@ def parse(port: str) -> Address:
     raise ValueError(f"{port!r} is not a port; expected {FORMS}")
 
 
-def transport_for(port: str, *, cablepower: str = "normal") -> Transport:
-    """The closed link to ``port``, labelled with it. Raises ValueError for a port or cablepower that can't be."""
+def transport_for(
+    port: str, *, cablepower: str = "normal", usb: Mapping[str, str] = {}, novendor: bool = False
+) -> Transport:
+    """The closed link to ``port``, labelled with it. Raises ValueError for a port or option that can't be.
+
+    ``usb`` picks the device of ``auto``, under the seeds' names; ``novendor`` keeps a bridge from reading vendor texts by itself.
+    """
     address = parse(port)
     match address.scheme:
         case Scheme.SERIAL:
@@ -72,7 +88,8 @@ def transport_for(port: str, *, cablepower: str = "normal") -> Transport:
         case Scheme.RFC2217:
             return Rfc2217Transport(port, address.host, address.tcp_port, cablepower)
         case Scheme.USB:
-            raise ValueError(f"{port!r}: USB links are not supported yet; expected {FORMS.removesuffix(', or auto')}")
+            options = {**usb, "usb_path": address.path} if address.path else usb
+            return UsbTransport("auto", Selection.of(options), novendor=novendor)
 
 
 def _network(port: str) -> Address:

@@ -29,7 +29,8 @@ class Transport(Protocol):
     async def exchange(self, ask: Ask) -> bytes:
         """Throw away what is waiting, send ``ask.request``, return one reply without its end byte.
 
-        Raises ReplyTimeout (``frame`` holds bytes that came without an end byte), ReplyMalformed (``long``), LinkLost.
+        Raises ReplyTimeout (``frame`` holds bytes that came without an end byte), ReplyMalformed (``long``), LinkLost; a USB
+        bridge that will not even take the request raises ReplyRefused (``stall``).
         """
         ...
 

@@ -33,7 +33,7 @@ OPTIONS = {
     "product": ("any", "regular expression"),
     "serial": ("any", "regular expression"),
     "bus": ("any", "regular expression"),
-    "subdriver": ("by the ids", '"phoenix", "ippon", "cypress" or "krauler"'),
+    "subdriver": ("by the ids", '"phoenix", "ippon", "cypress", "krauler"'),
     "langid_fix": ("none", '"0x409" or "0x4095"'),
     # voltronic.md section 10; ranges of section 9.1 over all protocol numbers
     "reset_to_default": ("false", "true or false"),

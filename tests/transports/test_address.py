@@ -8,6 +8,7 @@ from qxfleet.transports.address import Address, Scheme, parse, transport_for
 from qxfleet.transports.rfc2217 import Rfc2217Transport
 from qxfleet.transports.serial_port import SerialTransport
 from qxfleet.transports.tcp import TcpTransport
+from qxfleet.transports.usb import UsbTransport
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ from qxfleet.transports.tcp import TcpTransport
         ("socket://[fe80::1]:4001", Address(Scheme.SOCKET, host="fe80::1", tcp_port=4001)),
         ("rfc2217://rack1.example:7000", Address(Scheme.RFC2217, host="rack1.example", tcp_port=7000)),
         ("auto", Address(Scheme.USB)),
+        ("usb:1-1.4", Address(Scheme.USB, path="1-1.4")),
     ],
 )
 def test_every_form(port: str, address: Address) -> None:
@@ -34,6 +36,7 @@ def test_every_form(port: str, address: Address) -> None:
         ("ttyUSB0", "write /dev/ttyUSB0"),
         ("COM3", "is not a port; expected a path"),
         ("AUTO", "write auto"),
+        ("usb:0665:5161", "expected usb:BUS-PORTS"),
         ("/dev/", "is a folder"),
         ("10.0.0.5:4001", "socket://10.0.0.5:4001"),
         ("tcp://10.0.0.5:4001", "did you mean socket://10.0.0.5:4001"),
@@ -64,7 +67,11 @@ def test_the_link_for_each() -> None:
     far = transport_for("rfc2217://h:1", cablepower="none")
     assert isinstance(far, Rfc2217Transport) and far.cablepower == "none"
     assert [link.label for link in (serial, raw, far)] == ["/dev/ttyS0", "socket://h:1", "rfc2217://h:1"]
-    with pytest.raises(ValueError, match="USB links are not supported yet"):
-        transport_for("auto")
+    usb = transport_for("auto", usb={"vendorid": "0665", "serial": "A.*"})
+    assert isinstance(usb, UsbTransport) and usb.label == "auto (vendorid = 0665, serial = A.*)"
+    placed = transport_for("usb:1-1.4")
+    assert isinstance(placed, UsbTransport) and placed.selection.path == "1-1.4"
+    with pytest.raises(ValueError, match="subdriver krauler needs vendorid and productid"):
+        transport_for("auto", usb={"subdriver": "krauler", "vendorid": "0001"})
     with pytest.raises(ValueError, match="cablepower 'dtr'"):
         transport_for("/dev/ttyS0", cablepower="dtr")
