@@ -466,6 +466,10 @@ def problems(dialect: Dialect) -> list[str]:
         *(holds for order in dialect.orders for holds in order.when),
         *(holds for setting in dialect.device_settings for holds in (*setting.when, *setting.now)),
     ]
+    status = {field.name for query in quick for reply in query.replies for field in reply.fields}
+    for meaning in dialect.meanings:
+        if meaning.when and meaning.name in status:
+            found.append(f"{meaning.name}: a meaning of the status reply can't have conditions")
     used = [holds.name for holds in conditions]
     used += [meaning.name for meaning in dialect.meanings] + [flags.name for flags in dialect.flags]
     for name in sorted(set(used) - fields):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from qxfleet.dialects.spec import Dialect, Meaning
+from qxfleet.dialects.spec import Dialect, Meaning, Tier
 from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Value
 
@@ -23,9 +23,11 @@ class Sayings:
     """One device's meanings. It remembers the last two answers of flags: a notice goes when both are without it."""
 
     def __init__(self, dialect: Dialect) -> None:
+        quick = {field.name for query in dialect.tier(Tier.QUICK) for reply in query.replies for field in reply.fields}
         self._meanings: dict[str, list[Meaning]] = {}
+        self._quick: dict[str, list[Meaning]] = {}
         for meaning in dialect.meanings:
-            self._meanings.setdefault(meaning.name, []).append(meaning)
+            (self._quick if meaning.name in quick else self._meanings).setdefault(meaning.name, []).append(meaning)
         self._flags = dialect.flags
         self._heard: dict[str, tuple[str, str]] = {}
 
@@ -40,8 +42,19 @@ class Sayings:
                 self._heard[flags.name] = (now, before)
         return changed
 
+    def at_once(self, *layers: Mapping[str, Value | bool]) -> Said:
+        """What the values of a status reply say; called for every poll. Such meanings have no conditions."""
+        said = _NOTHING
+        for name, meanings in self._quick.items():
+            value = next((layer[name] for layer in layers if name in layer), None)
+            if value is None or (meaning := _meaning(meanings, value, layers[0])) is None:
+                continue
+            notices = said.notices if meaning.notice is None else (*said.notices, meaning.notice)
+            said = Said(said.sets | meaning.sets, said.clears | meaning.clears, notices)
+        return said
+
     def of(self, values: Mapping[str, Value | bool]) -> Said:
-        """What these values say together."""
+        """What the values of all other replies say together."""
         sets = clears = 0
         notices: list[Notice] = []
         for name, meanings in self._meanings.items():
@@ -66,6 +79,9 @@ class Sayings:
                 elif before[index : index + 1] == "1":
                     notices.append(notice)
         return Said(sets, clears, tuple(notices))
+
+
+_NOTHING = Said()
 
 
 def _meaning(meanings: list[Meaning], value: Value | bool, values: Mapping[str, Value | bool]) -> Meaning | None:

@@ -267,7 +267,7 @@ class Readout:
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = self._live[name] = words.get(value, value)
-        fresh = self._sayings.of({**bits, **self._live})
+        fresh = self._sayings.at_once(bits, self._live)
         if self._contradicts(said, bits.get("bit.utility_fail")):
             notes = ("status conflict: the mode says otherwise than the utility-fail bit",)
         status = (status & ~(said.clears | fresh.clears)) | said.sets | fresh.sets
