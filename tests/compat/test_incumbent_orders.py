@@ -158,7 +158,7 @@ async def _ours(farm: Farm, name: str) -> Side:
 
 async def _heard(farm: Farm, name: str, requests: set[bytes]) -> None:
     """Wait until a UPS was sent each of these."""
-    while not requests <= {request for _, request in farm.logs[name]}:  # noqa: ASYNC110 - a log gives no event to wait for
+    while not requests <= {request for _, request in farm.logs[name]}:
         await asyncio.sleep(0.005)
 
 
@@ -189,7 +189,7 @@ async def _step(
     taken = await do(*step)
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + 5
-    while len(sent()) < expected and loop.time() < give_up_s:  # noqa: ASYNC110 - another process asks: no event to wait for
+    while len(sent()) < expected and loop.time() < give_up_s:
         await asyncio.sleep(0.01)
     await asyncio.sleep(longer_s)
     return Done(step, taken, sent())

@@ -235,7 +235,7 @@ async def _heard(farm: Farm, incumbent: Incumbent, name: str, more: int) -> None
     log = farm.logs[name]
     wanted = len(log) + more
     async with asyncio.timeout(20):
-        while len(log) < wanted and incumbent.running(name):  # noqa: ASYNC110 - another process asks: no event to wait for
+        while len(log) < wanted and incumbent.running(name):
             await asyncio.sleep(0.1)
     assert incumbent.running(name), f"{name}: {incumbent.log(name)}"
 

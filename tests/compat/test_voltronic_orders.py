@@ -240,7 +240,7 @@ async def _ours(farm: Farm, name: str) -> Side:
             return
         acting = asyncio.create_task(act)
         under_way.add(acting)
-        while not acting.done() and request not in (sent for _, sent in log):  # noqa: ASYNC110 - a log gives no event
+        while not acting.done() and request not in (sent for _, sent in log):
             await asyncio.sleep(0.005)
 
     async with _session(farm, name) as session:
@@ -272,7 +272,7 @@ async def _step(farm: Farm, name: str, do: Callable[[str, str | None], Awaitable
     await do(*step)
     loop = asyncio.get_running_loop()
     give_up_s = loop.time() + 5
-    while loop.time() < give_up_s and not {*expected} <= {request for _, request in log}:  # noqa: ASYNC110
+    while loop.time() < give_up_s and not {*expected} <= {request for _, request in log}:
         await asyncio.sleep(0.01)
     return Done(step, tuple(request for _, request in log if request not in queries))
 

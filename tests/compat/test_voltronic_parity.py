@@ -233,7 +233,7 @@ async def _polled(farm: Farm, incumbent: Incumbent, name: str) -> None:
 
     wanted = asked() + FULL_POLLS
     async with asyncio.timeout(40):
-        while asked() < wanted and incumbent.running(name):  # noqa: ASYNC110 - another process asks: no event to wait for
+        while asked() < wanted and incumbent.running(name):
             await asyncio.sleep(0.1)
     assert incumbent.running(name), f"{name}: {incumbent.log(name)}"
 

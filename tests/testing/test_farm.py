@@ -53,7 +53,7 @@ def open_files() -> int:
 
 async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110 - what is waited for happens in callbacks that know of no event
+        while not holds():
             await asyncio.sleep(0.005)
 
 

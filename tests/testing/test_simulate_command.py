@@ -262,7 +262,7 @@ async def test_log_counts_what_was_on_the_wire(control: tuple[Control, Farm]) ->
     try:
         os.write(descriptor, b"Q1\rT\r")
         async with asyncio.timeout(5):
-            while len(lines := made.perform("log ups-01")) < 3:  # noqa: ASYNC110
+            while len(lines := made.perform("log ups-01")) < 3:
                 await asyncio.sleep(0.005)
     finally:
         os.close(descriptor)

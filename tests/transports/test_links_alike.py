@@ -20,7 +20,7 @@ Q1, F, T, X = Ask(b"Q1\r"), Ask(b"F\r"), Ask(b"T\r"), Ask(b"X\r")
 
 async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110
+        while not holds():
             await asyncio.sleep(0.005)
 
 
