@@ -36,6 +36,9 @@ CHRG, DISCHRG, OVER, RB, ALARM = (
 )  # fmt: skip
 TRIM, BOOST, BYPASS = int(Status.TRIM), int(Status.BOOST), int(Status.BYPASS)
 
+REMEDY = "usb-"
+"""What begins the name of a remark about a link that mended itself; its value is a count."""
+
 MAINS_GONE_BELOW = 0.7
 """Input voltage below this share of nominal, with the on-battery bit, is an outage even while a test runs."""
 
@@ -242,6 +245,8 @@ def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceSta
         case Trouble():
             return _assess_trouble(old, seen)
         case Remark():
+            if seen.name.startswith(REMEDY):
+                old = replace(old, remedies={**old.remedies, seen.name.removeprefix(REMEDY): int(seen.value)})
             return old, (
                 Event(seen.wall_us, seen.device, seen.kind, seen.name, seen.value, seen.text, seen.severity),
             )
@@ -261,7 +266,7 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
     if quiet and not _glitch(old, reading):
         return DeviceState(
             old.name, old.link, old.link_since_us, old.link_reason, old.identity, reading, OL, (), old.conditions,
-            old.counters, True, old.shutdown_ordered, None,
+            old.counters, True, old.shutdown_ordered, None, old.remedies,
         ), ()  # fmt: skip
     if not reading.status & FSD and not (old.shutdown_bit_trusted and not old.shutdown_ordered):
         old = replace(old, shutdown_bit_trusted=True, shutdown_ordered=False)

@@ -197,7 +197,11 @@ class ControlServer:
         return {"agent": self._agent.config.agent.name, "version": qxfleet.__version__, "pid": os.getpid(), "you": actor}
 
     async def _status(self, args: Document, actor: str) -> Document:
-        return self._fleet(self._names(args.get("targets")))
+        names = self._names(args.get("targets"))
+        if not args.get("remedies"):
+            return self._fleet(names)
+        states = self._agent.fleet.snapshot()
+        return {**self._fleet(names), "remedies": {name: dict(states[name].remedies) for name in names if states[name].remedies}}
 
     async def _vars(self, args: Document, actor: str) -> Document:
         name = self._one(args["ups"])

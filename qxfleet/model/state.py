@@ -58,4 +58,6 @@ class DeviceState:
     shutdown_bit_trusted: bool = False
     shutdown_ordered: bool = False
     charging_since_s: float | None = None
+    remedies: Mapping[str, int] = field(default_factory=dict)
+    """What its link did to mend itself, how often since the agent started; only links that can, do."""
     alarm: str = ""

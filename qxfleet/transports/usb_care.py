@@ -43,8 +43,11 @@ class Care:
         return True
 
     def reset_at_opening(self) -> bool:
-        """Whether opening alone was tried in vain, on a device that did answer before."""
-        return self.answered and self.openings_in_vain > 0 and self.may_reset()
+        """Whether opening alone was tried in vain, on a device that did answer before; opening is then tried afresh."""
+        if not (self.answered and self.openings_in_vain > 0 and self.may_reset()):
+            return False
+        self.openings_in_vain = 0
+        return True
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {remedy.replace('-', ' ')}" for remedy, count in self.counts.items() if count)

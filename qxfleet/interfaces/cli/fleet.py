@@ -26,11 +26,10 @@ COLUMNS = (
 
 def status(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
     """Show the fleet at a glance."""
-    document = ask(control_socket(context.obj), "status", targets=targets or [])
     if json:
-        emit(document)
+        emit(ask(control_socket(context.obj), "status", targets=targets or []))
     else:
-        print_status(document)
+        print_status(ask(control_socket(context.obj), "status", targets=targets or [], remedies=True))
 
 
 def print_status(document: dict[str, Any]) -> None:
@@ -41,6 +40,9 @@ def print_status(document: dict[str, Any]) -> None:
     for ups in document["ups"]:
         if ups["alarms"]:
             typer.echo(f"{ups['name']}: {printable(' '.join(ups['alarms']))}")
+    for name, remedies in document.get("remedies", {}).items():
+        counts = ", ".join(f"{remedy.replace('-', ' ')} {count}" for remedy, count in remedies.items())
+        typer.echo(f"{name}: its link mended itself ({counts})")
 
 
 def status_row(ups: dict[str, Any]) -> list[tuple[str, str | None]]:
