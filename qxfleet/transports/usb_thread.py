@@ -129,7 +129,7 @@ class UsbThread:
         device.stopping = self._stopping.is_set
         try:
             if self._care.reset_at_opening():
-                self._reset(device, f"{found.path} gave no answer after it was opened again")
+                self._reset_now(device, f"{found.path} gave no answer after it was opened again")
                 raise LinkUnavailable(self.label, "was reset, and is looked for again")
             with self._buses.lock:
                 device.open()
@@ -264,10 +264,13 @@ class UsbThread:
         """Reset the device if that may be done; either way the handle is done with."""
         if not self._care.may_reset():
             return self._lose(f"{why}; it was reset {RESETS_PER_HOUR} times in the last hour and is left alone")
+        self._reset_now(device, why)
+        return self._lose(f"{why}: the device was reset")
+
+    def _reset_now(self, device: UsbDevice, why: str) -> None:
         with self._buses.lock, contextlib.suppress(usb.core.USBError, NotImplementedError):
             device.raw.reset()
         self._used("resets", why)
-        return self._lose(f"{why}: the device was reset")
 
     def _gone(self, error: Exception) -> LinkLost:
         number = getattr(error, "errno", None)
