@@ -126,6 +126,9 @@ class Session:
         self._waiter: asyncio.Future[None] | None = None
         self._due_s = math.inf
         self._busy = False
+        self._start = getattr(transport, "start", None)
+        self._flying = False
+        self._failed: Exception | None = None
         self._urgent_until_s = -math.inf
         self._misses = 0
         self._link = Link.DETECTING
@@ -146,7 +149,7 @@ class Session:
         """A tick: poll if it is time. False if the last cycle is not finished; a slot that passes meanwhile is counted."""
         if self._busy:
             return False
-        if now_s >= self._due_s - EARLY_S:
+        if now_s >= self._due_s - EARLY_S and not self._start_poll(now_s):
             self._kick()
         return True
 
@@ -154,7 +157,8 @@ class Session:
         """Poll now if idle: another UPS of the fleet lost mains."""
         if not self._busy and self._link is Link.ONLINE and self._waiter is not None:
             self._due_s = now_s
-            self._kick()
+            if not self._start_poll(now_s):
+                self._kick()
 
     def urgent(self, until_s: float) -> None:
         """Keep the urgent pace until then, whatever the status says."""
@@ -293,6 +297,7 @@ class Session:
         self._slow = False
         self._wishes = deque(self._wanted(readout.dialect))
         self._wished = False
+        self._flying, self._failed = False, None
         self._remember(info.path)
         self._due_s = self._clock.monotonic()
         stale_since_s: float | None = None
@@ -309,10 +314,16 @@ class Session:
     async def _work(self) -> None:
         """One round: orders first, then the status, then one other query; else wait to be woken."""
         now_s = self._clock.monotonic()
-        if self._jobs:
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            if not isinstance(error, ReplyError):
+                raise error
+            await self._poll(error)
+            self._next_due()
+        elif self._jobs:
             await self._carry_out(self._jobs.popleft())
         elif now_s >= self._due_s - EARLY_S:
-            self.lateness[min(int(max(0.0, now_s - self._due_s) / LATENESS_STEP_S), len(self.lateness) - 1)] += 1
+            self._note_lateness(now_s)
             await self._poll()
             self._next_due()
         elif self._agenda is not None and now_s >= self._agenda.next_s and self._misses == 0:
@@ -332,6 +343,9 @@ class Session:
         if self._lost is not None:
             raise self._lost
 
+    def _note_lateness(self, now_s: float) -> None:
+        self.lateness[min(int(max(0.0, now_s - self._due_s) / LATENESS_STEP_S), len(self.lateness) - 1)] += 1
+
     def _next_due(self) -> None:
         """The next point of this session's grid; points that passed while it was busy are counted as missed."""
         now_s = self._clock.monotonic()
@@ -349,7 +363,7 @@ class Session:
         return self.options.poll_interval_s
 
     def _kick(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is not None and not self._waiter.done() and not self._flying:
             self._waiter.set_result(None)
 
     def _on_lost(self, error: LinkError) -> None:
@@ -473,13 +487,64 @@ class Session:
 
     # -- polling
 
-    async def _poll(self) -> Reading | None:
-        """One status cycle: a reading, or a miss. A bad reply is drained and the question repeated once."""
+    def _start_poll(self, now_s: float) -> bool:
+        """Ask for the status without waking the coroutine, which sleeps on until something is not as always. False: wake it."""
+        agenda = self._agenda
+        if (
+            self._start is None or self._waiter is None or self._waiter.done() or self._jobs or self._misses
+            or self._link is not Link.ONLINE or len(self._quick) != 1 or not self._wished
+            or agenda is None or now_s >= agenda.next_s or self._readout is None or self._readout.watching
+        ):  # fmt: skip
+            return False
+        self._busy = self._flying = True
+        if not self._start(self._quick[0][1], self._polled):
+            self._busy = self._flying = False
+            return False
+        self._note_lateness(now_s)
+        return True
+
+    def _polled(self, answer: bytes | BaseException) -> None:
+        """The end of a poll begun so. Whatever went wrong is for the coroutine."""
+        readout = self._readout
+        assert readout is not None
+        self._busy = self._flying = False
+        try:
+            if not isinstance(answer, bytes):
+                raise answer
+            packs = readout.packs
+            live = self._read(self._quick[0][0], answer)
+            self._took(readout.reading(live, self._clock.wall_us(), self._clock.monotonic()), packs)
+            self._next_due()
+        except Exception as error:  # noqa: BLE001 - handed over: the coroutine repeats the question, or raises it
+            self._failed = error
+        if self._failed is not None or self._jobs or self._lost is not None:
+            self._kick()
+
+    def _took(self, reading: Reading, packs: float | None) -> None:
+        """A poll went well; ``packs`` is what was known of them before it."""
+        assert self._readout is not None
+        self._last = reading
+        self._misses = 0
+        self.polls += 1
+        self._suspect = None
+        if self._link is not Link.ONLINE:
+            self._change(Link.ONLINE, f"answers as {self._readout.dialect.name}")
+        self._report(reading)
+        if self._readout.packs is not packs:
+            self._remember("")
+
+    async def _poll(self, failed: ReplyError | None = None) -> Reading | None:
+        """One status cycle: a reading, or a miss. A bad reply is drained and the question repeated once.
+
+        ``failed``: the first time was begun without the coroutine, and ended like this.
+        """
         readout = self._readout
         assert readout is not None
         packs = readout.packs
         for attempt in (1, 2):
             try:
+                if failed is not None and attempt == 1:
+                    raise failed
                 live: dict[str, Value | bool] = {}
                 for query, ask in self._quick:
                     live.update(self._read(query, await self.transport.exchange(ask)))
@@ -490,18 +555,10 @@ class Session:
                 if attempt == 1:
                     await self._recover(error)
             else:
-                self._last = reading
-                self._misses = 0
-                self.polls += 1
-                self._suspect = None
-                if self._link is not Link.ONLINE:
-                    self._change(Link.ONLINE, f"answers as {readout.dialect.name}")
-                self._report(reading)
+                self._took(reading, packs)
                 if changed and self._agenda is not None:
                     self._agenda.hurry()
                     self._review()
-                if readout.packs is not packs:
-                    self._remember("")
                 return reading
         self._misses += 1
         if self._suspect is not None and self._agenda is not None:

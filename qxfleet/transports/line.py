@@ -48,7 +48,7 @@ class LineTransport:
         self._end = CR
         self._framer = Framer(CR, HELD)
         self._max_len = 0
-        self._waiter: asyncio.Future[bytes] | None = None
+        self._waiter: asyncio.Future[bytes] | _Call | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._end_seen = False
         self._reply_owed = False
@@ -128,6 +128,37 @@ class LineTransport:
             if self._quiet is not None:
                 self._quiet.cancel()
                 self._quiet = None
+
+    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None]) -> bool:
+        """An exchange without a coroutine: ``then`` is called with what :meth:`exchange` would return or raise.
+
+        False, and nothing was sent, where more is needed first than to send and to wait. Half of what an exchange costs is
+        waking its coroutine; a poll that goes well needs none.
+        """
+        loop = self._loop
+        if loop is None or self._lost is not None or self._waiter is not None or self._reply_owed or ask.end != self._end:
+            return False
+        request = ask.request
+        call = self._waiter = _Call(self, then)
+        try:
+            self._framer.reset()
+            self._flush()
+            self._max_len = ask.max_len
+            try:
+                sent = self._write(request)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(request):
+                call.rest = loop.create_task(self._write_rest(request[sent:], call))
+        except LinkLost as error:
+            call.set_exception(error)
+            return True
+        except OSError as error:
+            call.set_exception(self._lose(reason_of(error)))
+            return True
+        self.due_s = loop.time() + ask.deadline_s + len(request) * self.byte_s
+        self._wakeups.wait(self)
+        return True
 
     async def drain(self, listen_s: float = QUIET_S) -> int:
         """Throw away bytes until none came for QUIET_S, the first for ``listen_s``; see ``transports.base.Transport``."""
@@ -222,7 +253,7 @@ class LineTransport:
             self._unwatch()
         return LinkLost(self.label, *self._lost)
 
-    def _settle(self, waiter: asyncio.Future[bytes], frame: bytes) -> None:
+    def _settle(self, waiter: asyncio.Future[bytes] | _Call, frame: bytes) -> None:
         self._wakeups.waiting.discard(self)
         if len(frame) > self._max_len:
             waiter.set_exception(ReplyMalformed("long", frame))
@@ -236,7 +267,7 @@ class LineTransport:
         except OSError as error:
             self._gone(reason_of(error))
 
-    def _went_quiet(self, waiter: asyncio.Future[bytes]) -> None:
+    def _went_quiet(self, waiter: asyncio.Future[bytes] | _Call) -> None:
         self._quiet = None
         self._look()
         if self._quiet is None and not waiter.done():
@@ -262,7 +293,7 @@ class LineTransport:
         if frame and not self.raw and not self._end_seen:
             self._become(raw=True)
 
-    async def _write_rest(self, rest: bytes, waiter: asyncio.Future[bytes]) -> None:
+    async def _write_rest(self, rest: bytes, waiter: asyncio.Future[bytes] | _Call) -> None:
         """The slow way: the link did not take the request at once. A loss ends it through ``waiter``."""
         loop = asyncio.get_running_loop()
         limit = loop.time() + WRITE_S
@@ -276,6 +307,33 @@ class LineTransport:
                 rest = rest[self._write(rest) :]
             except BlockingIOError:
                 continue
+
+
+class _Call:
+    """Who waits for a reply without a coroutine; looks like the future that an exchange waits for."""
+
+    __slots__ = ("_link", "_then", "rest")
+
+    def __init__(self, link: LineTransport, then: Callable[[bytes | BaseException], None]) -> None:
+        self._link = link
+        self._then = then
+        self.rest: asyncio.Task[None] | None = None
+        """Sends what the link did not take at once."""
+
+    def done(self) -> bool:
+        return self._link._waiter is not self
+
+    def set_result(self, answer: bytes | BaseException) -> None:
+        link = self._link
+        link._waiter = None
+        link._wakeups.waiting.discard(link)
+        if link._quiet is not None:
+            link._quiet.cancel()
+            link._quiet = None
+        self._then(answer)
+
+    def set_exception(self, error: BaseException) -> None:
+        self.set_result(error)
 
 
 def reason_of(error: OSError) -> str:

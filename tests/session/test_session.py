@@ -39,6 +39,34 @@ async def test_polls_on_its_grid() -> None:
 
 
 @virtual
+async def test_an_order_given_during_a_poll_is_sent_after_it() -> None:
+    device = Device()
+    async with Contact(device) as contact:
+        await asyncio.sleep(20)
+        quiet = len(device.log)
+        device.hook = lambda text: "" if text == "Q1" and len(device.log) == quiet + 1 else None  # this poll stays open
+        while len(device.log) == quiet:
+            await asyncio.sleep(0.01)
+        ordered = asyncio.create_task(contact.session.perform(contact.session.prepare("beeper.toggle", None)))
+        await asyncio.sleep(0.5)
+        assert device.log[-1][1] == "Q1"
+        await asyncio.sleep(10)
+        assert device.asked("Q") == ["Q"]
+        assert ordered.done()
+
+
+@virtual
+async def test_a_mistake_of_ours_while_reporting_a_poll_ends_the_session() -> None:
+    """Its guard starts it again; nothing else may notice."""
+    device = Device()
+    async with Contact(device) as contact:
+        await asyncio.sleep(20)
+        contact.session._report = lambda seen: 1 / 0  # type: ignore[assignment, return-value]
+        await asyncio.wait([contact.tasks[0]], timeout=5)
+        assert isinstance(contact.tasks[0].exception(), ZeroDivisionError)
+
+
+@virtual
 async def test_urgent_pace_on_battery() -> None:
     device = Device(Q1=ON_BATTERY)
     async with Contact(device) as contact:

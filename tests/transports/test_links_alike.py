@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from qxfleet.errors import LinkError, LinkLost, LinkUnavailable, ReplyMalformed, ReplyTimeout
 from qxfleet.model.wire import Ask
 from qxfleet.testing.links import Echoing, Garbage, Lossy, NoEnd, Noisy, Silent, Slow, Wrong
+from qxfleet.transports.line import LineTransport
 from tests.transports.rigs import RATING, RIGS, STATUS, Rig
 
 pytestmark = pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning")  # pyserial 3.5's RFC 2217 client
@@ -24,11 +25,32 @@ async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.fixture(params=RIGS)
+def by_starting(link: LineTransport) -> Callable[[Ask], Awaitable[bytes]]:
+    """``exchange`` made of ``start``, which must end in the same; what it can't begin goes the usual way."""
+    usual = link.exchange
+
+    async def exchange(ask: Ask) -> bytes:
+        ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def then(answer: bytes | BaseException) -> None:
+            if isinstance(answer, bytes):
+                ended.set_result(answer)
+            elif not ended.cancelled():
+                ended.set_exception(answer)
+
+        return await (ended if link.start(ask, then) else usual(ask))
+
+    return exchange
+
+
+@pytest.fixture(params=[(rig, way) for rig in RIGS for way in ("exchange", "start")], ids=" by ".join)
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
-    """An open link to the device; no task may outlive it."""
-    rig = RIGS[request.param](tmp_path)
+    """An open link to the device, asked in either way; no task may outlive it."""
+    kind, way = request.param
+    rig = RIGS[kind](tmp_path)
     await rig.start()
+    if way == "start":
+        rig.link.exchange = by_starting(rig.link)  # type: ignore[method-assign]
     try:
         await rig.link.open()
         yield rig
@@ -175,6 +197,7 @@ async def test_opens_again_after_it_was_plugged_in_again(rig: Rig) -> None:
     assert await rig.link.exchange(F) == RATING
 
 
+@pytest.mark.parametrize("rig", [(rig, "exchange") for rig in RIGS], ids=" by ".join, indirect=True)
 async def test_cancelling_leaves_the_link_usable(rig: Rig) -> None:
     rig.line.faults.append(Slow(delay_s=0.05))
     for _ in range(3):
