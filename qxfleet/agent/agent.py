@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import resource
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +92,7 @@ class Agent:
             identities = {name: identity for name, (_, identity) in self.store.identities().items()}
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             self.fleet.apply(self.config.ups, identities)
-            for cohort in range(COHORTS):
-                self.schedule.every(TICK_S, self.fleet.phase_s(cohort), self._ticker(cohort))
+            self.schedule.every(TICK_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
             gc.collect()
             gc.freeze()
@@ -130,11 +129,16 @@ class Agent:
             store.error, store.dropped,
         )  # fmt: skip
 
-    def _ticker(self, cohort: int) -> Callable[[], Coroutine[None, None, None]]:
-        async def tick() -> None:
-            self.fleet.tick(cohort, COHORTS)
-
-        return tick
+    async def _tick(self) -> None:
+        """Wake the first cohort, and have the loop wake the others in their turn: a job of the scheduler for each of them
+        would cost more than their work."""
+        loop = asyncio.get_running_loop()
+        self.fleet.tick(0, COHORTS)
+        first_s = self.fleet.phase_s(0)
+        late_s = (self.clock.monotonic() - first_s + TICK_S / 2) % TICK_S - TICK_S / 2
+        for cohort in range(1, COHORTS):
+            wait_s = self.fleet.phase_s(cohort) - first_s - late_s
+            loop.call_later(max(0.0, wait_s), self.fleet.tick, cohort, COHORTS)
 
     async def _close_forgotten_orders(self) -> None:
         """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""
