@@ -20,7 +20,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Framer, Plan
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Plan
 from qxfleet.dialects.registry import DIALECTS
 from qxfleet.session.plans import plan_for
 from tests.oracle import Oracle, arguments, cut
@@ -40,6 +40,9 @@ EXTRA: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
      {"tokens": (0, 64)}),
     ("long lead, strict text", (b"#22", 4, 64, [(TEXT, 0, 0, -1, 1.0, None, None, False), (TEXT, -1, 3, 9, 1.0, 0, 1, False)]),
      {"tokens": (1, 6), "digits": (3, 3)}),
+    ("columns with a shape",
+     (b"(", 2, 80, [(CODE, -1, 1, 3, 1.0, None, None, False), (NUMBER, -1, 4, -1, 60.0, None, None, False)]),
+     {"blanks": (3,), "lenient": True}),
     ("bits in front", (b"(", 4, 90, [(BIT, 0, n, -1, 1.0, False, True, n < 2) for n in range(3)]
       + [(BIT, 1, 0, -1, 1.0, False, True, False), (NUMBER, 2, 0, -1, 10.0, None, None, False)]),
      {"tokens": (1, 20), "bits": (0, 3)}),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qxfleet._fastparse import BIT, NUMBER, POINTED, TEXT, Framer, Plan, named
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Plan, named
 from qxfleet.dialects.megatec import MEGATEC, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
 from qxfleet.dialects.spec import Query, Reply
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
@@ -302,6 +302,9 @@ def slot(
         ((b"(", 1, 40, []), {"tokens": (2, 3), "bits": (2, 8)}),
         ((b"(", 1, 40, []), {"tokens": (2, 3), "bits": (1, 0)}),
         ((b"(", 1, 40, []), {"digits": (5, 4)}),
+        ((b"(", 1, 40, []), {"blanks": (2, 1024)}),
+        ((b"(", 1, 40, []), {"blanks": tuple(range(33))}),
+        ((b"(", 1, 40, [(5, -1, 1, 2, 1.0, 0, 1, False)]), {}),
         ((b"(", 1, 40, [slot()] * 65), {}),
         ((b"(", 1, 40, [slot(kind=9)]), {}),
         ((b"(", 1, 40, [slot(token=0)]), {}),
@@ -421,7 +424,7 @@ slots_st = st.lists(
         lambda kind, token, start, width, scale, critical: (
             kind, token, start, -1 if width == 0 else start + width, scale, "no", "yes", critical,
         ),
-        st.sampled_from([NUMBER, POINTED, TEXT, BIT]), st.integers(-1, 9), st.integers(0, 50), st.integers(0, 12),
+        st.sampled_from([NUMBER, POINTED, TEXT, BIT, CODE]), st.integers(-1, 9), st.integers(0, 50), st.integers(0, 12),
         st.sampled_from([1.0, 0.1, 60.0, 0.25]), st.booleans(),
     ),
     max_size=12,
@@ -441,6 +444,7 @@ def test_tables_against_the_plain_parser(pair: Any, frame: bytes) -> None:
     slots_st,
     st.none() | st.tuples(st.integers(0, 5), st.integers(1, 9)),
     st.none() | st.tuples(st.integers(0, 9), st.integers(0, 4)).map(lambda pair: (pair[0], sum(pair))),
+    st.lists(st.integers(0, 12), max_size=2),
     st.booleans(),
     frames_st,
 )
@@ -450,11 +454,13 @@ def test_any_layout_against_the_plain_parser(
     slots: list[Any],
     bits: tuple[int, int] | None,
     digits: tuple[int, int] | None,
+    blanks: list[int],
     lenient: bool,
     frame: bytes,
 ) -> None:
     options: dict[str, Any] = {
-        "command": command, "tokens": (6 if bits else 0, 10), "bits": bits, "digits": digits, "lenient": lenient,
+        "command": command, "tokens": (6 if bits else 0, 10), "bits": bits, "digits": digits, "blanks": blanks,
+        "lenient": lenient,
     }  # fmt: skip
     assert repr(outcome(Plan(lead, 0, 70, slots, **options), frame)) == repr(Oracle(lead, 0, 70, slots, **options).parse(frame))
     columns = [(kind, -1, *rest) for kind, _, *rest in slots]
