@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DIALECTS = ("megatec", "megatec/old", "mecer", "mustek", "zinto", "q1")
+"""Those whose poll is one question: both sides then send the same."""
+
 Answers = dict[str, Callable[[list[str]], Any]]
 
 
@@ -41,12 +44,14 @@ async def answer(answers: Answers) -> None:
 
 
 async def serve_farm(directory: Path, upses: int) -> None:
-    """``upses`` simulated UPSes of all dialects in turn, every byte of their lines at its own time."""
+    """``upses`` simulated UPSes of six dialects in turn, every byte of their lines at its own time."""
+    from qxfleet.dialects.registry import dialect_named
     from qxfleet.dialects.spec import Tier
     from qxfleet.testing.farm import Farm
     from qxfleet.testing.population import fleet
 
-    farm = Farm(directory, fleet(upses), baud=2400, pace="bytes")
+    fleets = [fleet(upses, dialect_named(name)) for name in DIALECTS]
+    farm = Farm(directory, [fleets[number % len(fleets)][number] for number in range(upses)], baud=2400, pace="bytes")
     status = {name: {query.command for query in ups.dialect.tier(Tier.QUICK)} for name, ups in farm.upses.items()}
 
     def requests(words: list[str]) -> dict[str, list[float]]:
