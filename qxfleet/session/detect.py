@@ -26,7 +26,13 @@ RARE_PROBES = frozenset({b"QGS\r"})
 """Left out of the second turn: the first one waits longest, and a port where nothing speaks must not take for ever."""
 
 NUDGE = Ask(b"\r", deadline_s=QUIET_S)
-"""A bare CR ends whatever piled up in a unit's input buffer (quirks.md, input buffer runs together)."""
+"""A bare CR ends whatever piled up in a unit's input buffer (quirks.md, input buffer runs together).
+
+Only for one that fell silent or spoke nonsense: one that refuses in order may refuse this too, and later than we listen, so
+that its word would be taken for the answer to the next probe, and so on for ever.
+"""
+
+NUDGED = frozenset({Answer.SILENCE, Answer.GARBAGE})
 
 
 @dataclass(slots=True)
@@ -95,26 +101,29 @@ def claimed(dialect: Dialect, evidence: Evidence) -> bool:
 
 async def _probe(
     request: bytes, queries: Sequence[Query], exchange: Exchange, deadline_s: float, evidence: Evidence
-) -> None:
+) -> Answer:
+    """Ask, keep the answer as evidence, and say of what kind it was."""
     try:
         frame = await exchange(Ask(request, deadline_s))
     except ReplyTimeout as silence:
         if not silence.frame:
             evidence.answers.setdefault(request, (Answer.SILENCE, b""))
-            return
+            return Answer.SILENCE
         frame = silence.frame
     except ReplyError as error:
         evidence.answers[request] = (Answer.GARBAGE, error.frame)
-        return
+        return Answer.GARBAGE
     kind = sort_answer(request, frame)
     evidence.answers[request] = (kind, frame)
     if kind is Answer.VALUE and queries:
         evidence.sealed = evidence.sealed or any(is_sealed(query, frame) for query in queries)
         values = next((values for query in queries if (values := evidence.of(query)) is not None), None)
         if values is None:
-            evidence.answers[request] = (Answer.GARBAGE, frame)
+            kind = Answer.GARBAGE
+            evidence.answers[request] = (kind, frame)
         else:
             evidence.values[request] = values
+    return kind
 
 
 async def detect(
@@ -139,7 +148,7 @@ async def detect(
         for probe in tuple(open_probes):
             if turn and probe in RARE_PROBES and turn < TURNS - 1:
                 continue
-            await _probe(probe, queries[probe], exchange, deadline_s, evidence)
+            kind = await _probe(probe, queries[probe], exchange, deadline_s, evidence)
             deadline_s = REPLY_S
             if probe in evidence.values:
                 open_probes.remove(probe)
@@ -147,7 +156,8 @@ async def detect(
                 if (found := await _claimed_by(speakers, probe, queries, exchange, skip, evidence)) is not None:
                     evidence.values = evidence.told(found)
                     return found, evidence
-            await _nudge(exchange)
+            if kind in NUDGED:
+                await _nudge(exchange)
         if not open_probes or evidence.values:
             break
     raise DialectUnknown(port, _raw(evidence))
@@ -168,8 +178,7 @@ async def _claimed_by(
             continue
         if not any(want.request == probe for d in speakers for wants in d.claim.any_of for want in wants):
             continue
-        await _probe(probe, readers, exchange, REPLY_S, evidence)
-        if probe not in evidence.values and evidence.answers[probe][0] in (Answer.SILENCE, Answer.GARBAGE):
+        if await _probe(probe, readers, exchange, REPLY_S, evidence) in NUDGED and probe not in evidence.values:
             await _nudge(exchange)
             await _probe(probe, readers, exchange, REPLY_S, evidence)
     for _ in range(2):

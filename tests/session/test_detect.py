@@ -36,9 +36,15 @@ def device_of(table: dict[str, str], unknown: str = "echo") -> Device:
     return device
 
 
-async def found(device: Device) -> tuple[Dialect, Evidence, float]:
+async def found(device: Device, answer_s: float = 0.0) -> tuple[Dialect, Evidence, float]:
     loop = asyncio.get_running_loop()
-    link = InProcTransport("u", device)
+
+    async def late(request: bytes) -> bytes | None:
+        reply = device(request)
+        await asyncio.sleep(answer_s)
+        return reply
+
+    link = InProcTransport("u", late if answer_s else device)
     await link.open()
     began_s = loop.time()
     try:
@@ -46,6 +52,15 @@ async def found(device: Device) -> tuple[Dialect, Evidence, float]:
     finally:
         await link.close()
     return dialect, evidence, loop.time() - began_s
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+@pytest.mark.parametrize("name", TABLES)
+def test_a_unit_that_takes_its_time_over_every_answer_is_told_too(name: str, unknown: str) -> None:
+    """A quarter of a second is what the wire alone needs for a status; no answer may be taken for that of the next question."""
+    dialect, _, took_s = run_virtual(found(device_of(TABLES[name], unknown), 0.25))
+    assert dialect.name == ("mecer" if unknown == "(NAK" and "Q1" in TABLES[name] else name)
+    assert took_s < 15
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN)
