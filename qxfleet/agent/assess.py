@@ -271,9 +271,10 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
     if not reading.status & FSD and not (old.shutdown_bit_trusted and not old.shutdown_ordered):
         old = replace(old, shutdown_bit_trusted=True, shutdown_ordered=False)
     conditions = dict(old.conditions)
+    so_far = replace(old, conditions=conditions)  # a rule sees what those before it decided
     for rule in RULES:
         was = conditions.get(rule.name)
-        now, event = _advance(rule, was, rule.holds(replace(old, conditions=conditions), reading), reading)
+        now, event = _advance(rule, was, rule.holds(so_far, reading), reading)
         if event is not None:
             events = (*events, event)
         if now is not None:
