@@ -80,6 +80,8 @@ _ALL = (
     _text("battery.type", "Battery chemistry"),
     _text("battery.date", "Battery installation date"),
     _text("battery.mfr.date", "Battery manufacturing date"),
+    _text("ups.vendorid", "Vendor id of its USB interface"),
+    _text("ups.productid", "Product id of its USB interface"),
     _text("ups.id", "UPS system identifier"),
     _text("ups.mfr", "UPS manufacturer"),
     _text("ups.model", "UPS model"),

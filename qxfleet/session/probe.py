@@ -58,6 +58,7 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
         dialect, evidence = named, Evidence()
         await _status(dialect, transport, evidence, options.port, FIRST_REPLY_S)
     readout = Readout(options, dialect)
+    readout.learn(link.facts)
     status = evidence.values[dialect.claim.status]
     readout.bits = {name: value for name, value in status.items() if isinstance(value, bool)}
     for query in dialect.queries:

@@ -291,6 +291,7 @@ class Session:
         if hasattr(self.transport, "on_lost"):
             self.transport.on_lost = self._on_lost
         readout, agenda = await self._recognise()
+        readout.learn(info.facts)
         self._readout, self._agenda = self._with_kept(readout), agenda
         self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
         self._misses = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from qxfleet.model.wire import QUIET_S, Ask
@@ -10,10 +11,14 @@ from qxfleet.model.wire import QUIET_S, Ask
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """What an open link knows of itself. ``path`` is the real device behind a link or name, for messages and fingerprints."""
+    """What an open link knows of itself. ``path`` is the real device behind a link or name, for messages and fingerprints.
+
+    ``facts`` are variables it can tell by itself: the ids of a USB device.
+    """
 
     path: str
     detail: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport(Protocol):

@@ -75,7 +75,8 @@ class UsbTransport:
         self._last = found.bare()
         self._thread = thread
         healed = f", {self.care}" if str(self.care) else ""
-        return LinkInfo(f"usb:{found.path}", f"{found.ids} {thread.bridge.name}{healed}")
+        facts = {"ups.vendorid": f"{found.vendor_id:04x}", "ups.productid": f"{found.product_id:04x}"}
+        return LinkInfo(f"usb:{found.path}", f"{found.ids} {thread.bridge.name}{healed}", facts)
 
     async def exchange(self, ask: Ask) -> bytes:
         """One command and its reply; see ``transports.base.Transport``."""

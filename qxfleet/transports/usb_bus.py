@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,15 +145,25 @@ class Libusb(usb.backend.libusb1._LibUSB):  # type: ignore[misc]
             yield device
 
 
+@cache
+def _library() -> Any:
+    """libusb loaded; None where it can't be. pyusb's own context is ended again: it would stay open for ever."""
+    module = usb.backend.libusb1
+    if module.get_backend() is None:
+        return None
+    module._lib_object.finalize()
+    module._lib_object = None
+    return module._lib
+
+
 def fresh_libusb() -> Any:
     """A libusb context of its own; None where libusb can't be loaded.
 
     One that lives on learns of plugging from udev alone, and where none runs it lists what is long gone (usb-testing.md,
     "What this taught about the product").
     """
-    if usb.backend.libusb1.get_backend() is None:
-        return None
-    return Libusb(usb.backend.libusb1._lib)
+    library = _library()
+    return None if library is None else Libusb(library)
 
 
 class UsbBuses:

@@ -145,7 +145,7 @@ def test_ports(write: Write, port: str) -> None:
     assert config.warnings == ()
 
 
-def test_usb_keys_reach_the_options_and_are_warned_of(write: Write) -> None:
+def test_usb_keys_reach_the_options(write: Write) -> None:
     config = load(write("""
         [[ups]]
         name = "a"

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qxfleet.errors import DialectUnknown, LinkError
+from qxfleet.errors import DialectUnknown, LinkError, LinkUnavailable
 from qxfleet.interfaces.cli.output import Json, complain, console, emit, printable
 from qxfleet.interfaces.cli.probe import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qxfleet.session.probe import Probe
+    from qxfleet.transports.usb_bus import UsbDescription
 
 Looked = tuple[str, "Probe | DialectUnknown | LinkError"]
 
 
 def discover(
-    ports: Annotated[list[str] | None, typer.Argument(metavar="[PORT]...", help="Default: every serial port there is.")] = None,
+    ports: Annotated[
+        list[str] | None, typer.Argument(metavar="[PORT]...", help="Default: every serial port and USB UPS there is.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Look at serial ports and print ready-to-paste configuration for what answers.
+    """Look at serial ports and USB devices and print ready-to-paste configuration for what answers.
 
     Nothing but queries is sent. Exit code 1 if no UPS was found.
     """
@@ -34,8 +37,17 @@ def discover(
 
     from qxfleet.transports.address import transport_for
     from qxfleet.transports.ports import serial_ports
+    from qxfleet.transports.usb_bus import BUSES
 
-    chosen = ports or [port.name for port in serial_ports()]
+    try:
+        devices = [device for device in BUSES.devices() if device.bridge is not None]
+    except LinkUnavailable as error:
+        complain(str(error))
+        devices = []
+    usb = {f"usb:{device.path}": device for device in devices}
+    chosen = [*dict.fromkeys(each for port in ports for each in (usb if port == "auto" else (port,)))] if ports else [
+        *(port.name for port in serial_ports()), *usb
+    ]  # fmt: skip
     for port in chosen:
         try:
             transport_for(port)
@@ -43,7 +55,7 @@ def discover(
             raise typer.BadParameter(str(error), param_hint="'PORT'") from None
     stderr = console(stderr=True)
     if not chosen:
-        complain("this machine has no serial ports; name one, e.g. socket://host:port")
+        complain("this machine has no serial port and no USB UPS; name a port, e.g. socket://host:port")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         tasks = {port: progress.add_task(f"{port}: asking") for port in chosen}
@@ -53,9 +65,9 @@ def discover(
 
         looked = asyncio.run(_look_at(chosen, done))
     if json:
-        emit({"ports": [_document(port, result) for port, result in looked]})
+        emit({"ports": [_document(port, result, usb.get(port)) for port, result in looked]})
     else:
-        _print(looked)
+        _print(looked, usb)
     if all(isinstance(result, (DialectUnknown, LinkError)) for _, result in looked):
         raise typer.Exit(1)
 
@@ -84,7 +96,7 @@ async def _look_at(ports: Sequence[str], done: Callable[[str, str], None]) -> li
     return list(await asyncio.gather(*(one(port) for port in ports)))
 
 
-def _print(looked: Sequence[Looked]) -> None:
+def _print(looked: Sequence[Looked], usb: Mapping[str, UsbDescription]) -> None:
     for port, result in looked:
         if isinstance(result, DialectUnknown):
             for line in explained(result):
@@ -92,27 +104,37 @@ def _print(looked: Sequence[Looked]) -> None:
         elif isinstance(result, LinkError):
             complain(str(result))
         else:
-            typer.echo(_block(port, result))
+            typer.echo(_block(port, result, usb.get(port)))
 
 
-def _block(port: str, found: Probe) -> str:
-    lines = [
-        "[[ups]]",
-        f"name = {_toml(_name(port))}",
-        f"port = {_toml(port)}",
-        f"dialect = {_toml(found.dialect.name)}",
-    ]
+def _block(port: str, found: Probe, device: UsbDescription | None) -> str:
+    lines = ["[[ups]]", f"name = {_toml(_name(port))}"]
+    if device is None:
+        lines.append(f"port = {_toml(port)}")
+    else:
+        lines.insert(0, f"# bus {device.bus:03d}, {printable(str(device))}, bridge {device.bridge}")
+        lines += ['port = "auto"', f"usb_path = {_toml(device.path)}"]
+    lines.append(f"dialect = {_toml(found.dialect.name)}")
     described = _described(found)
     if described:
         lines.append(f"description = {_toml(described)}")
     return "\n".join(lines) + "\n"
 
 
-def _document(port: str, result: Probe | DialectUnknown | LinkError) -> dict[str, Any]:
+def _document(
+    port: str, result: Probe | DialectUnknown | LinkError, device: UsbDescription | None
+) -> dict[str, Any]:
+    seen = {} if device is None else {
+        "usb": {
+            "bus": f"{device.bus:03d}", "path": device.path, "ids": device.ids, "bridge": device.bridge,
+            "vendor": device.vendor, "product": device.product, "serial": device.serial,
+        }
+    }  # fmt: skip
     if isinstance(result, (DialectUnknown, LinkError)):
         answers = result.evidence if isinstance(result, DialectUnknown) else ()
         return {
             "port": port,
+            **seen,
             "dialect": None,
             "problem": str(result),
             "answers": [
@@ -122,6 +144,7 @@ def _document(port: str, result: Probe | DialectUnknown | LinkError) -> dict[str
         }
     return {
         "port": port,
+        **seen,
         "dialect": result.dialect.name,
         "problem": None,
         "name": _name(port),
@@ -139,7 +162,7 @@ def _described(found: Probe) -> str:
 
 
 def _name(port: str) -> str:
-    """A name to begin with, made of the port's: ``/dev/ttyS0`` → ``ups-ttys0``."""
+    """A name to begin with, made of the port's: ``/dev/ttyS0`` → ``ups-ttys0``, ``usb:1-1.4`` → ``ups-usb-1-1.4``."""
     tail = re.sub(r"[^a-z0-9._-]+", "-", port.rpartition("/")[2].lower()).strip("-")
     if tail.startswith("ups"):
         return tail

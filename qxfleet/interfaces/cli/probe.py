@@ -19,7 +19,9 @@ CABLEPOWER = ("normal", "reverse", "both", "none")
 
 
 def probe(
-    port: Annotated[str, typer.Argument(metavar="PORT", help="A serial port, socket://host:port or rfc2217://host:port.")],
+    port: Annotated[
+        str, typer.Argument(metavar="PORT", help="A serial port, socket://host:port, rfc2217://host:port, or usb:1-1.4.")
+    ],
     dialect: Annotated[str, typer.Option("--dialect", metavar="D", help="Take this one instead of finding out.")] = "auto",
     norating: Annotated[bool, typer.Option("--norating", help="Do not ask for ratings.")] = False,
     novendor: Annotated[bool, typer.Option("--novendor", help="Do not ask for maker and model.")] = False,
