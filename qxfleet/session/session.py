@@ -142,6 +142,7 @@ class Session:
         self._suspect: Query | None = None
         self._lost: LinkError | None = None
         self._last: Reading | None = None
+        self._path = ""
 
     # -- what the agent calls
 
@@ -482,8 +483,9 @@ class Session:
         )
         if identity != self.identity or path:
             self.identity = identity
+            self._path = path or self._path
             self._report(
-                IdentityLearned(self.options.name, self._clock.wall_us(), self._clock.monotonic(), identity, path)
+                IdentityLearned(self.options.name, self._clock.wall_us(), self._clock.monotonic(), identity, self._path)
             )
 
     # -- polling
