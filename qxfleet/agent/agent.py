@@ -14,15 +14,13 @@ from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import Fleet, TransportFor, order_event
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
-from qxfleet.errors import LinkUnavailable
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
-from qxfleet.model.wire import Ask
 from qxfleet.store.store import Store
 from qxfleet.transports.address import transport_for
-from qxfleet.transports.base import LinkInfo, Transport
+from qxfleet.transports.base import Transport
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +37,8 @@ class Health:
     readings_dropped: int
 
 
-class NoUsb:
-    """Stands for a USB link, which this version can't open: the UPS is lost, and the others are not concerned."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    async def open(self) -> LinkInfo:
-        """Raises LinkUnavailable."""
-        raise LinkUnavailable(self.label, "this version has no USB links", "give it a serial port", hopeless=True)
-
-    async def exchange(self, ask: Ask) -> bytes:
-        """Raises LinkUnavailable."""
-        raise LinkUnavailable(self.label, "this version has no USB links", hopeless=True)
-
-    async def drain(self, listen_s: float = 0.0) -> int:
-        """Nothing is ever waiting."""
-        return 0
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
 def open_transport(options: UpsOptions) -> Transport:
     """The transport of a UPS's port."""
-    if options.port == "auto":
-        return NoUsb(options.port)
     return transport_for(options.port, cablepower=options.cablepower, usb=options.usb, novendor=options.novendor)
 
 

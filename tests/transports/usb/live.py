@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from asyncio.subprocess import PIPE
@@ -51,14 +52,14 @@ class OnBus:
         options = [word for device in self.devices for word in ("--device", device)]
         self.process = await asyncio.create_subprocess_exec(
             PYTHON, str(BUS), *options, "--control", str(self.folder / "bus.sock"), "--", *self.command,
-            stdout=PIPE, stderr=PIPE, env=self._environment,
+            stdout=PIPE, stderr=PIPE, env=self._environment, start_new_session=True,
         )  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+            self.signal(signal.SIGKILL)
+            await self.process.communicate()
         shutil.rmtree(self.folder)
 
     async def output(self, limit_s: float = 40.0) -> str:
@@ -66,6 +67,10 @@ class OnBus:
         said, complained = await asyncio.wait_for(self.process.communicate(), limit_s)
         assert self.process.returncode == 0, (self.process.returncode, said.decode(), complained.decode())
         return said.decode()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program and its bus, which passes SIGINT over."""
+        os.killpg(self.process.pid, number)
 
     async def tell(self, do: str, path: str, **more: object) -> Any:
         """Plug, unplug, set or look at a device."""

@@ -5,7 +5,9 @@ Way and limits: usb-testing.md, layer 2. One process a bus, because two would ta
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -65,3 +67,43 @@ async def test_discover_prints_a_block_to_paste() -> None:
         "# bus 001, 1-1 (0665:5161 ACME USB to Serial), bridge cypress", "[[ups]]", 'name = "ups-usb-1-1"', 'port = "auto"',
         'usb_path = "1-1"', 'dialect = "megatec"', 'description = "ACME UPS0 V1.00"', "",
     ]  # fmt: skip
+
+
+async def test_an_agent_on_eight_devices_through_unplug_replug_and_sigint(tmp_path: Path) -> None:
+    places = [*(f"1-{n}" for n in range(1, 6)), "2-1.1", "2-1.2", "2-1.3"]
+    blocks = [f'[[ups]]\nname = "u{n}"\nport = "auto"\ndialect = "megatec"\nusb_path = "{p}"\n' for n, p in enumerate(places)]
+    head = f'[agent]\ndatabase = "sqlite:///{tmp_path}/fleet.db"\ncontrol = "{tmp_path}/agent.sock"\npoll_interval = "1s"\n'
+    config = tmp_path / "qxfleet.toml"
+    config.write_text("\n".join([head, *blocks]))
+    run = [sys.executable, "-m", "qxfleet", "--config", config, "run", "--log-level", "warning"]
+
+    async def states() -> dict[str, str]:
+        try:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock", limit=1 << 20)
+        except OSError:
+            return {}
+        writer.write(b'{"id": 1, "do": "status", "args": {}}\n')
+        answer = json.loads(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+        return {ups["name"]: ups["state"] for ups in answer["result"]["ups"]}
+
+    async def until(wanted: dict[str, str], limit_s: float) -> float:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while (found := await states()) != wanted:
+            assert loop.time() - began_s < limit_s, found
+            await asyncio.sleep(0.05)
+        return loop.time() - began_s
+
+    fine = {f"u{n}": "online" for n in range(len(places))}
+    async with OnBus([f"Cypress@{place}" for place in places], run, HOME) as bus:
+        await until(fine, 30)
+        for place, name in (("1-2", "u1"), ("2-1.2", "u6")):
+            await bus.tell("unplug", place)
+            assert await until({**fine, name: "lost"}, 3) < 2
+            await bus.tell("plug", place)
+            assert await until(fine, 6) < 5
+        bus.signal(signal.SIGINT)
+        said, complained = await asyncio.wait_for(bus.process.communicate(), 10)
+        assert bus.process.returncode == 0, (said, complained)
