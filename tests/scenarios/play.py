@@ -56,7 +56,7 @@ class Follower:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.items: list[dict[str, Any]] = []
-        self.seen_s: list[float] = []
+        self.news = asyncio.Event()
         self._writer = writer
         self._task = asyncio.create_task(self._listen(reader))
 
@@ -64,7 +64,7 @@ class Follower:
         with contextlib.suppress(ConnectionError):
             while (line := await reader.readline()).endswith(b"\n"):
                 self.items.append(json.loads(line)["item"])
-                self.seen_s.append(asyncio.get_running_loop().time())
+                self.news.set()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ class Play:
         for follower in self._followers:
             await follower.close()
         await self.farm.__aexit__()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def configure(self, **options: str) -> None:
         """Write the configuration; ``options`` are TOML lines for single UPSes, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -76,6 +77,10 @@ async def one_round(play: Play, witness: Witness, chance: random.Random) -> None
     clients = [asyncio.create_task(give_orders(play, witness, chance)) for _ in range(CLIENTS)]
     mains = asyncio.create_task(flip_mains(play, chance))
     await asyncio.sleep(chance.uniform(0.2, LONGEST_ROUND_S))
+    if chance.random() < 0.5:  # in the very moment of hearing something
+        follower.news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(follower.news.wait(), LONGEST_ROUND_S)
     await play.kill()
     mains.cancel()
     await asyncio.gather(*clients, mains, return_exceptions=True)

@@ -42,9 +42,11 @@ async def test_events_are_told_and_orders_kept_back_while_the_database_is_away()
             assert now() - failed_s < 1.0 + STORED_WITHIN_S + 1.0, "nobody waits again for a database that is known to be away"
             other.execute("ROLLBACK")
 
-        play.tell("mains on all")
-        await until(lambda: "end" in [value for *_, value in follower.told("on-battery")], 30, "the end of the outage")
-        assert follower.items[-1]["stored"]
+        async def stored_again() -> bool:
+            await play.ask("set", ups="ups-01", name="ups.delay.start", value="180")
+            return bool(follower.items[-1]["stored"])
+
+        await until(stored_again, 15, "the database is back")
         assert (await play.ask("command", ups="ups-03", name="beeper.toggle"))["result"]["outcome"] == "accepted"
         assert b"Q\r" not in [request for _, request in play.asked("ups-01")]
         assert [request for _, request in play.asked("ups-03")].count(b"Q\r") == 1
