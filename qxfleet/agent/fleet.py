@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from qxfleet.agent.assess import assess
 from qxfleet.agent.bus import Bus
+from qxfleet.agent.schedule import TICK_S
 from qxfleet.dialects.spec import Order
 from qxfleet.errors import OrderInvalid, OrderNotSupported
 from qxfleet.model.clock import Clock
@@ -59,6 +60,8 @@ class Device:
     session: Session
     task: asyncio.Task[None] | None = None
     slot: int = 0
+    every_tick: bool = False
+    """Its points lie between the ticks of its cohort, so those of the others serve it too."""
 
 
 @dataclass(slots=True)
@@ -188,7 +191,7 @@ class Fleet:
             options, self._transport_for(options), self.report, self._clock, identity=identity,
             phase_s=self._origin_s + slot * SLOT_S, lateness=self.pace.lateness,
         )  # fmt: skip
-        device = Device(options, session, slot=slot)
+        device = Device(options, session, slot=slot, every_tick=options.poll_interval_s % TICK_S != 0)
         self._devices[options.name] = device
         self._states[options.name] = state
         device.task = asyncio.create_task(self._guard(device), name=f"session {options.name}")
@@ -263,10 +266,10 @@ class Fleet:
         return self._origin_s + cohort * SLOT_S
 
     def tick(self, cohort: int, cohorts: int) -> None:
-        """Wake the sessions of one cohort."""
+        """Wake the sessions of one cohort, and those whose interval is no whole number of ticks."""
         now_s = self._clock.monotonic()
         for device in self._devices.values():
-            if device.slot % cohorts == cohort:
+            if device.slot % cohorts == cohort or device.every_tick:
                 device.session.wake(now_s)
 
     def _sweep(self) -> None:

@@ -397,3 +397,23 @@ async def test_a_sweep_asks_once_and_only_whom_it_can(sqlite_path: Path) -> None
             assert len(asked) == 2, "by the sweep and at its own time; b's outage, seen in the sweep, starts no second one"
         assert {ups for ups, _, _ in site.told("on-battery")} == {"a", "b"}
         assert site.devices["f"].opened - tried <= (site.clock.monotonic() - began_s) / 20 + 1, "its back-off is its own"
+
+
+@pytest.mark.parametrize("interval_s", [0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 10.0])
+def test_every_interval_is_kept(sqlite_path: Path, interval_s: float) -> None:
+    """Ticks come once a second for each part of the fleet; a poll may not wait for the next of its part."""
+
+    async def story() -> None:
+        async with Site(sqlite_path, 5, poll_interval_s=interval_s) as site:
+            await asyncio.sleep(10)
+            began_s = site.clock.monotonic()
+            missed = site.fleet.missed_polls()
+            await asyncio.sleep(60)
+            for device in site.devices.values():
+                polls = [at_s for at_s, what in device.log if what == STATUS and at_s > began_s]
+                assert len(polls) == pytest.approx(60 / interval_s, abs=1)
+                assert max(b - a for a, b in itertools.pairwise(polls)) < interval_s + 0.1
+            assert site.fleet.missed_polls() == missed
+            assert site.fleet.pace.percentile_ms(0.99) < 50
+
+    run_virtual(story())
