@@ -60,7 +60,7 @@ class VoltronicGround(Ground):
 
     async def all_asked(self) -> None:
         """Wait until every unit has told all it can."""
-        while not all(self.fleet.session(name).settled for name in self.units):  # noqa: ASYNC110 - virtual time
+        while not all(self.fleet.session(name).settled for name in self.units):
             await asyncio.sleep(1)
 
     def profile(self, settings: Mapping[str, str], *upses: str) -> Profile:
