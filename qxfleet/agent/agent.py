@@ -6,12 +6,14 @@ import asyncio
 import gc
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import Fleet, TransportFor, order_event
+from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
 from qxfleet.model.clock import Clock
@@ -23,6 +25,8 @@ from qxfleet.transports.address import transport_for
 from qxfleet.transports.base import Transport
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,16 @@ def open_transport(options: UpsOptions) -> Transport:
 
 
 class Agent:
-    """One agent: fleet, store, bus, schedule. Made from a configuration, run once."""
+    """One agent: fleet, store, bus, schedule, and whatever parts it is given. Made from a configuration, run once."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, transport: TransportFor = open_transport) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        transport: TransportFor = open_transport,
+        parts: Sequence[MakePart] = (),
+    ) -> None:
         self.config = config
         self.clock = clock or Clock()
         self.bus = Bus()
@@ -53,6 +64,13 @@ class Agent:
         self.fleet = Fleet(self.bus, self.store, self.clock, transport)
         self.schedule = Schedule(self.clock, self._clock_stepped)
         self._stopping = asyncio.Event()
+        self.parts: tuple[Part, ...] = ()
+        for make in parts:
+            self.parts = (*self.parts, make(self))
+
+    def part(self, kind: type[P]) -> P | None:
+        """The part of that kind, None if this agent was given none."""
+        return next((part for part in self.parts if isinstance(part, kind)), None)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Run until :meth:`stop`. Raises StoreError if the database can't be used; ``started`` is called when all is up."""
@@ -61,6 +79,7 @@ class Agent:
         await loop.run_in_executor(None, self.store.open)
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
+        running: list[Part] = []
         try:
             await self._close_forgotten_orders()
             identities = {name: identity for name, (_, identity) in self.store.identities().items()}
@@ -68,11 +87,16 @@ class Agent:
             self.fleet.apply(self.config.ups, identities)
             self.schedule.every(TICK_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
+            for part in self.parts:
+                await part.start()
+                running.append(part)
             gc.collect()
             gc.freeze()
             started()
             await self._stopping.wait()
         finally:
+            for part in reversed(running):
+                await part.stop()
             self.schedule.stop()
             await self.fleet.stop()
             self._tell("agent-stopped", "", "stopped")
@@ -92,6 +116,8 @@ class Agent:
         ]
         changes = self.fleet.apply(config.ups, {})
         self.config = config
+        for part in self.parts:
+            changes += part.apply(config)
         self._tell("configuration-reloaded", str(len(changes)), "; ".join(changes + restart) or "nothing changed")
         return changes + restart
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from qxfleet.config import reference
+from qxfleet.config.blocks import blocks
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
 from qxfleet.config.forms import SOCKET_BYTES
 from qxfleet.config.profile import Block, Profile, read_profile, warn_of_quarrels
@@ -19,6 +20,9 @@ from qxfleet.config.tables import later_table, read_table, unknown_table
 from qxfleet.config.ups import read_ups
 from qxfleet.errors import ConfigError
 from qxfleet.model.options import UpsOptions
+
+TABLES = ("agent", "ups", "profile")
+"""Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
 STANDARD_FILE = pathlib.Path("/etc/qxfleet/qxfleet.toml")
@@ -70,16 +74,16 @@ def load(path: pathlib.Path | None = None) -> Config:
             Place(source, ("agent", "control")), f"{control} is longer than {SOCKET_BYTES} bytes: shorten it"
         )
     found: list[tuple[UpsOptions, Place]] = []
-    blocks: list[Block] = []
+    fleet: list[Block] = []
     for each in sources:
         _check_tables(each, findings, main=each is source)
-        for place, table in _blocks(each, "ups", findings):
+        for place, table in blocks(each, "ups", "UPS", findings):
             options = read_ups(table, place, agent, findings)
-            blocks.append(Block(table, options))
+            fleet.append(Block(table, options))
             if options is not None:
                 found.append((options, place))
     _no_duplicates(found, findings)
-    profiles = _profiles(sources, blocks, findings)
+    profiles = _profiles(sources, fleet, findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -158,22 +162,8 @@ def _check_tables(source: Source, findings: Findings, *, main: bool) -> None:
             findings.problem(place, "only the main file may hold [agent]: move its settings there")
         elif key in LATER_TABLES:
             findings.problem(place, later_table(key))
-        elif key not in ("agent", "ups", "profile"):
+        elif key not in TABLES:
             findings.problem(place, unknown_table(key, value))
-
-
-def _blocks(source: Source, name: Literal["ups", "profile"], findings: Findings) -> Iterator[tuple[Place, Mapping[str, object]]]:
-    """The blocks ``[[name]]`` of one file."""
-    blocks, what = source.tables.get(name, []), {"ups": "UPS", "profile": "profile"}[name]
-    if not isinstance(blocks, list):
-        findings.problem(Place(source, (name,)), f"expected [[{name}]], in double brackets, above each {what}")
-        return
-    for index, block in enumerate(blocks):
-        place = Place(source, (name, index))
-        if isinstance(block, dict):
-            yield place, block
-        else:
-            findings.problem(place, f"expected a table, found {toml_text(block)}: write [[{name}]] above each {what}")
 
 
 def _profiles(sources: Iterable[Source], fleet: list[Block], findings: Findings) -> tuple[Profile, ...]:
@@ -181,7 +171,7 @@ def _profiles(sources: Iterable[Source], fleet: list[Block], findings: Findings)
     found: list[tuple[Profile, dict[str, Place]]] = []
     names: dict[str, Place] = {}
     for source in sources:
-        for place, table in _blocks(source, "profile", findings):
+        for place, table in blocks(source, "profile", "profile", findings):
             read = read_profile(table, place, fleet, findings)
             if isinstance(name := table.get("name"), str) and (before := names.setdefault(name, place)) is not place:
                 findings.problem(place.at("name"), f'"{name}" is the name of the profile at {before.at("name").spot} already: '

@@ -106,7 +106,18 @@ class Store:
         def write(connection: Connection, device_id: int) -> None:
             connection.execute(update(device).where(device.c.id == device_id).values(values))
 
-        self._writer.put_job(Job(ups, write))
+        self._writer.put_job(Job((ups,), write))
+
+    async def commit(self, write: Callable[..., T], *ups: str) -> T:
+        """Run a write on the writer's thread and return what it returned, once that is committed.
+
+        ``write`` gets the connection and the device id of each of ``ups``; it may run again where a commit failed, and takes
+        part in a transaction with others. Once begun it is not undone by the caller's going away. :class:`StoreError` if it
+        could not be written.
+        """
+        done: Future[T] = Future()
+        self._writer.put_job(Job(ups, write, done))
+        return await asyncio.wrap_future(done)
 
     async def order_intent(self, ups: str, name: str, value: str | None, sent: str, actor: str) -> int:
         """Write down an order before it is sent; its number, once committed. Cancelled: the order counts as not sent."""
@@ -124,7 +135,7 @@ class Store:
             return int(key[0])
 
         done: Future[int] = Future()
-        self._writer.put_job(Job(ups, write, done))
+        self._writer.put_job(Job((ups,), write, done))
         try:
             return await asyncio.wrap_future(done)
         except asyncio.CancelledError:
@@ -151,7 +162,7 @@ class Store:
             if not changed.rowcount and connection.scalar(select(order_log.c.id).where(this)) is None:
                 raise StoreError(f"order {order_id} of {result.ups} is not in the log")
 
-        return Job(result.ups, write, done)
+        return Job((result.ups,), write, done)
 
     def _close_unsent(self, late: Future[int], unsent: OrderResult) -> None:
         if not late.cancelled() and late.exception() is None:

@@ -49,10 +49,10 @@ ROW_AT_FAULT = (DataError, IntegrityError, OverflowError, UnicodeError, StoreErr
 
 @dataclass(slots=True)
 class Job:
-    """One write that someone may wait for. ``write`` gets the connection and the id of ``ups``, and may run again."""
+    """One write that someone may wait for. ``write`` gets the connection and the id of each of ``ups``, and may run again."""
 
-    ups: str
-    write: Callable[[Connection, int], Any]
+    ups: tuple[str, ...]
+    write: Callable[..., Any]
     done: Future[Any] | None = None
     result: Any = None
     error: BaseException | None = None
@@ -75,7 +75,7 @@ class Batch:
     def names(self) -> set[str]:
         """Every UPS the batch speaks of."""
         names = {row[0] for row in self.readings}
-        names.update(job.ups for job in self.jobs)
+        names.update(name for job in self.jobs for name in job.ups)
         names.update(event.ups for event in self.events if event.ups is not None)
         return names
 
@@ -344,7 +344,7 @@ class Writer:
         if batch.events:
             connection.execute(insert(event), [event_row(item, ids.get(item.ups or "")) for item in batch.events])
         for job in batch.jobs:
-            job.result = job.write(connection, ids[job.ups])
+            job.result = job.write(connection, *(ids[name] for name in job.ups))
 
     def _write_apart(self, connection: Connection, batch: Batch) -> None:
         batch.given_up = []
@@ -353,7 +353,8 @@ class Writer:
         for item in batch.events:
             self._attempt(connection, Batch([], [item], [], []), f"event {item.name} of {item.ups or 'the agent'}", batch)
         for job in batch.jobs:
-            job.error = self._attempt(connection, Batch([], [], [job], []), f"a record of {job.ups}", batch)
+            what = f"a record of {', '.join(job.ups) or 'the agent'}"
+            job.error = self._attempt(connection, Batch([], [], [job], []), what, batch)
 
     def _attempt(self, connection: Connection, one: Batch, what: str, batch: Batch) -> BaseException | None:
         try:

@@ -77,10 +77,10 @@ def test_readings_need_no_second_tree_on_sqlite(sqlite_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(fleet_url: str) -> None:
     with writing(fleet_url) as connection:
-        connection.execute(text(f"UPDATE {SCHEMA_TABLE} SET version_num = '0007'"))
+        connection.execute(text(f"UPDATE {SCHEMA_TABLE} SET version_num = '0907'"))
     try:
         assert state(fleet_url).standing is Standing.NEWER
-        message = f"has schema 0007, this qxfleet knows up to {SCHEMA}: upgrade qxfleet or restore"
+        message = f"has schema 0907, this qxfleet knows up to {SCHEMA}: upgrade qxfleet or restore"
         with pytest.raises(StoreError, match=message):
             upgrade(fleet_url)
         with pytest.raises(StoreError, match=message):
@@ -106,12 +106,14 @@ def test_another_programs_revisions_are_left_alone(empty_url: str) -> None:
         upgrade(empty_url)
 
 
-# A second revision, made up here, so that there is something to upgrade to
+# A next revision, made up here, so that there is something to upgrade to
+
+NEXT = f"{int(SCHEMA) + 1:04}"
 
 SECOND = """
 from alembic import op
 import sqlalchemy as sa
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{NEXT}", "{SCHEMA}"
 def upgrade():
     with op.batch_alter_table("event") as event:
         event.add_column(sa.Column("seen", sa.Integer()))
@@ -121,19 +123,19 @@ def upgrade():
 
 @pytest.fixture
 def second_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a revision 0002 after which ours is the old schema."""
+    """The file of a revision after which ours is the old schema."""
     scripts = tmp_path / "scripts"
     shutil.copytree(Path(__file__).parents[2] / "migrations", scripts)
-    file = scripts / "versions" / "0002_second.py"
-    file.write_text(SECOND.format(more=""))
+    file = scripts / "versions" / f"{NEXT}_next.py"
+    file.write_text(SECOND.format(NEXT=NEXT, SCHEMA=SCHEMA, more=""))
     monkeypatch.setattr(migrate, "SCRIPTS", str(scripts))
-    monkeypatch.setattr(migrate, "SCHEMA", "0002")
+    monkeypatch.setattr(migrate, "SCHEMA", NEXT)
     return file
 
 
 @pytest.fixture
 async def old_url(empty_url: str) -> str:
-    """A database of schema 0001 with an event inside."""
+    """A database of our schema with an event inside."""
     store = Store(empty_url, clock=Clock())
     store.open()
     await store.record_now(an_event())
@@ -143,32 +145,32 @@ async def old_url(empty_url: str) -> str:
 
 def test_an_older_schema_is_upgraded_with_its_rows(old_url: str, second_revision: Path, backend: str) -> None:
     assert state(old_url).standing is Standing.OLDER
-    assert upgrade(old_url) == migrate.SchemaState(Standing.OLDER, "0001", "0002")
-    assert state(old_url) == migrate.SchemaState(Standing.CURRENT, "0002", "0002")
+    assert upgrade(old_url) == migrate.SchemaState(Standing.OLDER, SCHEMA, NEXT)
+    assert state(old_url) == migrate.SchemaState(Standing.CURRENT, NEXT, NEXT)
     with writing(old_url) as connection:
         assert connection.execute(text("SELECT text, seen FROM event")).all() == [("event 0", None)]
     if backend == "sqlite":
-        copy = Path(old_url.removeprefix("sqlite:///") + ".before-0002")
+        copy = Path(old_url.removeprefix("sqlite:///") + f".before-{NEXT}")
         with closing(sqlite3.connect(copy)) as file:
             assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert file.execute("SELECT version_num FROM qxfleet_schema").fetchone() == ("0001",)
+            assert file.execute("SELECT version_num FROM qxfleet_schema").fetchone() == (SCHEMA,)
             assert file.execute("SELECT text FROM event").fetchall() == [("event 0",)]
 
 
 def test_a_failed_upgrade_changes_nothing(old_url: str, second_revision: Path) -> None:
-    second_revision.write_text(SECOND.format(more='op.execute("INSERT INTO nowhere VALUES (1)")'))
+    second_revision.write_text(SECOND.format(NEXT=NEXT, SCHEMA=SCHEMA, more='op.execute("INSERT INTO nowhere VALUES (1)")'))
     with pytest.raises(StoreError, match="nowhere"):
         upgrade(old_url)
-    assert state(old_url).revision == "0001"
+    assert state(old_url).revision == SCHEMA
     with writing(old_url) as connection:
         assert "seen" not in connection.execute(text("SELECT * FROM event")).mappings().one()
 
 
 def test_without_room_for_the_copy_there_is_no_upgrade(sqlite_path: Path, second_revision: Path) -> None:
-    (sqlite_path.parent / "fleet.db.before-0002").mkdir()
-    with pytest.raises(StoreError, match=r"could not be copied to .*before-0002 before the upgrade: .*nothing changed"):
+    (sqlite_path.parent / f"fleet.db.before-{NEXT}").mkdir()
+    with pytest.raises(StoreError, match=rf"could not be copied to .*before-{NEXT} before the upgrade: .*nothing changed"):
         upgrade(f"sqlite:///{sqlite_path}")
-    assert state(f"sqlite:///{sqlite_path}").revision == "0001"
+    assert state(f"sqlite:///{sqlite_path}").revision == SCHEMA
 
 
 UPGRADE = "import sys; from qxfleet.store.migrate import upgrade; sys.stdin.readline(); print(upgrade(sys.argv[1]).standing.name)"

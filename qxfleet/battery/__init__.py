@@ -1,0 +1,1 @@
+"""What a battery is worth: discharges, health, learned runtime, and which battery is where."""

@@ -1,0 +1,1 @@
+"""Staged shutdown of what hangs on the fleet, and its ordered return."""

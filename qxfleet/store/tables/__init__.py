@@ -1,0 +1,25 @@
+"""All tables, by noun. The migrations under ``migrations/versions`` make these tables; a test compares the two."""
+
+from qxfleet.store.tables.base import SCHEMA, SCHEMA_TABLE, Microseconds, meta, metadata
+from qxfleet.store.tables.events import event, order_log
+from qxfleet.store.tables.plans import battery_test, battery_test_point, plan_run, plan_step
+from qxfleet.store.tables.readings import ROLLED, device, device_era, reading, rollup
+
+__all__ = [
+    "ROLLED",
+    "SCHEMA",
+    "SCHEMA_TABLE",
+    "Microseconds",
+    "battery_test",
+    "battery_test_point",
+    "device",
+    "device_era",
+    "event",
+    "meta",
+    "metadata",
+    "order_log",
+    "plan_run",
+    "plan_step",
+    "reading",
+    "rollup",
+]

@@ -1,0 +1,89 @@
+"""Battery tests, and runs of plans with every step they took."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store.tables.base import Microseconds, device_key, metadata, serial
+
+battery_test = Table(
+    "battery_test",
+    metadata,
+    serial(),
+    device_key(),
+    Column("started", Microseconds, nullable=False),
+    Column("ended", Microseconds),
+    Column("kind", String, nullable=False),
+    Column("asked_s", Integer),
+    Column("actor", String, nullable=False),
+    Column("order_id", ForeignKey("order_log.id")),
+    Column("verdict", String),
+    Column("text", Text, nullable=False, server_default=""),
+    Column("evidence", JSON(none_as_null=True)),
+    CheckConstraint("kind IN ('quick', 'deep', 'timed', 'outage')", name="kind"),
+    Index(None, "device_id", "started"),
+    sqlite_autoincrement=True,
+)
+"""A test, or an outage that serves as one. ``verdict`` null: running, or the agent died; ``evidence`` what it rests on."""
+
+battery_test_point = Table(
+    "battery_test_point",
+    metadata,
+    Column("test_id", ForeignKey("battery_test.id"), primary_key=True),
+    Column("at", Microseconds, primary_key=True),
+    Column("status", Integer, nullable=False),
+    *(Column(str(variable.column), Integer) for variable in READING_COLUMNS),
+    sqlite_with_rowid=False,
+)
+"""The discharge curve of one test, kept when the raw readings are long gone."""
+
+plan_run = Table(
+    "plan_run",
+    metadata,
+    serial(),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("armed", Boolean, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("started", Microseconds, nullable=False),
+    Column("ended", Microseconds),
+    Column("outcome", String),
+    Column("text", Text, nullable=False, server_default=""),
+    Index(None, "started"),
+    sqlite_autoincrement=True,
+)
+"""One run of a shutdown or test plan with the version of the plan it started with."""
+
+plan_step = Table(
+    "plan_step",
+    metadata,
+    serial(),
+    Column("run_id", ForeignKey("plan_run.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("target", String, nullable=False),
+    Column("act", String, nullable=False),
+    Column("intent_at", Microseconds, nullable=False),
+    Column("done_at", Microseconds),
+    Column("outcome", String),
+    Column("elapsed_s", Float),
+    Column("text", Text, nullable=False, server_default=""),
+    UniqueConstraint("run_id", "number"),
+    sqlite_autoincrement=True,
+)
+"""Written before the step acts, completed after; a step without ``outcome`` is checked, not repeated."""
+
