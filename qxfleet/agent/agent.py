@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import Fleet, TransportFor, order_event
+from qxfleet.agent.forced import ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
@@ -62,6 +63,7 @@ class Agent:
         self.bus = Bus()
         self.store = Store(config.agent.database, clock=self.clock, keep=config.agent.record)
         self.fleet = Fleet(self.bus, self.store, self.clock, transport)
+        self.forced = ForcedShutdown(self.bus, self.clock)
         self.schedule = Schedule(self.clock, self._clock_stepped)
         self._stopping = asyncio.Event()
         self.parts: tuple[Part, ...] = ()

@@ -19,6 +19,7 @@ class EventKind(enum.Enum):
     COMMAND = "command"
     SETTING = "setting"
     AGENT = "agent"
+    SHUTDOWN = "shutdown"
 
 
 class Severity(enum.IntEnum):
