@@ -1,5 +1,6 @@
 """All tables, by noun. The migrations under ``migrations/versions`` make these tables; a test compares the two."""
 
+from qxfleet.store.tables.audit import audit, token
 from qxfleet.store.tables.base import SCHEMA, SCHEMA_TABLE, Microseconds, meta, metadata
 from qxfleet.store.tables.events import event, order_log
 from qxfleet.store.tables.plans import battery_test, battery_test_point, plan_run, plan_step
@@ -10,6 +11,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_TABLE",
     "Microseconds",
+    "audit",
     "battery_test",
     "battery_test_point",
     "device",
@@ -22,4 +24,5 @@ __all__ = [
     "plan_step",
     "reading",
     "rollup",
+    "token",
 ]
