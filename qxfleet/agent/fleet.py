@@ -283,22 +283,27 @@ class Fleet:
 
     # -- down
 
-    async def perform(self, ups: str, name: str, value: str | None, *, actor: str) -> OrderResult:
+    async def perform(
+        self, ups: str, name: str, value: str | None, *, actor: str, delays: Mapping[str, float] = {}
+    ) -> OrderResult:
         """Carry out an instant command once, audited: intent committed before it is sent, outcome after.
 
+        ``delays`` (``ups.delay.shutdown``, ``ups.delay.start``) stand for this command in the place of what is set.
         What can't be sent comes back as ``unsupported`` or ``rejected`` with the reason; it is audited too. The caller going away
         does not stop an order that has begun. Raises OrderNotSupported only for a UPS that is not configured.
         """
         device = self._device(ups)
-        task = asyncio.create_task(self._perform(device, name, value, actor), name=f"order {ups} {name}")
+        task = asyncio.create_task(self._perform(device, name, value, actor, delays), name=f"order {ups} {name}")
         self._orders.add(task)
         task.add_done_callback(self._orders.discard)
         return await asyncio.shield(task)
 
-    async def _perform(self, device: Device, name: str, value: str | None, actor: str) -> OrderResult:
+    async def _perform(
+        self, device: Device, name: str, value: str | None, actor: str, delays: Mapping[str, float]
+    ) -> OrderResult:
         ups = device.options.name
         try:
-            prepared = device.session.prepare(name, value)
+            prepared = device.session.prepare(name, value, delays)
         except (OrderNotSupported, OrderInvalid) as error:
             outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
             result = OrderResult(ups, name, value, outcome, text=f"{error}; nothing was sent")

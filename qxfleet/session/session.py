@@ -175,12 +175,19 @@ class Session:
         """Whether all that this device can be asked was asked in this contact, and what the configuration wants was done."""
         return self._wished and self._agenda is not None and self._agenda.settled
 
-    def prepare(self, name: str, value: str | None) -> orders.Prepared:
-        """The bytes of an instant command now. Raises OrderNotSupported or OrderInvalid; sends nothing."""
+    def prepare(self, name: str, value: str | None, delays: Mapping[str, float] = {}) -> orders.Prepared:
+        """The bytes of an instant command now. Raises OrderNotSupported or OrderInvalid; sends nothing.
+
+        ``delays`` stand for this command in the place of what is set (``ups.delay.shutdown``, ``ups.delay.start``).
+        """
         readout = self._require()
         if name == "shutdown.default":
             name = "shutdown.stayoff" if self.options.stayoff else "shutdown.return"
-        return orders.prepare(readout.dialect, name, value, readout.settings, readout.known)
+        instead = {
+            variable: float(prepare_change(readout.dialect, variable, f"{seconds:g}", readout.known).wanted)
+            for variable, seconds in delays.items()
+        }
+        return orders.prepare(readout.dialect, name, value, {**readout.settings, **instead}, readout.known)
 
     async def perform(self, prepared: orders.Prepared) -> OrderResult:
         """Send a prepared order once and say what became of it. Never repeats it, whatever happens."""
