@@ -1,0 +1,226 @@
+"""What a step may do to the world outside the fleet: commands, webhooks, magic packets; and what may be looked at.
+
+Everything has an end: a time limit, and a bound on what is kept of its output. Nothing goes through a shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import errno
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from qxfleet.model.events import Outcome
+
+T = TypeVar("T")
+
+KEPT_CHARACTERS = 600
+"""Of what a command or a server says, its last words are kept: that is where it says what went wrong."""
+
+OUTPUT_LINGERS_S = 0.5
+"""A command's output is read so long after its end; a child that it leaves behind may hold it open for ever."""
+
+MAGIC_PORT = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How something ended: ``accepted`` with evidence, else why not; ``text`` is one line for people."""
+
+    outcome: Outcome
+    text: str = ""
+
+
+class Port(enum.Enum):
+    """What a TCP port looks like from here."""
+
+    OPEN = "open"
+    REFUSED = "refused"
+    """The host is up and says that nobody listens."""
+    SILENT = "silent"
+    """Nobody answers: the host is off, or the way to it is."""
+    UNKNOWN = "unknown"
+    """It could not be asked: no such name, no network on this side."""
+
+
+class Effects(Protocol):
+    """The doors to the outside. None raises for trouble on the other side."""
+
+    async def command(self, argv: Sequence[str], within_s: float) -> Done:
+        """Run a program: accepted is exit code 0."""
+
+    async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
+        """POST JSON: accepted is an answer of 2xx."""
+
+    async def wake(self, mac: str, to: str) -> Done:
+        """Send a magic packet; unconfirmed by nature."""
+
+    async def port(self, host: str, port: int, within_s: float) -> Port:
+        """Try to connect."""
+
+
+class RealEffects:
+    """The doors of this host."""
+
+    async def command(self, argv: Sequence[str], within_s: float) -> Done:
+        """Run a program in a session of its own; one that takes too long is killed with all it started."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {reason}")
+        said = Tail()
+        assert process.stdout is not None
+        reading = asyncio.create_task(_drain(process.stdout, said))
+        try:
+            async with asyncio.timeout(within_s):
+                code = await process.wait()
+        except TimeoutError:
+            return Done(Outcome.UNCONFIRMED, said.behind(f"{argv[0]} did not end within {within_s:g} s and was killed"))
+        else:
+            await asyncio.wait({reading}, timeout=OUTPUT_LINGERS_S)
+        finally:
+            await _end(process, reading)
+        if code == 0:
+            return Done(Outcome.ACCEPTED, said.text)
+        ended = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
+        return Done(Outcome.REJECTED, said.behind(f"{argv[0]}: {ended}"))
+
+    async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
+        """POST JSON on a thread of its own, so that servers that hang hold up nobody else."""
+        try:
+            async with asyncio.timeout(within_s + 1.0):
+                return await _in_a_thread(lambda: _post(url, headers, body, within_s))
+        except TimeoutError:
+            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+
+    async def wake(self, mac: str, to: str) -> Done:
+        """Send a magic packet to a broadcast address, or to a host that passes it on."""
+        try:
+            packet = magic_packet(mac)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                sender.setblocking(False)
+                sender.sendto(packet, (to, MAGIC_PORT))
+        except (OSError, ValueError) as error:
+            return Done(Outcome.REJECTED, f"the magic packet for {mac} could not be sent: {error}")
+        return Done(Outcome.UNCONFIRMED, f"magic packet for {mac} sent to {to}")
+
+    async def port(self, host: str, port: int, within_s: float) -> Port:
+        """Try to connect; nothing is said, and what answers is hung up on."""
+        try:
+            async with asyncio.timeout(within_s):
+                _, writer = await asyncio.open_connection(host, port)
+        except ConnectionRefusedError:
+            return Port.REFUSED
+        except TimeoutError:
+            return Port.SILENT
+        except OSError as error:
+            away = (errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED)
+            return Port.SILENT if error.errno in away else Port.UNKNOWN
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return Port.OPEN
+
+
+class Tail:
+    """The last words of something that may talk without end."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._cut = False
+
+    def add(self, chunk: bytes) -> None:
+        """Keep the end."""
+        whole = self._bytes + chunk
+        self._cut = self._cut or len(whole) > KEPT_CHARACTERS
+        self._bytes = whole[-KEPT_CHARACTERS:]
+
+    @property
+    def text(self) -> str:
+        """On one line, without control characters."""
+        words = " ".join(self._bytes.decode(errors="replace").split())
+        clean = "".join(c if c.isprintable() else "?" for c in words)
+        return f"…{clean}" if self._cut else clean
+
+    def behind(self, text: str) -> str:
+        """``text``, and what was said."""
+        return f"{text}: {self.text}" if self.text else text
+
+
+def magic_packet(mac: str) -> bytes:
+    """Six bytes of 0xFF and sixteen times the address. Raises ValueError for one that is none."""
+    digits = re.sub(r"[:.-]", "", mac)
+    if not re.fullmatch(r"[0-9A-Fa-f]{12}", digits):
+        raise ValueError(f"{mac!r} is no hardware address")
+    return b"\xff" * 6 + bytes.fromhex(digits) * 16
+
+
+async def _drain(stream: asyncio.StreamReader, said: Tail) -> None:
+    while chunk := await stream.read(4096):
+        said.add(chunk)
+
+
+async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[None]) -> None:
+    """Kill what still runs, with its children, and let go of it."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    reading.cancel()
+    await asyncio.wait({reading})
+    process._transport.close()  # type: ignore[attr-defined]  # a child's child may hold the pipe; asyncio would keep it
+
+
+async def _in_a_thread(work: Callable[[], T]) -> T:
+    """Run what blocks on a thread of its own; it is left alone where the caller goes away."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="webhook")
+    try:
+        return await asyncio.wrap_future(thread.submit(work))
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _post(url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
+    from urllib.error import HTTPError, URLError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class Stay(HTTPRedirectHandler):
+        """A POST that is sent elsewhere would become a GET: it is told instead."""
+
+        def redirect_request(self, *args: Any) -> None:
+            return None
+
+    said = Tail()
+    request = Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json", "User-Agent": "qxfleet", **headers}, method="POST"
+    )
+    try:
+        with build_opener(Stay).open(request, timeout=within_s) as answer:
+            said.add(answer.read(KEPT_CHARACTERS))
+            return Done(Outcome.ACCEPTED, said.behind(f"HTTP {answer.status}"))
+    except HTTPError as error:
+        with error:
+            said.add(error.read(KEPT_CHARACTERS))
+        return Done(Outcome.REJECTED, said.behind(f"HTTP {error.code} {error.reason}"))
+    except TimeoutError:
+        return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+    except URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+        return Done(Outcome.REJECTED, f"{url} can't be reached: {error.reason}")
+    except (OSError, ValueError) as error:
+        return Done(Outcome.REJECTED, f"{url}: {error}")
