@@ -19,7 +19,8 @@
     │   └── OrderInvalid         a value outside its range or not a number
     ├── StoreError             the writer retries; health turns bad
     ├── AgentUnreachable       no running agent on the control socket; exit code 3
-    └── AgentRunning           the control socket belongs to another agent
+    ├── AgentRunning           the control socket belongs to another agent
+    └── CannotListen           an address a network face is to listen at can't be had
 
 Leaves also inherit the matching built-in, so both styles of ``except`` work.
 """
@@ -130,3 +131,13 @@ class AgentUnreachable(QxfleetError, ConnectionError):
 
 class AgentRunning(QxfleetError):
     """Another agent answers on the control socket; one fleet has one owner."""
+
+
+class CannotListen(QxfleetError, OSError):
+    """A network face can't listen where it was told to; ``face`` is its table, ``remedy`` what to do."""
+
+    def __init__(self, face: str, address: str, reason: str, remedy: str) -> None:
+        super().__init__(f"[{face}] listen {address}: {reason}: {remedy}")
+        self.face = face
+        self.address = address
+        self.remedy = remedy
