@@ -2,9 +2,12 @@
 
 from qxfleet.store.tables.audit import audit, token
 from qxfleet.store.tables.base import SCHEMA, SCHEMA_TABLE, Microseconds, meta, metadata
+from qxfleet.store.tables.batteries import battery, battery_in_ups, battery_month, discharge, discharge_point
 from qxfleet.store.tables.events import event, order_log
+from qxfleet.store.tables.maintenance import maintenance
 from qxfleet.store.tables.plans import battery_test, battery_test_point, plan_run, plan_step
 from qxfleet.store.tables.readings import ROLLED, device, device_era, reading, rollup
+from qxfleet.store.tables.waves import test_wave, test_wave_member
 
 __all__ = [
     "ROLLED",
@@ -12,11 +15,17 @@ __all__ = [
     "SCHEMA_TABLE",
     "Microseconds",
     "audit",
+    "battery",
+    "battery_in_ups",
+    "battery_month",
     "battery_test",
     "battery_test_point",
     "device",
     "device_era",
+    "discharge",
+    "discharge_point",
     "event",
+    "maintenance",
     "meta",
     "metadata",
     "order_log",
@@ -24,5 +33,7 @@ __all__ = [
     "plan_step",
     "reading",
     "rollup",
+    "test_wave",
+    "test_wave_member",
     "token",
 ]
