@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
-from qxfleet.interfaces.cli import check, db, demo, discover, events, fleet, orders, probe, profile, run, simulate, top
+from qxfleet.interfaces.cli import (
+    check, db, demo, discover, events, fleet, import_nut, orders, probe, profile, run, simulate, top, user,
+)  # fmt: skip
 from qxfleet.interfaces.cli.client import AgentRefused
 from qxfleet.interfaces.cli.output import complain
 
@@ -79,7 +81,9 @@ app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
 app.command("discover", rich_help_panel=DATABASE)(discover.discover)
+app.command("import-nut", rich_help_panel=DATABASE)(import_nut.import_nut)
 app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
+app.add_typer(user.app, name="user", rich_help_panel=DATABASE)
 app.command("simulate", rich_help_panel=TRYING)(simulate.simulate)
 app.command("demo", rich_help_panel=TRYING)(demo.demo)
 

@@ -1,0 +1,1 @@
+"""Configuration files of Network UPS Tools, read in order to be carried over."""
