@@ -20,6 +20,7 @@ class EventKind(enum.Enum):
     SETTING = "setting"
     AGENT = "agent"
     SHUTDOWN = "shutdown"
+    MAINTENANCE = "maintenance"
 
 
 class Severity(enum.IntEnum):

@@ -34,11 +34,20 @@ battery_test = Table(
     Column("verdict", String),
     Column("text", Text, nullable=False, server_default=""),
     Column("evidence", JSON(none_as_null=True)),
+    Column("depth", Integer),
+    Column("bound", Microseconds),
+    Column("sent", String),
+    Column("stop_reason", Text),
     CheckConstraint("kind IN ('quick', 'deep', 'timed', 'outage')", name="kind"),
     Index(None, "device_id", "started"),
     sqlite_autoincrement=True,
 )
-"""A test, or an outage that serves as one. ``verdict`` null: running, or the agent died; ``evidence`` what it rests on."""
+"""A test, or an outage that serves as one. Written before it is started; ``verdict`` null: not over yet.
+
+``evidence`` is what the verdict rests on. ``depth``: percent of charge to be taken out. ``bound``: the latest end, kept by the
+agent whatever the device does. ``sent``: outcome of the order that started it, null: not known. ``stop_reason``: why the agent
+ended it early, written before it is told to stop.
+"""
 
 battery_test_point = Table(
     "battery_test_point",
