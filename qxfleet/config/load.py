@@ -11,6 +11,7 @@ from typing import Literal
 
 from qxfleet.config import reference
 from qxfleet.config.blocks import blocks
+from qxfleet.config.faces import NO_FACES, Faces, read_faces
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
 from qxfleet.config.forms import SOCKET_BYTES
 from qxfleet.config.profile import Block, Profile, read_profile, warn_of_quarrels
@@ -21,7 +22,7 @@ from qxfleet.config.ups import read_ups
 from qxfleet.errors import ConfigError
 from qxfleet.model.options import UpsOptions
 
-TABLES = ("agent", "ups", "profile")
+TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user")
 """Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -47,6 +48,7 @@ class Config:
     sources: tuple[pathlib.Path, ...]
     warnings: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    faces: Faces = NO_FACES
 
     @staticmethod
     def defaults_text() -> str:
@@ -84,6 +86,7 @@ def load(path: pathlib.Path | None = None) -> Config:
                 found.append((options, place))
     _no_duplicates(found, findings)
     profiles = _profiles(sources, fleet, findings)
+    faces = read_faces(sources, _folder(main), findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -97,6 +100,7 @@ def load(path: pathlib.Path | None = None) -> Config:
         sources=tuple(each.path for each in sources),
         warnings=in_order(findings.warnings),
         profiles=profiles,
+        faces=faces,
     )
 
 

@@ -13,9 +13,11 @@ from qxfleet.config.findings import toml_text
 from qxfleet.config.forms import Duration, Form
 from qxfleet.config.presets import KINDS
 from qxfleet.config.schema import AgentTable, ProfileTable, Table, UpsTable
+from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 
 TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[agent]", AgentTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
+    ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable), ("[[user]]", UserTable),
 )  # fmt: skip
 
 

@@ -184,10 +184,6 @@ DEVICE_KEYS = tuple(
 USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "usb_path", "subdriver", "langid_fix")
 
 LATER_TABLES = {
-    "http": "web page or HTTP API",
-    "nut": "NUT-protocol server",
-    "metrics": "metrics endpoint",
-    "user": "network face that users could log in to",
     "schedule": "scheduled tests, commands or reports",
     "load": "staged shutdown",
     "shutdown": "staged shutdown",

@@ -11,10 +11,21 @@ from pydantic_core import ErrorDetails
 from qxfleet.config.device_values import device_setting_named
 from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
 from qxfleet.config.schema import DEVICE_KEYS, LATER_TABLES, RENAMED, AgentTable, ProfileTable, Table, UpsTable
+from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 
 T = TypeVar("T", bound=Table)
 
-HEADERS: dict[type[Table], str] = {AgentTable: "[agent]", UpsTable: "[[ups]]", ProfileTable: "[[profile]]"}
+HEADERS: dict[type[Table], str] = {
+    AgentTable: "[agent]",
+    UpsTable: "[[ups]]",
+    ProfileTable: "[[profile]]",
+    HttpTable: "[http]",
+    NutTable: "[nut]",
+    MetricsTable: "[metrics]",
+    UserTable: "[[user]]",
+}
+
+_NAMES = tuple(header.strip("[]") for header in HEADERS.values())
 
 
 def read_table(model: type[T], table: Mapping[str, object], at: Place, findings: Findings) -> tuple[T, frozenset[str]]:
@@ -81,7 +92,8 @@ def unknown_setting(model: type[Table], key: str) -> str:
             return f"unknown setting: {RENAMED[key]}"
         if device_setting_named(key) is not None:
             return "is set on the running device: write it into the settings of a [[profile]], or use `qxfleet set`"
-    for other in (UpsTable, AgentTable, ProfileTable):
+    ordered: tuple[type[Table], ...] = (UpsTable, *HEADERS)
+    for other in ordered:
         if key in other.model_fields:
             where = ", below settings" if model is ProfileTable and other is UpsTable and key in DEVICE_KEYS else ""
             return f"unknown setting here, it belongs in {HEADERS[ProfileTable if where else other]}{where}"
@@ -94,7 +106,7 @@ def unknown_table(key: str, value: object) -> str:
         if key in model.model_fields and not isinstance(value, dict):
             return f"unknown setting outside any table: write it below {header}"
     what = "table" if isinstance(value, dict | list) else "setting"
-    return f"unknown {what}{did_you_mean(key, ('agent', 'ups', 'profile', *LATER_TABLES)) or _ALL_SHOWN}"
+    return f"unknown {what}{did_you_mean(key, (*_NAMES, *LATER_TABLES)) or _ALL_SHOWN}"
 
 
 def later_table(key: str) -> str:

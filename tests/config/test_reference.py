@@ -10,6 +10,8 @@ import pytest
 from qxfleet.config.load import Config, load
 from qxfleet.config.reference import TABLES, option_reference, rows
 from qxfleet.config.schema import AgentTable, ProfileTable, UpsTable
+from qxfleet.config.schema_faces import UserTable
+from qxfleet.model.password import hash_password
 
 OPTIONS = {
     # engine.md sections 10.1 to 10.3: option → default and range as they must be shown
@@ -91,6 +93,8 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
             lines += ['name = "a"', 'port = "/dev/ttyS0"']
         elif model is ProfileTable:
             lines += ['name = "p"', 'targets = ["a"]', 'settings = { eco_mode = "disabled" }']
+        elif model is UserTable:
+            lines += ['name = "u"', f'password_hash = "{hash_password("secret")}"']
         for row in rows(model):
             try:
                 tomllib.loads(f"x = {row.default}")

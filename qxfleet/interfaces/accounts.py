@@ -1,0 +1,161 @@
+"""Who is on the other side of a network face: passwords checked in constant time, guessing slowed down, refusals written down."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qxfleet.agent.audit import FORBIDDEN, Act, actor, record
+from qxfleet.config.access import User
+from qxfleet.model.password import hash_password, matches
+
+if TYPE_CHECKING:
+    from qxfleet.agent.agent import Agent
+    from qxfleet.config.load import Config
+
+FREE_FAILURES = 5
+"""Wrong passwords from one address that cost nothing but their answer."""
+
+FORGIVEN_S = 60.0
+"""One failure is forgiven after so long; an address with :data:`FREE_FAILURES` of them is refused unheard until then."""
+
+MOST_ADDRESSES = 4096
+"""Addresses whose failures are remembered; beyond it the one longest quiet is forgotten."""
+
+LONGEST_PASSWORD = 1024
+"""Characters; a longer one is wrong, and not worth hashing."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """Wrong passwords of one address that are not forgiven yet; the last of them at ``last_s``."""
+
+    count: float
+    last_s: float
+    told: bool = False
+
+    def at(self, now_s: float) -> float:
+        """What is left of them."""
+        return max(0.0, self.count - (now_s - self.last_s) / FORGIVEN_S)
+
+
+class Accounts:
+    """The users of the configuration, for every network face: one memory of failures for all of them. A part of the agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._users: dict[str, User] = {}
+        self._failures: OrderedDict[str, Failures] = OrderedDict()
+        self._proven: dict[str, bytes] = {}
+        self._process_key = secrets.token_bytes(32)
+        self._nobody = ""
+        self._hashing: ThreadPoolExecutor | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._take(agent.config.faces.users)
+
+    # -- a part of the agent
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def stop(self) -> None:
+        """End the thread that hashes."""
+        if self._hashing is not None:
+            self._hashing.shutdown(wait=False, cancel_futures=True)
+            self._hashing = None
+
+    def apply(self, config: Config) -> list[str]:
+        """Take the users of a new configuration; sessions that are logged in ask :meth:`user` again."""
+        before = self._users
+        self._take(config.faces.users)
+        changes = [f"user {name}: removed" for name in before if name not in self._users]
+        for name, user in self._users.items():
+            if before.get(name) != user:
+                changes.append(f"user {name}: {'changed' if name in before else 'added'}")
+        return changes
+
+    def _take(self, users: Iterable[User]) -> None:
+        self._users = {user.name: user for user in users}
+        self._proven.clear()
+
+    # -- asking
+
+    def user(self, name: str) -> User | None:
+        """A user as the configuration has them now, for what they may do after they have proven who they are."""
+        return self._users.get(name)
+
+    async def authenticate(self, name: str, password: str, *, face: str, address: str) -> User | None:
+        """The user, if the password is theirs; None if not, or if this address guessed too often.
+
+        An unknown name costs as much time as a wrong password. A refusal is in the audit trail when this returns; once an
+        address is refused unheard, that is told once.
+        """
+        digest = hmac.digest(self._process_key, f"{name}\0{password}".encode(), "sha256")
+        heard = not self._blocked(address)
+        if heard and self._known(name, digest):
+            return self._users.get(name)
+        if heard:
+            async with self._one_at_a_time:  # so that many guesses at once are no more than a few, too
+                heard = not self._blocked(address)
+                if heard and (self._known(name, digest) or await self._proves(name, password, digest)):
+                    return self._users.get(name)
+                if heard:
+                    self._count(address)
+        await self._refuse(name, face, address, heard=heard)
+        return None
+
+    def _known(self, name: str, digest: bytes) -> bool:
+        """Whether this password was right before, which spares its hash."""
+        return hmac.compare_digest(digest, self._proven.get(name, b""))
+
+    async def _proves(self, name: str, password: str, digest: bytes) -> bool:
+        user = self._users.get(name)
+        if len(password) > LONGEST_PASSWORD:
+            return False
+        kept = user.kept if user else self._stranger()
+        right = await asyncio.get_running_loop().run_in_executor(self._thread(), matches, password, kept)
+        if right and user is not None and self._users.get(name) is user:
+            self._proven[name] = digest
+            return True
+        return False
+
+    def _stranger(self) -> str:
+        """What the password of an unknown name is compared with; as dear as those of the users."""
+        if not self._nobody:
+            self._nobody = hash_password(secrets.token_urlsafe())
+        return self._nobody
+
+    def _thread(self) -> ThreadPoolExecutor:
+        """One thread, so that a flood of logins takes one hash's memory and one processor."""
+        if self._hashing is None:
+            self._hashing = ThreadPoolExecutor(1, "passwords")
+        return self._hashing
+
+    # -- guessing
+
+    def _blocked(self, address: str) -> bool:
+        failures = self._failures.get(address)
+        return failures is not None and failures.at(self._agent.clock.monotonic()) > FREE_FAILURES - 1
+
+    def _count(self, address: str) -> None:
+        now_s = self._agent.clock.monotonic()
+        before = self._failures.pop(address, None)
+        self._failures[address] = Failures((before.at(now_s) if before else 0.0) + 1.0, now_s)
+        if len(self._failures) > MOST_ADDRESSES:
+            self._failures.popitem(last=False)
+
+    async def _refuse(self, name: str, face: str, address: str, *, heard: bool) -> None:
+        text = "wrong name or password"
+        if not heard:
+            failures = self._failures[address]
+            if failures.told:
+                return
+            failures.told = True
+            text = f"too many wrong passwords from {address}: not looked at, as are all from there for about {FORGIVEN_S:g} s"
+        await record(self._agent, actor(face, name, address), Act.LOGIN, name, "login", FORBIDDEN, text=text)
