@@ -26,8 +26,8 @@ T = TypeVar("T")
 KEPT_CHARACTERS = 600
 """Of what a command or a server says, its last words are kept: that is where it says what went wrong."""
 
-OUTPUT_LINGERS_S = 0.5
-"""A command's output is read so long after its end; a child that it leaves behind may hold it open for ever."""
+TAKEN_AT_ONCE = 16
+"""Chunks of output read in one go: one that talks without end holds up nobody."""
 
 MAGIC_PORT = 9
 
@@ -72,27 +72,34 @@ class RealEffects:
     """The doors of this host."""
 
     async def command(self, argv: Sequence[str], within_s: float) -> Done:
-        """Run a program in a session of its own; one that takes too long is killed with all it started."""
+        """Run a program in a session of its own; one that takes too long is killed with all it started.
+
+        Its output is a pipe of ours: asyncio's own would wait for every child it leaves behind.
+        """
+        loop, said = asyncio.get_running_loop(), Tail()
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {reason}")
-        said = Tail()
-        assert process.stdout is not None
-        reading = asyncio.create_task(_drain(process.stdout, said))
-        try:
-            async with asyncio.timeout(within_s):
-                code = await process.wait()
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *argv, stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=writing, start_new_session=True
+                )
+            finally:
+                os.close(writing)
+            loop.add_reader(reading, lambda: said.take(reading) or loop.remove_reader(reading))
+            try:
+                async with asyncio.timeout(within_s):
+                    code = await process.wait()
+            finally:
+                loop.remove_reader(reading)
+                await _kill(process)
+                said.take(reading)
         except TimeoutError:
             return Done(Outcome.UNCONFIRMED, said.behind(f"{argv[0]} did not end within {within_s:g} s and was killed"))
-        else:
-            await asyncio.wait({reading}, timeout=OUTPUT_LINGERS_S)
+        except (OSError, ValueError) as error:
+            return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {getattr(error, 'strerror', None) or error}")
         finally:
-            await _end(process, reading)
+            os.close(reading)
         if code == 0:
             return Done(Outcome.ACCEPTED, said.text)
         ended = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
@@ -149,6 +156,16 @@ class Tail:
         self._cut = self._cut or len(whole) > KEPT_CHARACTERS
         self._bytes = whole[-KEPT_CHARACTERS:]
 
+    def take(self, pipe: int) -> bool:
+        """Keep the end of what a pipe holds now; False at its end."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(TAKEN_AT_ONCE):
+                chunk = os.read(pipe, 65536)
+                if not chunk:
+                    return False
+                self.add(chunk)
+        return True
+
     @property
     def text(self) -> str:
         """On one line, without control characters."""
@@ -169,20 +186,12 @@ def magic_packet(mac: str) -> bytes:
     return b"\xff" * 6 + bytes.fromhex(digits) * 16
 
 
-async def _drain(stream: asyncio.StreamReader, said: Tail) -> None:
-    while chunk := await stream.read(4096):
-        said.add(chunk)
-
-
-async def _end(process: asyncio.subprocess.Process, reading: asyncio.Task[None]) -> None:
-    """Kill what still runs, with its children, and let go of it."""
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill what still runs, with its children."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    reading.cancel()
-    await asyncio.wait({reading})
-    process._transport.close()  # type: ignore[attr-defined]  # a child's child may hold the pipe; asyncio would keep it
 
 
 async def _in_a_thread(work: Callable[[], T]) -> T:

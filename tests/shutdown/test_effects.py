@@ -81,6 +81,13 @@ async def test_of_much_output_the_end_is_kept() -> None:
     assert len(done.text) <= KEPT_CHARACTERS + 1
 
 
+async def test_a_command_that_closes_its_output_costs_nothing_more() -> None:
+    began_s = time.process_time()
+    done = await effects.command(["/bin/sh", "-c", "echo bye; exec >&- 2>&-; sleep 0.5"], 10)
+    assert (done.outcome, done.text) == (Outcome.ACCEPTED, "bye")
+    assert time.process_time() - began_s < 0.3
+
+
 async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     task = asyncio.create_task(effects.command(["/bin/sh", "-c", f"echo $$ > {pid}; sleep 60"], 60))
