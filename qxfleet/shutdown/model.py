@@ -1,0 +1,445 @@
+"""The nouns of a staged shutdown: what hangs on the fleet, what may be done to it, what was done, what is seen.
+
+All values are frozen; times are seconds on the injected clock's monotonic scale (``_s``). After a restart the reader of a record
+places its times on the new scale by the wall clock they were labelled with.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+# -- what may be done
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program with its arguments; no shell. Exit code 0 is "accepted"."""
+
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An HTTP request; a 2xx answer is "accepted". ``token_file`` holds a bearer token."""
+
+    url: str
+    method: str = "POST"
+    body: str = ""
+    token_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NutClients:
+    """Clients of the NUT server that look after one of the load's feeds are shown FSD: those that logged in as ``user``, or from
+    ``address``; all of the feeds' secondaries where neither is given."""
+
+    user: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """A switchable outlet of a UPS in the fleet: ``outlet.N.load.off`` and ``outlet.N.load.on``."""
+
+    ups: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeOnLan:
+    """A magic packet; ``mac`` as six pairs of hexadecimal digits with colons."""
+
+    mac: str
+    broadcast: str = "255.255.255.255"
+    port: int = 9
+
+
+Stop: TypeAlias = Command | Webhook | NutClients | Outlet
+Start: TypeAlias = WakeOnLan | Command | Webhook | Outlet
+
+
+# -- how a load is known to be down
+
+
+@dataclass(frozen=True, slots=True)
+class TcpClosed:
+    """Down when nothing accepts connections there any more; up when something does."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSays:
+    """Down when this program exits with 0; up when it exits with 1; anything else tells nothing."""
+
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpsLoadBelow:
+    """Down when ``ups.load`` of every UPS that feeds it is below this many percent."""
+
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class NutLoggedOut:
+    """Down when the NUT clients that were told have logged out or dropped their connection."""
+
+
+DownWhen: TypeAlias = TcpClosed | CommandSays | UpsLoadBelow | NutLoggedOut
+
+
+# -- triggers
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that may hold on a UPS. ``limit`` is seconds, percent or degrees by ``kind``; for runtime None means "auto": the
+    latest safe moment. All but temperature hold only on battery."""
+
+    kind: Literal["on-battery-for", "charge-below", "runtime-below", "low-battery", "temperature-above"]
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Holds on a UPS when one condition of ``any`` does, or every one of ``all`` (which may be empty: never by that)."""
+
+    any: tuple[Condition, ...] = ()
+    all: tuple[Condition, ...] = ()
+
+
+# -- the plan
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Something that must be stopped before its power goes.
+
+    ``after``: loads that must be down before this one is stopped, and that come back after it. ``stage``: of the loads on a UPS,
+    those of lower stages go first and come back last. ``stop_time_s``: longest its stop may take, tries and all.
+    ``learned_s``: what its stop took at worst in earlier runs and drills, None before the third. ``watts``: what it draws.
+    """
+
+    name: str
+    fed_by: tuple[str, ...]
+    needs_feeds: int = 1
+    after: tuple[str, ...] = ()
+    stage: int = 1
+    stop: Stop | None = None
+    down_when: DownWhen | None = None
+    start: Start | None = None
+    stop_time_s: float = 120.0
+    start_time_s: float = 300.0
+    trigger: Trigger | None = None
+    watts: float | None = None
+    learned_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpsOff:
+    """What becomes of a UPS on battery when everything it feeds is down: told to cut and return, to stay off, or left alone.
+
+    ``stagger_s`` lies between two orders, and is added to ``ondelay_s`` for each UPS told before.
+    """
+
+    then: Literal["return", "stay-off", "leave"] = "return"
+    offdelay_s: float = 60.0
+    ondelay_s: float = 180.0
+    stagger_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComingBack:
+    """When power counts as good enough to start on: mains for ``mains_stable_s`` and charge at or above ``charge_above``;
+    where the charge is not known, mains for ``unknown_charge_s``."""
+
+    charge_above: float = 50.0
+    mains_stable_s: float = 120.0
+    unknown_charge_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is configured about shutting down and coming back; a run keeps the plan it began with.
+
+    ``host`` is the load the agent runs on, stopped last of all; ``margin_s`` is added to the critical path for "auto";
+    ``hold_s``: how long a condition must hold before it counts; ``lost_on_battery``: what a UPS last seen on battery and then
+    lost is taken for: ``run-on`` (its battery drains as predicted), ``stop`` (its trigger holds at once), ``ignore``;
+    ``count_unseen``: whether a UPS without contact, last seen on mains, counts as a feed that lasts.
+    """
+
+    loads: tuple[Load, ...] = ()
+    trigger: Trigger = Trigger()
+    ups_off: UpsOff = UpsOff()
+    coming_back: ComingBack = ComingBack()
+    on_power_return: Literal["cancel", "finish"] = "cancel"
+    lost_on_battery: Literal["run-on", "stop", "ignore"] = "run-on"
+    count_unseen: bool = False
+    host: str | None = None
+    margin_s: float = 60.0
+    hold_s: float = 5.0
+    armed: bool = False
+
+
+# -- what is seen
+
+
+class Mains(enum.Enum):
+    """What feeds a UPS. A battery test counts as ON; UNKNOWN until it was first seen."""
+
+    ON = "on"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class UpsSeen:
+    """One UPS as last seen, at ``seen_s``. Lost contact leaves everything as it was and sets ``contact`` False.
+
+    ``since_s``: since when mains are so. ``output_since_s``: since when it has been seen, without a gap in contact, with its
+    output on; None when off or not in contact. ``counting_down``: it says that a shutdown timer runs. ``runtime_s`` and
+    ``runtime_low_s``: predicted seconds to go from ``seen_s``, likely and pessimistic. ``load_w``, ``load_percent``: what it
+    carries.
+    """
+
+    mains: Mains = Mains.UNKNOWN
+    since_s: float = 0.0
+    seen_s: float = 0.0
+    contact: bool = True
+    output_since_s: float | None = None
+    counting_down: bool = False
+    low_battery: bool = False
+    charge: float | None = None
+    runtime_s: float | None = None
+    runtime_low_s: float | None = None
+    load_percent: float | None = None
+    load_w: float | None = None
+    temperature_c: float | None = None
+    testing: bool = False
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSeen:
+    """Whether a load is up; None: can't be told. ``since_s``: since when this is so."""
+
+    up: bool | None = None
+    since_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that is observed at one moment; what is not in the mappings was never seen."""
+
+    upses: Mapping[str, UpsSeen] = field(default_factory=dict)
+    loads: Mapping[str, LoadSeen] = field(default_factory=dict)
+
+
+# -- what was done
+
+
+class Act(enum.Enum):
+    """What a step does. CUT is ``shutdown.return`` or ``shutdown.stayoff``, CALL_BACK ``shutdown.stop``, SWITCH_ON ``load.on``."""
+
+    STOP = "stop"
+    START = "start"
+    CUT = "cut"
+    CALL_BACK = "call-back"
+    SWITCH_ON = "switch-on"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do to one load (STOP, START) or UPS (the others).
+
+    ``why`` is a sentence; ``due_to`` names the UPSes whose trouble it is for; ``offdelay_s``, ``ondelay_s`` and ``stay_off``
+    are a CUT's; ``limit_s``: the act itself is given up after this long.
+    """
+
+    act: Act
+    target: str
+    why: str
+    due_to: tuple[str, ...] = ()
+    attempt: int = 1
+    limit_s: float = 30.0
+    offdelay_s: float = 0.0
+    ondelay_s: float = 0.0
+    stay_off: bool = False
+
+
+class Answer(enum.Enum):
+    """What came of the act itself, before its effect is seen.
+
+    ACCEPTED: the target said yes (for an unarmed run: would have been asked). FAILED: it was not done for certain (refused, exit
+    code, no connection). UNSUPPORTED: there is no such thing on this device. UNCONFIRMED: sent, and nobody knows.
+    INTERRUPTED: the agent ended between intent and answer; set when the record is read back.
+    """
+
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    UNCONFIRMED = "unconfirmed"
+    INTERRUPTED = "interrupted"
+
+
+class Result(enum.Enum):
+    """How a step ended, by what was seen.
+
+    DONE: a load is down (STOP) or up (START), a UPS was off and is back (CUT), no longer counts down (CALL_BACK), is on
+    (SWITCH_ON). FAILED: not so, and nothing more is tried by this step. NO_EFFECT: a CUT that can be shown not to have happened.
+    UNDONE: a CUT that was called back.
+    """
+
+    DONE = "done"
+    FAILED = "failed"
+    NO_EFFECT = "no-effect"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One step of a run as committed: the intent at ``begun_s``, then the answer, then the result."""
+
+    number: int
+    step: Step
+    begun_s: float
+    answer: Answer | None = None
+    answered_s: float | None = None
+    result: Result | None = None
+    ended_s: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An operator's wish: these loads (and what must be down before them) are stopped, triggers or not.
+
+    ``cut``: the UPSes that feed nothing else are then told to cut, mains or not. ``drill``: they come back once all are down.
+    ``released``: the wish is over, what was stopped comes back.
+    """
+
+    loads: frozenset[str]
+    actor: str
+    cut: bool = False
+    drill: bool = False
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpsMemory:
+    """What the triggers remember of one UPS: seconds on battery since mains were last stable, since when each condition holds
+    (by its position), and which triggers have fired in this outage."""
+
+    on_battery_s: float = 0.0
+    holds_since_s: Mapping[Condition, float] = field(default_factory=dict)
+    fired: Mapping[Trigger, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the triggers remember between two looks, as of ``at_s``; kept by the loop, and never needed after a restart."""
+
+    at_s: float | None = None
+    upses: Mapping[str, UpsMemory] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run so far: what was committed, plus the triggers' memory. An empty one stands for "no run": with nothing to do,
+    :func:`next_steps` leaves it empty.
+
+    ``armed`` is the plan's at the run's beginning; ``cancelled``: an operator wants nothing more stopped until mains are back.
+    """
+
+    armed: bool = False
+    taken: tuple[Taken, ...] = ()
+    ordered: Ordered | None = None
+    cancelled: bool = False
+    memory: Memory = Memory()
+
+    def begun(self, step: Step, now_s: float) -> Record:
+        """With one more intent, numbered on from 1."""
+        return replace(self, taken=(*self.taken, Taken(len(self.taken) + 1, step, now_s)))
+
+    def answered(self, number: int, answer: Answer, now_s: float, text: str = "") -> Record:
+        """With the answer to a step."""
+        return self._changed(number, lambda taken: replace(taken, answer=answer, answered_s=now_s, text=text))
+
+    def ended(self, end: End, now_s: float) -> Record:
+        """With the end of a step."""
+        return self._changed(
+            end.number, lambda taken: replace(taken, result=end.result, ended_s=now_s, text=end.text or taken.text)
+        )
+
+    def _changed(self, number: int, change: Callable[[Taken], Taken]) -> Record:
+        return replace(self, taken=tuple(change(each) if each.number == number else each for each in self.taken))
+
+
+# -- what is decided
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A step has come to its end, as the planner judges from what is seen."""
+
+    number: int
+    result: Result
+    text: str = ""
+
+
+class LoadPhase(enum.Enum):
+    """Where a load stands in a run. WAITING: must go, and waits for others to be down first; DOWN: by this run; STUCK: would not
+    stop in its time; STRANDED: down, power is good, and nothing of ours can start it."""
+
+    UNTOUCHED = "untouched"
+    WAITING = "waiting"
+    STOPPING = "stopping"
+    DOWN = "down"
+    STUCK = "stuck"
+    STARTING = "starting"
+    STRANDED = "stranded"
+    BACK = "back"
+
+
+class UpsPhase(enum.Enum):
+    """Where a UPS stands in a run.
+
+    TOLD: counts down to its cut, mains are off. RACING: mains came back while it counts down; it goes off and returns by itself,
+    unless something on it is up: then it is called back. OFF: the cut has happened. RETURNED: and power is back.
+    UNTOLD: accepted or not, the cut has not happened.
+    """
+
+    GOOD = "good"
+    ON_BATTERY = "on-battery"
+    TRIGGERED = "triggered"
+    TOLD = "told"
+    RACING = "racing"
+    OFF = "off"
+    RETURNED = "returned"
+    UNTOLD = "untold"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to happen now. The loop commits ``end`` and then the intents of ``begin``, and only then acts.
+
+    ``memory`` takes the place of the record's. ``look_s``: look again by then even if nothing changes. ``finished``: the run is
+    over, in one sentence. ``by_hand``: what only a person can do, by load or UPS. The phases are for people; loads and UPSes
+    without trouble are left out of them.
+    """
+
+    begin: tuple[Step, ...] = ()
+    end: tuple[End, ...] = ()
+    memory: Memory = Memory()
+    look_s: float | None = None
+    finished: str | None = None
+    by_hand: Mapping[str, str] = field(default_factory=dict)
+    loads: Mapping[str, LoadPhase] = field(default_factory=dict)
+    upses: Mapping[str, UpsPhase] = field(default_factory=dict)
