@@ -23,11 +23,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An HTTP request; a 2xx answer is "accepted". ``token_file`` holds a bearer token."""
+    """A POST with a JSON body that names load, act and reason; an answer of 2xx is "accepted". ``token_file``: a bearer token."""
 
     url: str
-    method: str = "POST"
-    body: str = ""
     token_file: str = ""
 
 
@@ -50,11 +48,10 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class WakeOnLan:
-    """A magic packet; ``mac`` as six pairs of hexadecimal digits with colons."""
+    """A magic packet to a broadcast address; ``mac`` as six pairs of hexadecimal digits with colons."""
 
     mac: str
     broadcast: str = "255.255.255.255"
-    port: int = 9
 
 
 Stop: TypeAlias = Command | Webhook | NutClients | Outlet
@@ -245,7 +242,7 @@ class World:
 
 
 class Act(enum.Enum):
-    """What a step does. CUT is ``shutdown.return`` or ``shutdown.stayoff``, CALL_BACK ``shutdown.stop``, SWITCH_ON ``load.on``."""
+    """What a step does. CUT is shutdown.return or shutdown.stayoff, CALL_BACK shutdown.stop, SWITCH_ON load.on."""
 
     STOP = "stop"
     START = "start"
