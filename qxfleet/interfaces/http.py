@@ -1,0 +1,159 @@
+"""An HTTP server inside the agent's loop: uvicorn, with the signals left to the agent and an end in time.
+
+uvicorn is loaded when the first server starts, in a thread, so that an agent without one stays small and polls are not held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from qxfleet.config.access import Listen
+from qxfleet.config.faces import Face
+from qxfleet.errors import CannotListen
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+"""An ASGI application."""
+
+MOST_CONNECTIONS = 500
+"""Connections at the same time; one more is answered 503. A page holds two."""
+
+BACKLOG = 128
+IDLE_S = 15
+"""A kept connection that asks nothing for this long is closed: Prometheus asks every 15 s as a rule, and opens another."""
+
+FINISH_S = 1
+"""Answers under way when the agent stops have this long; streams are told to end before."""
+
+RETRY_S = 5.0
+
+
+class HttpServer:
+    """Serves one application at the addresses of a face, until :meth:`stop`."""
+
+    def __init__(self, name: str, app: App) -> None:
+        self._name = name
+        self._app = app
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self.face: Face | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it is to be found; none while it is off."""
+        if self.face is None or self._server is None:
+            return ()
+        scheme = "https" if self.face.tls else "http"
+        return tuple(f"{scheme}://{listen}/" for listen in self.face.listen)
+
+    async def start(self, face: Face) -> None:
+        """Listen and serve. Raises CannotListen with address and remedy; then it listens nowhere."""
+        uvicorn = await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "uvicorn")
+        sockets: list[socket.socket] = []
+        try:
+            for listen in face.listen:
+                sockets += await _sockets(self._name, listen)
+        except CannotListen:
+            for each in sockets:
+                each.close()
+            raise
+        config = uvicorn.Config(
+            self._app, interface="asgi3", loop="none", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+            proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG,
+            timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=FINISH_S,
+            ssl_certfile=face.tls and str(face.tls.cert), ssl_keyfile=face.tls and str(face.tls.key),
+        )  # fmt: skip
+        for chatty in ("uvicorn.error", "uvicorn.access"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        self._server = server = _without_signals(uvicorn)(config)
+        self.face = face
+        self._serving = asyncio.create_task(server.serve(sockets), name=f"{self._name} server")
+        while not server.started:
+            if self._serving.done():
+                self._serving.result()
+            await asyncio.sleep(0.01)
+        log.info("%s: listening on %s", self._name, ", ".join(map(str, face.listen)))
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish the answers under way, hang up; about a second at most."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.should_exit = True
+        await asyncio.wait({self._serving}, timeout=FINISH_S + 0.7)
+        if not self._serving.done():
+            self._serving.cancel()
+            await asyncio.wait({self._serving})
+        for connection in list(self._server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        self._server = self._serving = self.face = None
+
+    async def move(self, face: Face | None) -> None:
+        """Serve at another face's addresses, or nowhere. An address that is taken is tried again until it is free."""
+        await self.stop()
+        while face is not None:
+            try:
+                return await self.start(face)
+            except CannotListen as error:
+                log.error("%s; trying again in %g s", error, RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+
+def _without_signals(uvicorn: Any) -> Any:
+    """uvicorn's server, but SIGTERM and SIGINT stay with the agent."""
+
+    class Server(uvicorn.Server):  # type: ignore[misc]
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    return Server
+
+
+async def _sockets(name: str, listen: Listen) -> list[socket.socket]:
+    """One bound socket for every address the host has."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise CannotListen(name, str(listen), error.strerror or str(error), "no such host here: correct the address") from None
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        each = socket.socket(family, kind, protocol)
+        each.setblocking(False)
+        try:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            each.bind(address)
+        except OSError as error:
+            for open_one in (*bound, each):
+                open_one.close()
+            raise CannotListen(name, str(listen), error.strerror or str(error), _remedy(error)) from None
+        bound.append(each)
+    return bound
+
+
+def _remedy(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program has it: stop that, or choose another port"
+        case errno.EACCES:
+            return "ports below 1024 are root's: choose another"
+        case _:
+            return "no such address on this machine: correct it"
