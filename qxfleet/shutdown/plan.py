@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qxfleet.shutdown.model import Decision, Plan, Record, World
+from qxfleet.model.loads import Plan
+from qxfleet.shutdown.model import Decision, Record, World
 
 
 def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decision:
