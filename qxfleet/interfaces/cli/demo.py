@@ -53,6 +53,7 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
+    from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.testing.control import Control
     from qxfleet.testing.farm import Farm
@@ -63,7 +64,7 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
     config_file.write_text(CONFIGURATION)
     farm = Farm(folder / "ups", fleet(count))
     async with farm, Control(farm):
-        agent = Agent(load(config_file))
+        agent = Agent(load(config_file), parts=PARTS)
         service = Service(agent, config_file)
         ready = asyncio.Event()
 

@@ -31,6 +31,7 @@ def run(
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
+    from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.model.events import Event, Severity
 
@@ -53,7 +54,7 @@ def run(
         log.log(level, "%s: %s %s: %s", event.ups or "agent", event.name, event.value, event.text)
 
     async def serve() -> None:
-        agent = Agent(config)
+        agent = Agent(config, parts=PARTS)
         agent.bus.attach(Event, tell)
         await Service(agent, context.obj).run()
 

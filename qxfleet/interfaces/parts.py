@@ -1,0 +1,10 @@
+"""Everything that lives as long as the agent, in the order in which it starts: runners of plans first, faces last."""
+
+from __future__ import annotations
+
+from qxfleet.agent.part import MakePart
+from qxfleet.interfaces.accounts import Accounts
+from qxfleet.interfaces.metrics import MetricsServer
+
+PARTS: tuple[MakePart, ...] = (Accounts, MetricsServer)
+"""A part whose table is absent does nothing and loads nothing."""
