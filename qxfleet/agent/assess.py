@@ -42,6 +42,17 @@ REMEDY = "usb-"
 MAINS_GONE_BELOW = 0.7
 """Input voltage below this share of nominal, with the on-battery bit, is an outage even while a test runs."""
 
+MAINS_GOOD = (0.85, 1.15)
+"""Input voltage between these shares of nominal: mains are there, whatever a test makes of the on-battery bit."""
+
+LONGEST_TEST_S = 5940.0
+"""No test that nobody announced is believed to last longer: 99 minutes are the most that can be ordered (megatec-family.md
+section 10.2)."""
+
+LOW_IN_TEST_S = 30.0
+"""A test ends when the battery gets low (megatec-family.md section 10.5); one that nobody announced and that stays low for
+longer is none."""
+
 EARLY_LOW_S = 60.0
 """A battery that is low this soon after mains failed, or in a test, wants replacing."""
 
@@ -66,21 +77,46 @@ class Rule:
     clear_s: float = 10.0
 
 
-def mains_gone(reading: Reading) -> bool:
-    """Whether mains are gone, test or no test: the on-battery bit alone, or in a test together with the input voltage."""
+def mains_gone(state: DeviceState, reading: Reading) -> bool:
+    """Whether mains are gone, test or no test.
+
+    In a test the on-battery bit alone says nothing, some units raise it themselves. It counts with an input voltage that is
+    plainly no mains; where that can't tell, if it rose within the test; and always once the test has outlived its bound.
+    """
     if not reading.status & OB:
         return False
-    if not reading.status & CAL:
+    if not reading.status & CAL or _overdue(state, reading):
         return True
+    before = state.reading
+    on_line = before is not None and bool(before.status & OL)
     volts = reading.values.get("input.voltage")
-    if not isinstance(volts, float):
-        return False
-    nominal = reading.values.get("input.voltage.nominal")
-    return volts < MAINS_GONE_BELOW * (nominal if isinstance(nominal, float) and nominal > 0 else 110.0)
+    if isinstance(volts, float):
+        nominal = reading.values.get("input.voltage.nominal")
+        if not isinstance(nominal, float) or nominal <= 0:
+            nominal = before.values.get("input.voltage") if before is not None and on_line else None
+        if volts < MAINS_GONE_BELOW * (nominal if isinstance(nominal, float) and nominal > 0 else 110.0):
+            return True
+        low, high = MAINS_GOOD
+        if not isinstance(nominal, float) or low * nominal <= volts <= high * nominal:
+            return False
+    outage = state.conditions.get("on-battery")
+    if outage is not None and outage.open:
+        return True
+    return on_line and before is not None and bool(before.status & CAL)
+
+
+def _overdue(state: DeviceState, reading: Reading) -> bool:
+    """Whether a test runs for longer than any test of this UPS can."""
+    if state.test_until_s is not None:
+        return reading.mono_s > state.test_until_s
+    test, low = state.conditions.get("battery-test"), state.conditions.get("low-battery")
+    if test is not None and reading.mono_s - test.since_s > LONGEST_TEST_S:
+        return True
+    return low is not None and low.pending_since_s is None and reading.mono_s - low.since_s > LOW_IN_TEST_S
 
 
 def _line(state: DeviceState, reading: Reading) -> bool | None:
-    return mains_gone(reading) if reading.status & (OB | OL) else None
+    return mains_gone(state, reading) if reading.status & (OB | OL) else None
 
 
 def _low(state: DeviceState, reading: Reading) -> bool | None:
@@ -263,10 +299,12 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
         and old.shutdown_bit_trusted and old.charging_since_s is None and load <= 100  # type: ignore[operator]
     )  # fmt: skip
     events: tuple[Event, ...] = ()
+    if old.test_until_s is not None and _test_over(old, reading):
+        old = replace(old, test_until_s=None)
     if quiet and not _glitch(old, reading):
         return DeviceState(
             old.name, old.link, old.link_since_us, old.link_reason, old.identity, reading, OL, (), old.conditions,
-            old.counters, True, old.shutdown_ordered, None, old.remedies,
+            old.counters, True, old.shutdown_ordered, None, old.remedies, "", old.told, old.test_until_s,
         ), ()  # fmt: skip
     if not reading.status & FSD and not (old.shutdown_bit_trusted and not old.shutdown_ordered):
         old = replace(old, shutdown_bit_trusted=True, shutdown_ordered=False)
@@ -292,6 +330,13 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
         old, reading=reading, status=status, alarms=alarms, conditions=conditions, charging_since_s=charging_since_s,
         alarm=line,
     ), events
+
+
+def _test_over(old: DeviceState, reading: Reading) -> bool:
+    """Whether the test that was announced ended, or did not come within its time."""
+    if reading.status & CAL or old.test_until_s is None:
+        return False
+    return reading.mono_s > old.test_until_s or (old.reading is not None and bool(old.reading.status & CAL))
 
 
 _BY_LEVEL = {1: Severity.CRITICAL, 2: Severity.WARNING}

@@ -269,7 +269,7 @@ class Fleet:
         """Wake the sessions of one cohort, and those whose interval is no whole number of ticks."""
         now_s = self._clock.monotonic()
         for device in self._devices.values():
-            if device.slot % cohorts == cohort or device.every_tick:
+            if device.slot % cohorts == cohort or device.every_tick or device.session.racing_until_s > now_s:
                 device.session.wake(now_s)
 
     def _sweep(self) -> None:
@@ -281,7 +281,20 @@ class Fleet:
         for device in self._devices.values():
             device.session.hurry(now_s)
 
+    def tell(self, ups: str, variables: Mapping[str, str]) -> None:
+        """Publish variables that the agent itself knows of a UPS, beside those it reads; nothing for a UPS that is not there."""
+        state = self._states.get(ups)
+        if state is not None:
+            self._states[ups] = replace(state, told={**state.told, **variables})
+
     # -- down
+
+    def expect_test(self, ups: str, for_s: float) -> None:
+        """A battery test of a UPS may run for so long from now: polled as fast as its line allows, and an excuse no longer."""
+        device = self._device(ups)
+        until_s = self._clock.monotonic() + for_s
+        device.session.race(until_s)
+        self._states[ups] = replace(self._states[ups], test_until_s=until_s)
 
     async def perform(
         self, ups: str, name: str, value: str | None, *, actor: str, delays: Mapping[str, float] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qxfleet.agent.profiles import Drift, Step
@@ -44,9 +44,10 @@ def ups_document(options: UpsOptions, state: DeviceState, mono_s: float) -> Docu
 def variable_texts(state: DeviceState) -> dict[str, str]:
     """Every variable in NUT's text format, sorted; status and alarms are the published ones, not one frame's."""
     if state.reading is None:
-        return {}
+        return dict(state.told)
     texts = state.reading.texts()
     texts["ups.status"] = status_text(state.status)
+    texts.update(state.told)
     texts.pop("ups.alarm", None)
     if state.alarms:
         texts["ups.alarm"] = state.alarm
@@ -60,8 +61,12 @@ def vars_document(state: DeviceState) -> Document:
     return {
         "ups": state.name,
         "variables": variables,
-        "origins": {name: origins.get(name, Origin.MEASURED).value for name in variables},
+        "origins": {name: _origin(state, origins, name).value for name in variables},
     }
+
+
+def _origin(state: DeviceState, origins: Mapping[str, Origin], name: str) -> Origin:
+    return Origin.AGENT if name in state.told else origins.get(name, Origin.MEASURED)
 
 
 def orders_document(ups: str, orders: Sequence[Order]) -> Document:

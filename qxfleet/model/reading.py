@@ -20,6 +20,7 @@ class Origin(enum.Enum):
     SCALED = "scaled"
     ESTIMATED = "estimated"
     CONFIGURED = "configured"
+    AGENT = "agent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,3 +61,7 @@ class DeviceState:
     remedies: Mapping[str, int] = field(default_factory=dict)
     """What its link did to mend itself, how often since the agent started; only links that can, do."""
     alarm: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the agent itself knows of it: the result and the date of its last battery test."""
+    test_until_s: float | None = None
+    """Until then (monotonic) a battery test may run, by whoever started it; beyond it CAL excuses nothing any more."""

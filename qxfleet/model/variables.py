@@ -128,6 +128,7 @@ _ALL = (
     _text("ups.start.auto", "Restart when mains return"),
     _text("ups.start.battery", "Start without mains"),
     _text("ups.test.result", "Result of the last battery test"),
+    _text("ups.test.date", "Date of the last battery test"),
     _text("outlet.0.switchable", "Cut programmable outlets on battery"),
     *(_text(f"outlet.{n}.switchable", f"Outlet {n} can be switched") for n in range(1, 5)),
     *(_text(f"outlet.{n}.status", f"Outlet {n} is on or off") for n in range(1, 5)),
