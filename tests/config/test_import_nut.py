@@ -16,8 +16,10 @@ import pytest
 
 from qxfleet.config.load import Config, load
 from qxfleet.config.nut.syntax import lines, sections
-from qxfleet.config.nut.toml import ups_text
+from qxfleet.config.nut.toml import block_text, ups_text
 from qxfleet.config.nut.ups import import_ups_conf
+from qxfleet.config.nut.users import import_users
+from qxfleet.model.password import matches
 
 FILES = sorted((Path(__file__).parent / "nut").glob("*.conf"))
 
@@ -135,6 +137,43 @@ def test_words_quotes_and_comments() -> None:
     ]  # fmt: skip
     above, [section] = sections("pollinterval = 3\n[a b]\n driver=x\n")
     assert (above[0].key, above[0].value, section.name, section.entries[0].value) == ("pollinterval", "3", "a b", "x")
+
+
+USERS = """
+[admin]
+    password = "s e#cret"
+    actions = SET
+    actions = FSD
+    instcmds = ALL
+[operator]
+    password = x
+    instcmds = test.battery.start test.battery.stop
+    instcmds = beeper.toggle
+[upsmon_remote]
+    password  = pass
+    upsmon slave
+[monitor]
+    password = 12345678
+    upsmon primary
+    allowfrom = localhost
+[nobody]
+    upsmon = secondary
+"""
+"""upsd.users(5): actions and instcmds may stand more than once; master and slave are the words before 2.8."""
+
+
+def test_users_keep_their_rights_and_lose_their_clear_passwords(tmp_path: Path) -> None:
+    users, loose = import_users(USERS, "upsd.users")
+    written = tmp_path / "qxfleet.toml"
+    written.write_text("\n".join(block_text("user", user.table, user.notes) for user in users))
+    by_name = {user.name: user for user in load(written).faces.users}
+    assert list(by_name) == ["admin", "operator", "upsmon_remote", "monitor"]
+    assert by_name["admin"].rights == {"read", "set", "fsd", "command"} and by_name["admin"].instcmds == ()
+    assert by_name["operator"].instcmds == ("test.battery.start", "test.battery.stop", "beeper.toggle")
+    assert (by_name["upsmon_remote"].upsmon, by_name["monitor"].upsmon) == ("secondary", "primary")
+    assert matches("s e#cret", by_name["admin"].kept) and "cret" not in written.read_text()
+    assert [str(note) for note in loose] == ["upsd.users:18: [nobody] no password: left out"]
+    assert [note.text for user in users for note in user.notes if "allowfrom" in note.text]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qxfleet.config.findings import toml_text
+from qxfleet.config.nut.complaints import Note
 from qxfleet.config.nut.ups import ImportedUps, profile
 
 _LONG = 10_000
@@ -19,6 +20,11 @@ def ups_text(ups: ImportedUps) -> str:
     if ups.left_out:
         block = [f"# {line}".rstrip() for line in block]
     return "\n".join([*lines, *block]) + "\n"
+
+
+def block_text(header: str, table: Mapping[str, object], notes: Iterable[Note]) -> str:
+    """One ``[[header]]`` block below its notes."""
+    return "\n".join([*(f"# {note}" for note in notes), *block_lines(header, table)]) + "\n"
 
 
 def block_lines(header: str, table: Mapping[str, object]) -> list[str]:

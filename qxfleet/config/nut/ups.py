@@ -12,25 +12,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from qxfleet.config.findings import Findings, Place, Source
+from qxfleet.config.findings import Place, Source
+from qxfleet.config.nut.complaints import Complaints, Note
 from qxfleet.config.nut.syntax import Entry, Section, sections
 from qxfleet.config.profile import Block, read_profile
 from qxfleet.config.schema import AgentTable
 from qxfleet.config.ups import read_ups
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.model.options import UpsOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that was not carried over as it stood: where, and what to do."""
-
-    spot: str
-    ups: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.spot}: {f'[{self.ups}] ' if self.ups else ''}{self.text}"
 
 
 @dataclass(slots=True)
@@ -258,25 +247,10 @@ def _pins(entries: Mapping[str, Entry], ups: ImportedUps) -> None:
     ups.table["cablepower"] = {(True, False): "normal", (False, True): "reverse", (True, True): "both"}.get((dtr, rts), "none")
 
 
-class _Complaints(Findings):
-    """Mistakes with the key they are about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[tuple[str, str]] = []
-
-    def problem(self, place: Place, text: str) -> None:
-        self.problems.append((0, text))
-        self.keys.append((".".join(str(part) for part in place.path[2:]), text))
-
-    def warning(self, place: Place, text: str) -> None:
-        """Whatever `check` warns of, it will warn of then."""
-
-
 def _check(ups: ImportedUps, section: Section, name: str, spots: Mapping[str, str]) -> None:
     """Put the block before our own checks, and take out what does not pass until all of it does."""
     while True:
-        complaints = _Complaints()
+        complaints = Complaints()
         place = Place(Source(name, pathlib.Path(name), {"ups": [ups.table]}, {}), ("ups", 0))
         ups.options = read_ups(nested(ups.table), place, AgentTable(), complaints)
         wrong = [(key, text) for key, text in complaints.keys if key in ups.table and key not in ("name", "port")]
@@ -295,7 +269,7 @@ def _check(ups: ImportedUps, section: Section, name: str, spots: Mapping[str, st
 def _check_profile(ups: ImportedUps, section: Section, name: str) -> None:
     """The same for settings of the device."""
     while ups.live:
-        complaints = _Complaints()
+        complaints = Complaints()
         table = profile(ups)
         place = Place(Source(name, pathlib.Path(name), {"profile": [table]}, {}), ("profile", 0))
         if read_profile(table, place, [Block(ups.table, ups.options)], complaints) is not None:

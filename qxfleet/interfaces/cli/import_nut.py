@@ -12,31 +12,37 @@ from qxfleet.interfaces.cli.output import Json, complain, emit
 
 def import_nut(
     file: Annotated[Path, typer.Argument(metavar="UPS.CONF", help="NUT's ups.conf.")],
+    users: Annotated[Path | None, typer.Option("--users", metavar="UPSD.USERS", help="Its upsd.users as well.")] = None,
     json: Json = False,
 ) -> None:
-    """Turn NUT's ups.conf into [[ups]] blocks.
+    """Turn NUT's ups.conf into [[ups]] blocks, its upsd.users into [[user]] blocks.
 
     The blocks go to stdout, what could not be carried over to stderr and, as comments, above the block it belongs to. Touches no
     device and changes nothing. Exit code 1 if no UPS could be carried over.
     """
     from qxfleet.config.nut.syntax import read_text
-    from qxfleet.config.nut.toml import ups_text
+    from qxfleet.config.nut.toml import block_text, ups_text
     from qxfleet.config.nut.ups import import_ups_conf
+    from qxfleet.config.nut.users import import_users
 
-    imported, loose = import_ups_conf(read_text(file), str(file))
-    notes = [*loose, *(note for ups in imported for note in ups.notes)]
+    upses, notes = import_ups_conf(read_text(file), str(file))
+    people, loose = import_users(read_text(users), str(users)) if users else ([], [])
+    seen = len(upses) + sum(bool(note.section) for note in notes)
+    notes += [note for ups in upses for note in ups.notes] + loose + [note for user in people for note in user.notes]
+    blocks = [ups_text(ups) for ups in upses] + [block_text("user", user.table, user.notes) for user in people]
+    sound = sum(not ups.left_out for ups in upses)
     if json:
         emit({
-            "ups": [{**ups.table, "left_out": ups.left_out or None, "settings": ups.live} for ups in imported],
-            "toml": "\n".join(ups_text(ups) for ups in imported),
-            "notes": [{"at": note.spot, "section": note.ups or None, "text": note.text} for note in notes],
+            "ups": [{**ups.table, "left_out": ups.left_out or None, "settings": ups.live} for ups in upses],
+            "user": [user.table for user in people],
+            "toml": "\n".join(blocks),
+            "notes": [{"at": note.spot, "section": note.section or None, "text": note.text} for note in notes],
         })  # fmt: skip
     else:
-        typer.echo("\n".join(ups_text(ups) for ups in imported), nl=False)
+        typer.echo("\n".join(blocks), nl=False)
         for note in notes:
             complain(str(note))
-    sound = sum(not ups.left_out for ups in imported)
-    if not json:
-        complain(f"{sound} of {len(imported) + sum(bool(note.ups) for note in loose)} UPSes carried over, {len(notes)} notes")
+        and_users = f", {len(people)} users" if users else ""
+        complain(f"{sound} of {seen} UPSes{and_users} carried over, {len(notes)} notes")
     if not sound:
         raise typer.Exit(1)
