@@ -1,4 +1,4 @@
-"""Roll-up tiers, discharges, the battery register."""
+"""Roll-up tiers, partitions of readings, views, discharges, the battery register."""
 
 from __future__ import annotations
 
@@ -13,9 +13,148 @@ depends_on = None
 TIME = sa.BigInteger().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+VALUES = {
+    "input_voltage": ("input.voltage", 10),
+    "input_voltage_fault": ("input.voltage.fault", 10),
+    "input_frequency": ("input.frequency", 10),
+    "output_voltage": ("output.voltage", 10),
+    "ups_load": ("ups.load", 10),
+    "ups_temperature": ("ups.temperature", 10),
+    "battery_voltage": ("battery.voltage", 100),
+    "battery_charge": ("battery.charge", 10),
+    "battery_runtime": ("battery.runtime", 1),
+}
+FLAGS = {
+    16384: "ALARM", 1: "OL", 2: "OB", 64: "DISCHRG", 32: "CHRG", 4: "LB", 8: "HB", 1024: "OVER", 16: "RB",
+    2048: "TRIM", 4096: "BOOST", 128: "BYPASS", 32768: "ECO", 512: "OFF", 256: "CAL", 8192: "FSD",
+}  # fmt: skip
+TIERS = ("reading_minute", "reading_quarter", "reading_day")
+RESOLUTION_S = {60: "minute", 900: "quarter", 86400: "day"}
+
 
 def upgrade() -> None:
+    dialect = op.get_bind().dialect.name
+    op.execute("DROP VIEW reading_v")
+    if dialect == "postgresql":
+        _partition_readings()
+    _tiers()
     _discharges()
+    for view in views(dialect):
+        op.execute(view)
+
+
+def _partition_readings() -> None:
+    """Make ``reading`` a table of partitions by time; what is there becomes the first of them, without being copied."""
+    connection = op.get_bind()
+    filled = connection.execute(sa.text("SELECT EXISTS (SELECT FROM reading)")).scalar()
+    op.execute("ALTER TABLE reading RENAME TO reading_before_0002")
+    op.execute("ALTER TABLE reading_before_0002 RENAME CONSTRAINT pk_reading TO pk_reading_before_0002")
+    op.execute("ALTER TABLE reading_before_0002 RENAME CONSTRAINT fk_reading_device_id TO fk_reading_before_0002_device_id")
+    op.create_table(
+        "reading",
+        sa.Column("device_id", sa.Integer(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        *(sa.Column(name, sa.Integer()) for name in VALUES),
+        sa.Column("extra", sa.JSON()),
+        sa.PrimaryKeyConstraint("device_id", "at", name="pk_reading"),
+        sa.ForeignKeyConstraint(["device_id"], ["device.id"], name="fk_reading_device_id"),
+        postgresql_partition_by="RANGE (at)",
+    )
+    op.execute("CREATE TABLE reading_elsewhen PARTITION OF reading DEFAULT")
+    if not filled:
+        op.execute("DROP TABLE reading_before_0002")
+        return
+    monday = connection.execute(sa.text("SELECT date_trunc('week', now() AT TIME ZONE 'UTC')::date + 7")).scalar()
+    bound = f"'{monday}T00:00:00Z'"
+    op.execute(
+        f"WITH ahead AS (DELETE FROM reading_before_0002 WHERE at >= {bound} RETURNING *) "
+        "INSERT INTO reading_elsewhen SELECT * FROM ahead"
+    )
+    op.execute(f"ALTER TABLE reading ATTACH PARTITION reading_before_0002 FOR VALUES FROM (MINVALUE) TO ({bound})")
+
+
+def _tiers() -> None:
+    """A table for each tier in place of ``rollup``, which nothing ever filled."""
+    op.drop_table("rollup")
+    for name in TIERS:
+        op.create_table(
+            name,
+            sa.Column("device_id", sa.Integer(), nullable=False),
+            sa.Column("at", TIME, nullable=False),
+            sa.Column("rows", sa.Integer(), nullable=False),
+            sa.Column("minutes", sa.Integer(), nullable=False),
+            sa.Column("status_seen", sa.Integer(), nullable=False),
+            sa.Column("status_last", sa.Integer(), nullable=False),
+            *(sa.Column(f"{value}_{part}", sa.Integer()) for value in VALUES for part in ("min", "mean", "max", "last", "count")),
+            sa.PrimaryKeyConstraint("device_id", "at", name=f"pk_{name}"),
+            sa.ForeignKeyConstraint(["device_id"], ["device.id"], name=f"fk_{name}_device_id"),
+            sqlite_with_rowid=False,
+        )
+    op.create_table(
+        "extra_rollup",
+        sa.Column("device_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("resolution_s", sa.Integer(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        *(sa.Column(part, sa.Float(), nullable=False) for part in ("min", "mean", "max", "last")),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "name", "resolution_s", "at", name="pk_extra_rollup"),
+        sa.ForeignKeyConstraint(["device_id"], ["device.id"], name="fk_extra_rollup_device_id"),
+        sqlite_with_rowid=False,
+    )
+
+
+def views(dialect: str) -> list[str]:
+    """For people with an SQL shell or a Grafana: names of the variables, volts and percent, one text per status.
+
+    ``time`` is for reading, and ``at_us`` (microseconds since 1970) for comparing on SQLite, where it is the indexed column; on
+    PostgreSQL ``time`` is.
+    """
+
+    def time(column: str, name: str = "time") -> str:
+        if dialect == "postgresql":
+            return f"{column} AS {name}"
+        return f"strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch') AS {name}"
+
+    def when(table: str) -> str:
+        us = f"(extract(epoch FROM {table}.at) * 1000000)::bigint" if dialect == "postgresql" else f"{table}.at"
+        return f"{time(f'{table}.at')}, {us} AS at_us"
+
+    def status(column: str) -> str:
+        return "trim(" + " || ".join(f"CASE WHEN {column} & {bit} > 0 THEN '{n} ' ELSE '' END" for bit, n in FLAGS.items()) + ")"
+
+    def steps(value: str, scale: int) -> str:
+        return f"{value} / {scale}.0" if scale > 1 else value
+
+    made = [
+        f'CREATE VIEW reading_v AS SELECT d.name AS ups, {when("r")}, {status("r.status")} AS "ups.status", '
+        + ", ".join(f'{steps(f"r.{column}", scale)} AS "{name}"' for column, (name, scale) in VALUES.items())
+        + ", r.extra FROM reading r JOIN device d ON d.id = r.device_id"
+    ]
+    for tier in TIERS:
+        values = [
+            f'{steps(f"coalesce(r.{column}_{part}, r.{column}_mean)", scale)} AS "{name}.{part}"'
+            if part != "mean" else f'{steps(f"r.{column}_mean", scale)} AS "{name}"'
+            for column, (name, scale) in VALUES.items() for part in ("mean", "min", "max", "last")
+        ]  # fmt: skip
+        counts = [f'coalesce(r.{column}_count, r.rows) AS "{name}.count"' for column, (name, _) in VALUES.items()]
+        made.append(
+            f'CREATE VIEW {tier}_v AS SELECT d.name AS ups, {when("r")}, r.rows AS readings, r.minutes, '
+            f'{status("r.status_last")} AS "ups.status", {status("r.status_seen")} AS "ups.status.seen", '
+            f"{', '.join(values + counts)} FROM {tier} r JOIN device d ON d.id = r.device_id"
+        )
+    tier_names = " ".join(f"WHEN {seconds} THEN '{name}'" for seconds, name in RESOLUTION_S.items())
+    made += [
+        f"CREATE VIEW extra_v AS SELECT d.name AS ups, {when('r')}, CASE r.resolution_s {tier_names} END AS tier, "
+        "r.name AS variable, r.mean, r.min, r.max, r.last, r.count FROM extra_rollup r JOIN device d ON d.id = r.device_id",
+        f"CREATE VIEW event_v AS SELECT e.id, d.name AS ups, {when('e')}, e.kind, e.name, e.value, e.text, "
+        "CASE e.severity WHEN 0 THEN 'info' WHEN 1 THEN 'notice' WHEN 2 THEN 'warning' ELSE 'critical' END AS severity, "
+        "e.phase FROM event e LEFT JOIN device d ON d.id = e.device_id",
+        f"CREATE VIEW order_v AS SELECT o.id, d.name AS ups, {when('o')}, o.actor, o.name, o.value, o.sent, o.outcome, o.reply, "
+        f"o.text, {time('o.done_at', 'done')} FROM order_log o JOIN device d ON d.id = o.device_id",
+    ]
+    return made
 
 
 FIGURES = (

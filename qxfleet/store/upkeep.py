@@ -82,7 +82,10 @@ def check(url: str) -> CheckReport:
     engine = open_engine(url, writing=False)
     try:
         with explained(engine), engine.connect() as connection:
-            schema = standing(connection)
+            try:
+                schema = standing(connection)
+            except DatabaseError as error:  # so damaged that not even the list of tables can be read
+                return CheckReport(SchemaState(Standing.FOREIGN, None), {}, (explain(engine.url, error),))
             problems = _problems_of(connection)
             if schema.standing is not Standing.CURRENT:
                 found = schema.revision or "none"

@@ -5,8 +5,17 @@ from qxfleet.store.tables.base import SCHEMA, SCHEMA_TABLE, Microseconds, meta, 
 from qxfleet.store.tables.batteries import battery, battery_in_ups, battery_month, discharge, discharge_point
 from qxfleet.store.tables.events import event, order_log
 from qxfleet.store.tables.maintenance import maintenance
-from qxfleet.store.tables.plans import battery_test, battery_test_point, plan_run, plan_step
-from qxfleet.store.tables.readings import ROLLED, device, device_era, reading, rollup
+from qxfleet.store.tables.plans import battery_test, battery_test_point
+from qxfleet.store.tables.readings import (
+    ROLLED,
+    device,
+    device_era,
+    extra_rollup,
+    reading,
+    reading_day,
+    reading_minute,
+    reading_quarter,
+)
 from qxfleet.store.tables.waves import test_wave, test_wave_member
 
 __all__ = [
@@ -25,14 +34,15 @@ __all__ = [
     "discharge",
     "discharge_point",
     "event",
+    "extra_rollup",
     "maintenance",
     "meta",
     "metadata",
     "order_log",
-    "plan_run",
-    "plan_step",
     "reading",
-    "rollup",
+    "reading_day",
+    "reading_minute",
+    "reading_quarter",
     "test_wave",
     "test_wave_member",
     "token",

@@ -8,6 +8,7 @@ from sqlalchemy import (
     JSON,
     CheckConstraint,
     Column,
+    Float,
     Identity,
     Index,
     Integer,
@@ -54,26 +55,47 @@ reading = Table(
     *(Column(str(variable.column), Integer) for variable in READING_COLUMNS),
     Column("extra", JSON(none_as_null=True)),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (at)",
 )
 """One stored poll. Null is "not known"; ``extra`` holds other numeric values that changed since the row before."""
 
-ROLLED: Final = ("min", "mean", "max", "last")
+ROLLED: Final = ("min", "mean", "max", "last", "count")
 
-rollup = Table(
-    "rollup",
+
+def _tier(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        device_key(primary_key=True),
+        Column("at", Microseconds, primary_key=True),
+        Column("rows", Integer, nullable=False),
+        Column("minutes", Integer, nullable=False),
+        Column("status_seen", Integer, nullable=False),
+        Column("status_last", Integer, nullable=False),
+        *(Column(f"{variable.column}_{part}", Integer) for variable in READING_COLUMNS for part in ROLLED),
+        sqlite_with_rowid=False,
+    )
+
+
+reading_minute = _tier("reading_minute")
+reading_quarter = _tier("reading_quarter")
+reading_day = _tier("reading_day")
+"""Readings rolled up by minute, quarter of an hour and day (UTC), in the steps of ``reading``; ``at`` is the beginning.
+
+``rows`` readings were stored in ``minutes`` of its minutes; ``status_seen`` is every flag that was up. ``mean`` null: the
+value was not known. To keep rows small, ``min``, ``max`` and ``last`` are null where they equal ``mean``, ``count`` where it
+equals ``rows``; the views spell them out.
+"""
+
+extra_rollup = Table(
+    "extra_rollup",
     metadata,
     device_key(primary_key=True),
+    Column("name", String, primary_key=True),
     Column("resolution_s", Integer, primary_key=True),
     Column("at", Microseconds, primary_key=True),
-    Column("rows", Integer, nullable=False),
-    Column("status_seen", Integer, nullable=False),
-    Column("status_last", Integer, nullable=False),
-    *(
-        Column(f"{variable.column}_{part}", Integer)
-        for variable in READING_COLUMNS
-        for part in (*ROLLED, "count")
-    ),
+    *(Column(part, Float, nullable=False) for part in ROLLED[:4]),
+    Column("count", Integer, nullable=False),
     sqlite_with_rowid=False,
-)  # fmt: skip
-"""Readings of one bucket starting ``at``, in the same steps as ``reading``; ``status_seen`` is every flag that was up."""
-
+)
+"""What ``extra`` said in each bucket of each tier, in the variables' units; no row: it did not change."""
