@@ -5,6 +5,7 @@ from __future__ import annotations
 from qxfleet.agent.part import MakePart
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.metrics import MetricsServer
+from qxfleet.interfaces.tokens import Tokens
 
-PARTS: tuple[MakePart, ...] = (Accounts, MetricsServer)
+PARTS: tuple[MakePart, ...] = (Accounts, Tokens, MetricsServer)
 """A part whose table is absent does nothing and loads nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qxfleet.agent.profiles import Drift, Step
 from qxfleet.config.profile import Profile
@@ -15,6 +15,10 @@ from qxfleet.model.reading import Origin
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import status_text
 from qxfleet.model.variables import value_text
+
+if TYPE_CHECKING:
+    from qxfleet.store.audit import Entry
+    from qxfleet.store.tokens import StoredToken
 
 Document = dict[str, Any]
 
@@ -132,3 +136,28 @@ def step_document(step: Step) -> Document:
 def event_item(event: Event, *, stored: bool = True) -> Document:
     """One event of a stream: its contract shape, and beside it how loud it is and whether the database has it for good."""
     return {"event": event.as_json(), "severity": int(event.severity), "stored": stored}
+
+
+def audit_document(entry: Entry) -> Document:
+    """One entry of ``audit --json``; ``outcome`` is null for an order whose end is not known."""
+    who, where = parties(entry.actor)
+    return {
+        "time": iso(entry.at_us), "who": who, "where": where, "act": entry.act, "target": entry.target, "name": entry.name,
+        "value": entry.value, "outcome": entry.outcome, "text": entry.text,
+    }  # fmt: skip
+
+
+def parties(actor: str) -> tuple[str, str]:
+    """Who and from where, of an actor's one text ``face:who@where``: ``("operator", "http 192.0.2.7")``."""
+    face, _, rest = actor.partition(":")
+    who, at, address = rest.rpartition("@")
+    return (who, f"{face} {address}") if at else (rest or face, face)
+
+
+def token_document(token: StoredToken) -> Document:
+    """One token of ``token list --json``: never its secret. ``allow`` is null for every right of its user."""
+    return {
+        "name": token.name, "user": token.user, "allow": None if token.allow is None else list(token.allow),
+        "created": iso(token.created_us), "expires": token.expires_us and iso(token.expires_us),
+        "used": token.used_us and iso(token.used_us),
+    }  # fmt: skip

@@ -12,7 +12,7 @@ import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
 from qxfleet.interfaces.cli import (
-    check, db, demo, discover, events, fleet, import_nut, orders, probe, profile, run, simulate, top, user,
+    audit, check, db, demo, discover, events, fleet, import_nut, orders, probe, profile, run, simulate, token, top, user,
 )  # fmt: skip
 from qxfleet.interfaces.cli.client import AgentRefused
 from qxfleet.interfaces.cli.output import complain
@@ -79,6 +79,8 @@ app.command("settings", rich_help_panel=ONE)(fleet.settings)
 app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
 app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
+app.command("audit", rich_help_panel=ONE)(audit.audit)
+app.add_typer(token.app, name="token", rich_help_panel=ONE)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
 app.command("discover", rich_help_panel=DATABASE)(discover.discover)
 app.command("import-nut", rich_help_panel=DATABASE)(import_nut.import_nut)
