@@ -12,7 +12,22 @@ import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
 from qxfleet.interfaces.cli import (
-    audit, check, db, demo, discover, events, fleet, import_nut, orders, probe, profile, run, simulate, token, top, user,
+    audit,
+    check,
+    db,
+    demo,
+    discover,
+    events,
+    fleet,
+    import_nut,
+    orders,
+    probe,
+    profile,
+    run,
+    simulate,
+    token,
+    top,
+    user,
 )  # fmt: skip
 from qxfleet.interfaces.cli.client import AgentRefused
 from qxfleet.interfaces.cli.output import complain
