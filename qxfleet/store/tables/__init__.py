@@ -16,6 +16,7 @@ from qxfleet.store.tables.readings import (
     reading_minute,
     reading_quarter,
 )
+from qxfleet.store.tables.shutdown import shutdown_arming, shutdown_run, shutdown_step
 from qxfleet.store.tables.waves import test_wave, test_wave_member
 
 __all__ = [
@@ -43,6 +44,9 @@ __all__ = [
     "reading_day",
     "reading_minute",
     "reading_quarter",
+    "shutdown_arming",
+    "shutdown_run",
+    "shutdown_step",
     "test_wave",
     "test_wave_member",
     "token",

@@ -1,20 +1,17 @@
-"""Battery tests, and runs of plans with every step they took."""
+"""Battery tests, and their discharge curves."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
-    Boolean,
     CheckConstraint,
     Column,
-    Float,
     ForeignKey,
     Index,
     Integer,
     String,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 from qxfleet.model.variables import READING_COLUMNS
@@ -59,40 +56,3 @@ battery_test_point = Table(
     sqlite_with_rowid=False,
 )
 """The discharge curve of one test, kept when the raw readings are long gone."""
-
-plan_run = Table(
-    "plan_run",
-    metadata,
-    serial(),
-    Column("kind", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("armed", Boolean, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("plan", JSON, nullable=False),
-    Column("started", Microseconds, nullable=False),
-    Column("ended", Microseconds),
-    Column("outcome", String),
-    Column("text", Text, nullable=False, server_default=""),
-    Index(None, "started"),
-    sqlite_autoincrement=True,
-)
-"""One run of a shutdown or test plan with the version of the plan it started with."""
-
-plan_step = Table(
-    "plan_step",
-    metadata,
-    serial(),
-    Column("run_id", ForeignKey("plan_run.id"), nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("target", String, nullable=False),
-    Column("act", String, nullable=False),
-    Column("intent_at", Microseconds, nullable=False),
-    Column("done_at", Microseconds),
-    Column("outcome", String),
-    Column("elapsed_s", Float),
-    Column("text", Text, nullable=False, server_default=""),
-    UniqueConstraint("run_id", "number"),
-    sqlite_autoincrement=True,
-)
-"""Written before the step acts, completed after; a step without ``outcome`` is checked, not repeated."""
-
