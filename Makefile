@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := pyproject.toml setup.py qxfleet/_fastparse.pyx
 
-.PHONY: demo test bench lint soak clean
+.PHONY: demo test bench lint soak manual clean
 
 demo: $(VENV)/demo.done ## A simulated fleet and a real agent, live, until Ctrl-C
 	@$(BIN)/qxfleet demo
@@ -26,6 +26,9 @@ lint: $(VENV)/test.done ## Style, types, and who may import whom
 soak: $(VENV)/test.done ## The long forms: hours, not minutes
 	$(BIN)/python tests/fuzz_fastparse.py --frames 10000000
 	QXFLEET_SOAK=1 $(BIN)/python -m pytest --timeout 7200
+
+manual: $(VENV)/test.done ## Man pages and shell completions in share/, from the command line's own words
+	$(BIN)/python scripts/manual.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info qxfleet/*.so qxfleet/_fastparse.c

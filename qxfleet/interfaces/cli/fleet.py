@@ -6,11 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table, printable
 
-Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="UPS names, group:NAME, or all.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a UPS.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TARGET]...", help="UPS names, group:NAME, or all.", autocompletion=complete.targets),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a UPS.", autocompletion=complete.ups_names)]
 
 STATE_COLOURS = {"online": "green", "detecting": "cyan", "stale": "yellow", "lost": "red"}
 STATUS_COLOURS = (

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qxfleet.config.durations import parse_duration
+from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
 from qxfleet.interfaces.cli.fleet import Name
 from qxfleet.interfaces.cli.output import Json, coloured, emit, printable
@@ -33,7 +34,12 @@ def seconds(value: str | None) -> str | None:
 def command(
     context: typer.Context,
     name: Name,
-    order: Annotated[str, typer.Argument(metavar="CMD", help="An instant command; `qxfleet commands NAME` lists them.")],
+    order: Annotated[
+        str,
+        typer.Argument(
+            metavar="CMD", help="An instant command; `qxfleet commands NAME` lists them.", autocompletion=complete.orders
+        ),
+    ],
     value: Annotated[
         str | None, typer.Argument(metavar="[VALUE]", help="Its value, if it takes one: seconds, or a duration like 10m.")
     ] = None,
@@ -49,7 +55,12 @@ def command(
 def set_(
     context: typer.Context,
     name: Name,
-    variable: Annotated[str, typer.Argument(metavar="VAR", help="A writable variable; `qxfleet settings NAME` lists them.")],
+    variable: Annotated[
+        str,
+        typer.Argument(
+            metavar="VAR", help="A writable variable; `qxfleet settings NAME` lists them.", autocompletion=complete.settings
+        ),
+    ],
     value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value; a duration may be written like 3m.")],
     json: Json = False,
 ) -> None:

@@ -1,0 +1,1 @@
+complete --command qxfleet --no-files --arguments "(env _QXFLEET_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) qxfleet)" --condition "env _QXFLEET_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) qxfleet"
