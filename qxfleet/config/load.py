@@ -14,15 +14,19 @@ from qxfleet.config.blocks import blocks
 from qxfleet.config.faces import NO_FACES, Faces, read_faces
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
 from qxfleet.config.forms import SOCKET_BYTES
+from qxfleet.config.loads import read_shutdown
 from qxfleet.config.profile import Block, Profile, read_profile, warn_of_quarrels
+from qxfleet.config.schedules import Schedule, read_schedules
 from qxfleet.config.schema import LATER_TABLES, AgentTable
 from qxfleet.config.source import read_source
 from qxfleet.config.tables import later_table, read_table, unknown_table
 from qxfleet.config.ups import read_ups
 from qxfleet.errors import ConfigError
+from qxfleet.model.loads import Plan
 from qxfleet.model.options import UpsOptions
+from qxfleet.model.selftest import DEFAULT_RULES, Rules
 
-TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user")
+TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown")
 """Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -49,6 +53,9 @@ class Config:
     warnings: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = ()
     faces: Faces = NO_FACES
+    tests: Rules = DEFAULT_RULES
+    schedules: tuple[Schedule, ...] = ()
+    shutdown: Plan = Plan()
 
     @staticmethod
     def defaults_text() -> str:
@@ -87,6 +94,8 @@ def load(path: pathlib.Path | None = None) -> Config:
     _no_duplicates(found, findings)
     profiles = _profiles(sources, fleet, findings)
     faces = read_faces(sources, _folder(main), findings)
+    tests, schedules = read_schedules(sources, fleet, _folder(main), findings)
+    shutdown = read_shutdown(sources, [options for options, _ in found], findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -101,6 +110,9 @@ def load(path: pathlib.Path | None = None) -> Config:
         warnings=in_order(findings.warnings),
         profiles=profiles,
         faces=faces,
+        tests=tests,
+        schedules=schedules,
+        shutdown=shutdown,
     )
 
 

@@ -14,10 +14,14 @@ from qxfleet.config.forms import Duration, Form
 from qxfleet.config.presets import KINDS
 from qxfleet.config.schema import AgentTable, ProfileTable, Table, UpsTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
+from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
+from qxfleet.config.schema_tests import ScheduleTable, TestsTable
 
 TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[agent]", AgentTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
     ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable), ("[[user]]", UserTable),
+    ("[[schedule]]", ScheduleTable), ("[tests]", TestsTable),
+    ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable),
 )  # fmt: skip
 
 
@@ -36,7 +40,7 @@ def rows(model: type[Table]) -> Iterator[Row]:
     for key, info in model.model_fields.items():
         instead: dict[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         yield Row(
-            key=f"{key}.*" if key in KINDS else key,
+            key=f"{key}.*" if key in KINDS else info.alias or key,
             default=instead["shown"] or _default(info),
             form=instead["form"] or _form(info),
             meaning=info.description or "",

@@ -184,9 +184,6 @@ DEVICE_KEYS = tuple(
 USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "usb_path", "subdriver", "langid_fix")
 
 LATER_TABLES = {
-    "schedule": "scheduled tests, commands or reports",
-    "load": "staged shutdown",
-    "shutdown": "staged shutdown",
     "notify": "notifications",
     "battery": "battery register",
     "retention": "retention rules",

@@ -12,6 +12,8 @@ from qxfleet.config.device_values import device_setting_named
 from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
 from qxfleet.config.schema import DEVICE_KEYS, LATER_TABLES, RENAMED, AgentTable, ProfileTable, Table, UpsTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
+from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
+from qxfleet.config.schema_tests import ScheduleTable, TestsTable
 
 T = TypeVar("T", bound=Table)
 
@@ -23,6 +25,10 @@ HEADERS: dict[type[Table], str] = {
     NutTable: "[nut]",
     MetricsTable: "[metrics]",
     UserTable: "[[user]]",
+    ScheduleTable: "[[schedule]]",
+    TestsTable: "[tests]",
+    LoadTable: "[[load]]",
+    ShutdownTable: "[shutdown]",
 }
 
 _NAMES = tuple(header.strip("[]") for header in HEADERS.values())
@@ -58,7 +64,7 @@ def _words(model: type[Table], detail: ErrorDetails) -> str:
             remedy = f": write {bare}" if bare.replace(".", "", 1).isdecimal() else ""
             return f"expected a number, found {found}{remedy}"
         case "dict_type":
-            return f"expected a table, as in {{ eco_mode = \"disabled\" }}, found {found}"
+            return f"expected a table, as in {_form(model, str(detail['loc'][-1]))}, found {found}"
         case "tuple_type":
             remedy = f": write [{found}]" if isinstance(detail["input"], str) else ""
             return f"expected a list of texts, found {found}{remedy}"
@@ -67,10 +73,19 @@ def _words(model: type[Table], detail: ErrorDetails) -> str:
             return f"expected {str(context['expected']).replace(chr(39), chr(34))}, found {found}{guess}"
         case "greater_than":
             return f"expected a number above {context['gt']:g}, found {found}"
+        case "greater_than_equal":
+            return f"expected at least {context['ge']:g}, found {found}"
         case "less_than_equal":
             return f"expected at most {context['le']:g}, found {found}"
         case _:
             return f"{detail['msg']}, found {found}"
+
+
+def _form(model: type[Table], key: str) -> str:
+    """What a key that holds a table may hold."""
+    extra = model.model_fields[key].json_schema_extra if key in model.model_fields else None
+    form = extra["form"] if isinstance(extra, dict) and model is not ProfileTable else ""
+    return str(form) or '{ eco_mode = "disabled" }'
 
 
 def _flag(value: object) -> str:

@@ -1,0 +1,115 @@
+"""Schedules and the rules of tests as they are read from a file; who is meant by a target."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from qxfleet.config.cron import Cron
+from qxfleet.config.load import Config, load
+from qxfleet.config.targets import Member, select
+from qxfleet.model.selftest import Asked, Rules
+
+FLEET = "".join(
+    f'[[ups]]\nname = "rack{rack}-{feed}"\nport = "/dev/r{rack}{feed}"\ndialect = "megatec"\n'
+    f'groups = ["rack{rack}", "feed-{feed}"]\n'
+    for rack in (1, 2) for feed in "ab"
+)  # fmt: skip
+
+
+def read(tmp_path: pathlib.Path, text: str) -> Config:
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(FLEET + text)
+    return load(file)
+
+
+def test_the_schedule_of_the_outside_face_is_read(tmp_path: pathlib.Path) -> None:
+    config = read(tmp_path, """
+[[schedule]]
+name = "weekly-quick"
+do = "test"
+test = "quick"
+targets = ["group:feed-a"]
+cron = "0 3 * * sun"
+max_parallel = 1
+""")
+    (schedule,) = config.schedules
+    assert (schedule.name, schedule.do, schedule.test) == ("weekly-quick", "test", Asked("quick"))
+    assert (schedule.upses, schedule.cron, schedule.timezone) == (("rack1-a", "rack2-a"), "0 3 * * sun", "UTC")
+    assert (schedule.missed, schedule.window_s, schedule.rules) == ("skip", 14400.0, Rules())
+
+
+def test_tests_are_named_timed_or_of_a_depth(tmp_path: pathlib.Path) -> None:
+    lines = ('test = "deep"', 'test = "10m"', "depth = 20")
+    config = read(tmp_path, "".join(
+        f'[[schedule]]\nname = "s{n}"\ncron = "0 3 1 * *"\ntargets = ["all"]\n{line}\n' for n, line in enumerate(lines)
+    ))  # fmt: skip
+    assert [each.test for each in config.schedules] == [Asked("deep"), Asked("timed", 600.0), Asked("deep", depth_percent=20)]
+    assert [str(each.test) for each in config.schedules] == ["deep test", "test of 10 min", "test to 20 % depth"]
+
+
+def test_rules_of_the_fleet_hold_in_every_schedule_but_for_its_own_number(tmp_path: pathlib.Path) -> None:
+    config = read(tmp_path, """
+[tests]
+mains_stable = "1m"
+charged = "1h"
+max_parallel = 2
+[[schedule]]
+name = "s"
+cron = "0 3 1 * *"
+targets = ["all"]
+max_parallel = 4
+""")
+    assert config.tests == Rules(mains_stable_s=60, charged_s=3600, max_parallel=2)
+    assert config.schedules[0].rules == Rules(mains_stable_s=60, charged_s=3600, max_parallel=4)
+
+
+def test_rules_survive_being_written_down() -> None:
+    rules = Rules(charged_s=1.0, on_failure="wave")
+    assert Rules.of_json({**rules.as_json(), "unknown": 1}) == rules
+
+
+MEMBERS = [
+    Member("rack1-a", ("rack1", "feed-a"), "megatec"), Member("rack1-b", ("rack1", "feed-b"), "voltronic"),
+    Member("rack2-a", ("rack2", "feed-a", "spare")), Member("lab", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("all", "rack1-a rack1-b rack2-a lab"), ("lab", "lab"), ("group:feed-a", "rack1-a rack2-a"),
+        ("rack1-*", "rack1-a rack1-b"),
+        ("group:feed-a & !group:spare", "rack1-a"), ("all&!rack*", "lab"), ("dialect:voltronic", "rack1-b"),
+        ("!group:rack1", "rack2-a lab"), ("group:rack1 & group:feed-b", "rack1-b"), ("rack1-a & !rack1-a", ""),
+    ],
+)  # fmt: skip
+def test_a_target_means_what_its_parts_have_in_common(target: str, meant: str) -> None:
+    assert select(target, MEMBERS) == meant.split()
+
+
+@pytest.mark.parametrize("target", ["", "all &", "group:", "rack9", "dialect:auto", "!"])
+def test_a_target_that_means_nobody_by_mistake_is_one(target: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|no UPS"):
+        select(target, MEMBERS)
+
+
+@pytest.mark.parametrize(
+    "good", ["0 3 * * sun", "*/15 * * * *", "0 3 1-7 jan,apr,7 *", "0 0 1 1 mon-fri", "5,35 22-23/1 * * sat,sun", "0 3 * * SUN"]
+)
+def test_what_the_calendar_takes_is_taken_here(good: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    from qxfleet.agent.schedule import cron_trigger
+
+    cron_trigger(str(Cron().read(good)), ZoneInfo("UTC"))
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "0 3 * *", "60 3 * * *", "0 24 * * *", "0 3 0 * *", "0 3 * 13 *", "0 3 * * 1", "0 3 * * sunday", "5-1 * * * *",
+            "*/0 * * * *", "0 3 * * fri-mon", "0 3 ? * *", 7]
+)  # fmt: skip
+def test_what_it_does_not_take_is_refused_here(bad: object) -> None:
+    with pytest.raises(ValueError, match=r"expected|weekday|backwards|never comes"):
+        Cron().read(bad)
