@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P")
 
+STUCK_S = 10.0
+"""Ticks come every second; without one for this long the schedule has come to a stand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -66,6 +69,7 @@ class Agent:
         self.forced = ForcedShutdown(self.bus, self.clock)
         self.schedule = Schedule(self.clock, self._clock_stepped)
         self._stopping = asyncio.Event()
+        self._ticked_s = self.clock.monotonic()
         self.parts: tuple[Part, ...] = ()
         for make in parts:
             self.parts = (*self.parts, make(self))
@@ -123,6 +127,16 @@ class Agent:
         self._tell("configuration-reloaded", str(len(changes)), "; ".join(changes + restart) or "nothing changed")
         return changes + restart
 
+    def stuck(self) -> str | None:
+        """What keeps the agent from doing its work, so that only a new start helps; None if nothing does.
+
+        A database that is away is no such thing, nor is a device.
+        """
+        silent_s = self.clock.monotonic() - self._ticked_s
+        if silent_s > STUCK_S:
+            return f"no UPS was asked for {silent_s:.0f} s"
+        return None if self.store.alive() else "nothing can be stored any more"
+
     def health(self) -> Health:
         """Figures about the agent itself."""
         store, pace = self.store.health(), self.fleet.pace
@@ -135,6 +149,7 @@ class Agent:
         """Wake the first cohort, and have the loop wake the others in their turn: a job of the scheduler for each of them
         would cost more than their work."""
         loop = asyncio.get_running_loop()
+        self._ticked_s = self.clock.monotonic()
         self.fleet.tick(0, COHORTS)
         first_s = self.fleet.phase_s(0)
         late_s = (self.clock.monotonic() - first_s + TICK_S / 2) % TICK_S - TICK_S / 2

@@ -20,6 +20,7 @@ class ServiceManager:
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s: float | None = int(usec) / 1e6 if self._address and mine and usec.isdecimal() and int(usec) else None
         """A sign of life is expected at least this often; None: none is."""
+        self.asked = bool(self._address)
 
     def ready(self, status: str) -> None:
         """The agent is up, or up again after a reload."""
@@ -33,9 +34,9 @@ class ServiceManager:
         """The agent is on its way down."""
         self._send("STOPPING=1", "STATUS=stopping")
 
-    def alive(self) -> None:
-        """A sign of life."""
-        self._send("WATCHDOG=1")
+    def alive(self, status: str) -> None:
+        """A sign of life, and how things stand."""
+        self._send("WATCHDOG=1", f"STATUS={status}")
 
     def _send(self, *lines: str) -> None:
         if not self._address:

@@ -21,6 +21,10 @@ log = logging.getLogger("qxfleet")
 STOP_WITHIN_S = 4.8
 """From the signal to the end of the process: the outside face promises 5 s."""
 
+STANDING_S = 15.0
+"""How often the service manager is told how many UPSes are online."""
+
+
 class Service:
     """Runs an agent until SIGTERM or SIGINT; SIGHUP reads ``config`` (None: the usual place) again."""
 
@@ -44,7 +48,8 @@ class Service:
         def up() -> None:
             self._starting = loop.create_task(self._control.start())
             self._manager.ready(self._standing())
-            self._live()
+            if self._manager.asked:
+                self._live()
             log.info("ready: %d UPSes, control socket %s", len(self._agent.config.ups), self._control.path)
             started()
 
@@ -87,9 +92,13 @@ class Service:
         self._manager.ready(self._standing())
 
     def _live(self) -> None:
-        if self._manager.watchdog_s is not None:
-            self._manager.alive()
-            asyncio.get_running_loop().call_later(self._manager.watchdog_s / 2, self._live)
+        """A sign of life while there is life: an agent whose schedule or writer came to a stand is better started anew."""
+        if (stuck := self._agent.stuck()) is not None:
+            log.critical("%s: the service manager is told nothing any more, so that it starts the agent anew", stuck)
+        else:
+            self._manager.alive(self._standing())
+        every_s = STANDING_S if self._manager.watchdog_s is None else min(STANDING_S, self._manager.watchdog_s / 2)
+        asyncio.get_running_loop().call_later(every_s, self._live)
 
     def _standing(self) -> str:
         states = self._agent.fleet.snapshot().values()

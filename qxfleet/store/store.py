@@ -202,6 +202,10 @@ class Store:
         """How storing goes; takes no query."""
         return self._writer.health()
 
+    def alive(self) -> bool:
+        """Whether anything can still be stored, once the database takes it."""
+        return self._writer.alive()
+
     async def close(self) -> None:
         """Write what is queued, within five seconds, and let go of the database."""
         await asyncio.get_running_loop().run_in_executor(self._readers, self._writer.close)

@@ -161,6 +161,10 @@ class Writer:
         self._wake.set()
         return done
 
+    def alive(self) -> bool:
+        """Whether the thread runs; it ends before :meth:`close` only by a mistake of ours."""
+        return self._thread.is_alive()
+
     def health(self) -> StoreHealth:
         """How storing goes at this moment."""
         with self._lock:

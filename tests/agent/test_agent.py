@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qxfleet.agent.agent import Agent
 from qxfleet.config.load import load
+from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, Link, LinkChange
 
 USB = """
@@ -34,3 +35,28 @@ async def test_a_usb_port_is_lost_and_stops_nothing(tmp_path: Path) -> None:
     assert [(event.name, event.value) for event in events] == [
         ("agent-started", "1"), ("contact-lost", "begin"), ("agent-stopped", ""),
     ]  # fmt: skip
+
+
+async def test_an_agent_whose_schedule_stands_or_whose_writer_ended_is_stuck(tmp_path: Path) -> None:
+    class Ahead(Clock):
+        ahead_s = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.ahead_s
+
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(USB)
+    clock = Ahead()
+    agent = Agent(load(file), clock=clock)
+    up = asyncio.Event()
+    running = asyncio.create_task(agent.run(up.set))
+    async with asyncio.timeout(20):
+        await up.wait()
+        assert agent.stuck() is None
+        agent.schedule.stop()
+        clock.ahead_s = 60.0
+        assert agent.stuck() == "no UPS was asked for 60 s"
+        agent.stop()
+        await running
+    clock.ahead_s = 0.0
+    assert agent.stuck() == "nothing can be stored any more"

@@ -109,7 +109,7 @@ def test_systemd_is_told(own: Site, manager: socket.socket) -> None:
     assert told("READY=1")[1].startswith("STATUS=")
     began_s = time.monotonic()
     for _ in range(4):
-        told("WATCHDOG=1")
+        assert told("WATCHDOG=1")[1].endswith("of 1 UPSes online")
     assert time.monotonic() - began_s < 3 * 0.4
     agent.send_signal(signal.SIGHUP)
     sent_us = int(told("RELOADING=1")[1].removeprefix("MONOTONIC_USEC="))
