@@ -34,10 +34,11 @@ MAGIC_PORT = 9
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How something ended: ``accepted`` with evidence, else why not; ``text`` is one line for people."""
+    """How something ended: ``accepted`` with evidence, else why not. ``text`` is for people, ``code`` a program's own."""
 
     outcome: Outcome
     text: str = ""
+    code: int | None = None
 
 
 class Port(enum.Enum):
@@ -101,9 +102,9 @@ class RealEffects:
         finally:
             os.close(reading)
         if code == 0:
-            return Done(Outcome.ACCEPTED, said.text)
+            return Done(Outcome.ACCEPTED, said.text, 0)
         ended = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
-        return Done(Outcome.REJECTED, said.behind(f"{argv[0]}: {ended}"))
+        return Done(Outcome.REJECTED, said.behind(f"{argv[0]}: {ended}"), code)
 
     async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
         """POST JSON on a thread of its own, so that servers that hang hold up nobody else."""

@@ -1,0 +1,104 @@
+"""What the fleet's states mean to a shutdown: one value for each UPS, made from its readings as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from qxfleet.model.events import Link
+from qxfleet.model.reading import Reading
+from qxfleet.model.state import DeviceState
+from qxfleet.model.status import Status
+from qxfleet.shutdown.model import Mains, UpsSeen
+
+LINE, LB, FSD, OFF, CAL = int(Status.OL | Status.OB), int(Status.LB), int(Status.FSD), int(Status.OFF), int(Status.CAL)
+
+DARK_BELOW = 0.3
+"""An output below this share of its nominal voltage is off; no unit boosts from so deep."""
+
+UNKNOWN_NOMINAL_V = 110.0
+
+Predict = Callable[[str], tuple[float | None, float | None]]
+"""UPS → seconds that its battery will last from its last reading: likely, and at worst; None where nothing is known."""
+
+
+def no_prediction(ups: str) -> tuple[float | None, float | None]:
+    """Nothing is known beyond what the UPS says itself."""
+    return None, None
+
+
+class Observer:
+    """Keeps :class:`UpsSeen` of every UPS up to date. Hand it each UPS's state after every change."""
+
+    def __init__(self, predict: Predict = no_prediction) -> None:
+        self._seen: dict[str, UpsSeen] = {}
+        self._predict = predict
+
+    @property
+    def upses(self) -> Mapping[str, UpsSeen]:
+        """Every UPS that was looked at."""
+        return MappingProxyType(self._seen)
+
+    def keep(self, names: frozenset[str]) -> None:
+        """Forget the UPSes that are not among these."""
+        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+
+    def look(self, state: DeviceState, now_s: float, *, maintenance: bool = False) -> bool:
+        """Take a state in; True if a shutdown should think about it at once."""
+        was = self._seen.get(state.name, UpsSeen(since_s=now_s, seen_s=now_s, contact=False))
+        seen = replace(was, contact=state.link is Link.ONLINE, maintenance=maintenance)
+        if not seen.contact:
+            seen = replace(seen, output_since_s=None)
+        elif state.reading is not None:
+            seen = self._read(seen, state, state.reading)
+        self._seen[state.name] = seen
+        return (was.mains, was.low_battery, was.contact, was.counting_down, was.output_since_s is None) != (
+            seen.mains, seen.low_battery, seen.contact, seen.counting_down, seen.output_since_s is None
+        )  # fmt: skip
+
+    def _read(self, was: UpsSeen, state: DeviceState, reading: Reading) -> UpsSeen:
+        mains, since_s = _mains(was, state, reading)
+        output = _output_on(reading)
+        load_percent = _number(reading, "ups.load")
+        likely_s, low_s = self._predict(state.name)
+        return replace(
+            was, mains=mains, since_s=since_s, seen_s=reading.mono_s,
+            output_since_s=(reading.mono_s if was.output_since_s is None else was.output_since_s) if output else None,
+            counting_down=output and bool(state.status & FSD),
+            low_battery=bool(reading.status & LB), charge=_number(reading, "battery.charge"),
+            runtime_s=_number(reading, "battery.runtime") if likely_s is None else likely_s, runtime_low_s=low_s,
+            load_percent=load_percent, load_w=_watts(reading, load_percent),
+            temperature_c=_number(reading, "ups.temperature"), testing=bool(reading.status & CAL),
+        )  # fmt: skip
+
+
+def _mains(was: UpsSeen, state: DeviceState, reading: Reading) -> tuple[Mains, float]:
+    """What assessing made of it: a test is no outage, an outage in a test is one. What can't tell changes nothing."""
+    outage = state.conditions.get("on-battery")
+    if outage is not None and outage.open and outage.pending_since_s is None:
+        mains, since_s = Mains.OFF, outage.since_s if was.mains is Mains.UNKNOWN else reading.mono_s
+    elif reading.status & LINE:
+        mains, since_s = Mains.ON, reading.mono_s
+    else:
+        return was.mains, was.since_s
+    return mains, was.since_s if mains is was.mains else since_s
+
+
+def _output_on(reading: Reading) -> bool:
+    volts = _number(reading, "output.voltage")
+    nominal = _number(reading, "output.voltage.nominal") or _number(reading, "input.voltage.nominal") or UNKNOWN_NOMINAL_V
+    return not reading.status & OFF and (volts is None or volts >= DARK_BELOW * nominal)
+
+
+def _watts(reading: Reading, load_percent: float | None) -> float | None:
+    measured = _number(reading, "ups.realpower")
+    if measured is not None:
+        return measured
+    nominal = _number(reading, "ups.realpower.nominal")
+    return None if nominal is None or load_percent is None else nominal * load_percent / 100
+
+
+def _number(reading: Reading, name: str) -> float | None:
+    value = reading.values.get(name)
+    return value if isinstance(value, float) else None
