@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -176,3 +178,24 @@ class Plan:
     margin_s: float = 60.0
     hold_s: float = 5.0
     armed: bool = False
+
+
+def going_before(plan: Plan) -> Mapping[str, frozenset[str]]:
+    """For each load, and for each stage of each UPS, what must have gone before it.
+
+    A stage stands as ``UPS/number`` between the loads of the stages below and its own, so that a UPS with many loads needs no
+    line from each to each. The agent's own host is not in it: it goes behind everything that goes at all.
+    """
+    stages: dict[str, dict[int, list[str]]] = {}
+    for load in plan.loads:
+        for ups in load.fed_by:
+            stages.setdefault(ups, {}).setdefault(load.stage, []).append(load.name)
+    before: dict[str, set[str]] = {load.name: set(load.after) for load in plan.loads}
+    for ups, by_stage in stages.items():
+        numbers = sorted(by_stage)
+        for earlier, later in itertools.pairwise(numbers):
+            gate = f"{ups}/{later}"
+            before[gate] = {*by_stage[earlier], *([f"{ups}/{earlier}"] if f"{ups}/{earlier}" in before else ())}
+            for name in by_stage[later]:
+                before[name].add(gate)
+    return {name: frozenset(earlier) for name, earlier in before.items()}
