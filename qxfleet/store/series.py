@@ -1,0 +1,333 @@
+"""The history of one variable of one UPS: any range, at any width, from whichever tiers hold it.
+
+Coarse tiers serve as far as they are made, finer ones and the readings themselves go on from there, so a bucket of this minute is
+as good as one of last year. Where nothing was stored there is no bucket: a gap stays a gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select, text
+
+from qxfleet.errors import StoreError
+from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind, Variable
+from qxfleet.store.tables import device, reading
+from qxfleet.store.tiers import DAY, MINUTE, QUARTER, SECOND_US, TIERS, Tier, marks
+
+STATUS = "ups.status"
+
+AUTOMATIC = ((6 * 3600, 0), (2 * 86_400, MINUTE.seconds), (32 * 86_400, QUARTER.seconds))
+"""Ranges up to so many seconds are shown in buckets of so many (0: every reading); longer ones by the day: some 3,000 points."""
+
+SILENCE_S = 150.0
+"""Readings further apart than this have a gap between them: a row is due every minute."""
+
+_STEPS = {variable.name: (str(variable.column), variable.scale) for variable in READING_COLUMNS}
+
+
+class Bucket(NamedTuple):
+    """Values from ``at_us`` on, in the variable's unit; ``count`` readings held one."""
+
+    at_us: int
+    min: float
+    mean: float
+    max: float
+    last: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Buckets of ``every_s`` seconds in time order; 0: every reading is a bucket of its own.
+
+    ``since_us`` is where the series begins; ``finer_since_us`` is None unless this width is kept only from then on while coarser
+    ones reach further back.
+    """
+
+    ups: str
+    variable: str
+    unit: str
+    every_s: int
+    since_us: int
+    until_us: int
+    points: list[Bucket]
+    finer_since_us: int | None = None
+
+    @property
+    def gap_us(self) -> int:
+        """Neighbours further apart than this have a gap between them."""
+        return round(max(SILENCE_S, 1.5 * self.every_s) * SECOND_US)
+
+
+class StatusSpan(NamedTuple):
+    """Status flags that stood from ``at_us`` until ``until_us``."""
+
+    at_us: int
+    until_us: int
+    status: int
+
+
+def numeric(variable: str) -> Variable:
+    """The numeric variable of that name; :class:`StoreError` with the reason if it has no history."""
+    known = VARIABLES.get(variable)
+    if known is None:
+        raise StoreError(f"{variable}: there is no variable of this name")
+    if known.kind is not Kind.NUMBER:
+        raise StoreError(f"{variable} is a text, and texts have no history of their own: their changes are in `qxfleet events`")
+    return known
+
+
+def device_id(connection: Connection, ups: str) -> int:
+    """The number of a UPS in the database; :class:`StoreError` if nothing of it was ever recorded."""
+    found = connection.scalar(select(device.c.id).where(device.c.name == ups))
+    if found is None:
+        raise StoreError(f"{ups}: nothing of a UPS of this name is recorded")
+    return int(found)
+
+
+def series(
+    connection: Connection, ups: str, variable: str, since_us: int | None, until_us: int, every_s: int | None = None
+) -> Series:
+    """A variable's buckets in ``[since, until)``; ``since`` None: from the first reading on, ``every_s`` None: as the range suits.
+
+    :class:`StoreError` for an unknown UPS or a variable without history.
+    """
+    known = numeric(variable)
+    number = device_id(connection, ups)
+    firsts = _firsts(connection, number)
+    oldest_us = min(firsts.values(), default=until_us)
+    begin_us = oldest_us if since_us is None else since_us
+    asked_us = max(begin_us, oldest_us)
+    width_s = _width_s(until_us - asked_us, asked_us, firsts) if every_s is None else every_s
+    made = [tier for tier in reversed(TIERS) if width_s and width_s % tier.seconds == 0]
+    if width_s:
+        begin_us -= begin_us % (width_s * SECOND_US)
+    reach_us = min((firsts[source] for source in (*made, None) if source in firsts), default=oldest_us)
+    done = marks(connection)
+    folded: list[Bucket] = []
+    at_us = begin_us
+    carried = _Carried(connection, number, known, begin_us) if variable not in _STEPS else None
+    for tier in made:
+        end_us = min(done.get(tier.mark, 0), until_us)
+        if end_us > at_us:
+            rows = _tier_rows(connection, number, known, tier, at_us, end_us, carried)
+            folded += _fold(rows, width_s * SECOND_US) if width_s > tier.seconds else [Bucket(*row[:6]) for row in rows]
+            at_us = end_us
+    if until_us > at_us:
+        raw = _raw_rows(connection, number, known, at_us, until_us, carried)
+        if width_s and width_s % MINUTE.seconds == 0:
+            raw = _unfold(_fold(raw, MINUTE.us))
+        folded += _fold(raw, width_s * SECOND_US) if width_s else [Bucket(*row[:6]) for row in raw]
+    if width_s:
+        folded = _joined(folded)
+    late = reach_us if reach_us > asked_us + max(width_s, MINUTE.seconds) * SECOND_US else None
+    return Series(ups, variable, known.unit, width_s, begin_us, until_us, folded, late)
+
+
+def status_spans(connection: Connection, ups: str, since_us: int | None, until_us: int) -> list[StatusSpan]:
+    """What the status was in ``[since, until)``: spans of equal flags, from readings where they are kept, else from roll-ups.
+
+    A span ends where readings stop coming; from a roll-up it holds every flag that was up in its bucket.
+    """
+    number = device_id(connection, ups)
+    firsts = _firsts(connection, number)
+    at_us = min(firsts.values(), default=until_us) if since_us is None else since_us
+    spans: list[StatusSpan] = []
+    for tier in (DAY, QUARTER, MINUTE, None):
+        finer = (None, *TIERS)[: TIERS.index(tier) + 1] if tier else ()
+        end_us = min([until_us, *(firsts[source] for source in finer if source in firsts)])
+        if end_us <= at_us:
+            continue
+        table, column, width_us = ("reading", "status", 0) if tier is None else (tier.table.name, "status_seen", tier.us)
+        patience_us = round(SILENCE_S * SECOND_US) if tier is None else 0
+        for row_us, status in _rows(connection, table, number, column, at_us, end_us):
+            last = spans[-1] if spans else None
+            if last is not None and row_us - last.until_us <= patience_us:
+                spans[-1] = last._replace(until_us=row_us + (width_us if last.status == status else 0))
+                if last.status == status:
+                    continue
+            spans.append(StatusSpan(row_us, row_us + width_us, status))
+        at_us = end_us
+    return spans
+
+
+# One source after the other
+
+_Row = tuple[int, float, float, float, float, int, int]
+"""A bucket and its weight in a mean, in minutes."""
+
+
+def _firsts(connection: Connection, number: int) -> dict[Tier | None, int]:
+    """When each tier, and the readings themselves (None), begin for a device; what is empty is absent.
+
+    A bucket begins before what it is made of; where that is still there, the tier begins with it.
+    """
+    found: dict[Tier | None, int] = {}
+    for tier, table in ((None, reading), *((tier, tier.table) for tier in TIERS)):
+        first_us = connection.scalar(select(func.min(table.c.at)).where(table.c.device_id == number))
+        if first_us is not None:
+            within = tier.us if tier else 0
+            found[tier] = next((at for at in found.values() if first_us <= at < first_us + within), first_us)
+    return found
+
+
+def _width_s(span_us: int, asked_us: int, firsts: dict[Tier | None, int]) -> int:
+    """The bucket that gives a readable number of points and whose tier, or a finer one, reaches back far enough."""
+    wanted_s = next((width_s for longest_s, width_s in AUTOMATIC if span_us <= longest_s * SECOND_US), DAY.seconds)
+    sources: list[Tier | None] = [None]
+    for tier in (None, *TIERS):
+        if tier is not None:
+            sources.append(tier)
+        width_s = tier.seconds if tier is not None else 0
+        reach_us = min((firsts[source] for source in sources if source in firsts), default=None)
+        if width_s >= wanted_s and reach_us is not None and reach_us <= asked_us + max(width_s, MINUTE.seconds) * SECOND_US:
+            return width_s
+    return DAY.seconds
+
+
+def _rows(
+    connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, join: str = ""
+) -> Iterable[Any]:
+    """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver."""
+    if connection.dialect.name == "postgresql":
+        return connection.exec_driver_sql(
+            f"SELECT round(date_part('epoch', r.at) * 1000000)::bigint, {columns} FROM {table} r {join} WHERE r.device_id = %s "
+            "AND r.at >= to_timestamp(0) + %s * interval '1 microsecond' AND r.at < to_timestamp(0) + %s * interval '1 microsecond' "
+            "ORDER BY r.at",
+            (number, begin_us, end_us),
+        ).fetchall()
+    return connection.exec_driver_sql(
+        f"SELECT r.at, {columns} FROM {table} r {join} WHERE r.device_id = ? AND r.at >= ? AND r.at < ? ORDER BY r.at",
+        (number, begin_us, end_us),
+    ).fetchall()
+
+
+def _tier_rows(
+    connection: Connection, number: int, variable: Variable, tier: Tier, begin_us: int, end_us: int, carried: _Carried | None
+) -> Iterator[_Row]:
+    if carried is not None:
+        yield from carried.tier_rows(tier, begin_us, end_us)
+        return
+    name, scale = _STEPS[variable.name]
+    parts = f"coalesce(r.{name}_min, r.{name}_mean), r.{name}_mean, coalesce(r.{name}_max, r.{name}_mean), "
+    parts += f"coalesce(r.{name}_last, r.{name}_mean), coalesce(r.{name}_count, r.rows), r.minutes"
+    for at, low, mean, high, last, count, minutes in _rows(connection, tier.table.name, number, parts, begin_us, end_us):
+        if mean is not None:
+            yield at, low / scale, mean / scale, high / scale, last / scale, count, minutes
+
+
+def _raw_rows(
+    connection: Connection, number: int, variable: Variable, begin_us: int, end_us: int, carried: _Carried | None
+) -> Iterator[_Row]:
+    if carried is not None:
+        yield from carried.raw_rows(begin_us, end_us)
+        return
+    name, scale = _STEPS[variable.name]
+    for at, steps in _rows(connection, "reading", number, f"r.{name}", begin_us, end_us):
+        if steps is not None:
+            value = steps / scale
+            yield at, value, value, value, value, 1, 1
+
+
+class _Carried:
+    """A variable that is stored when it changes: between two changes it is what it was, as long as readings came."""
+
+    def __init__(self, connection: Connection, number: int, variable: Variable, begin_us: int) -> None:
+        self._connection = connection
+        self._number = number
+        self._name = variable.name
+        self._value: float | None = self._before(begin_us)
+
+    def _before(self, at_us: int) -> float | None:
+        """The last value told before a time."""
+        postgres = self._connection.dialect.name == "postgresql"
+        end = "to_timestamp(0) + :end * interval '1 microsecond'" if postgres else ":end"
+        told = "r.extra ->> :name IS NOT NULL" if postgres else "json_extract(r.extra, :path) IS NOT NULL"
+        newest = self._connection.execute(
+            text(
+                f"SELECT r.extra FROM reading r WHERE r.device_id = :number AND r.at < {end} AND r.extra IS NOT NULL AND {told} "
+                "ORDER BY r.at DESC LIMIT 1"
+            ),
+            {"number": self._number, "end": at_us, **({"name": self._name} if postgres else {"path": f'$."{self._name}"'})},
+        ).scalar()
+        if newest is not None:
+            return float((json.loads(newest) if isinstance(newest, str) else newest)[self._name])
+        for tier in TIERS:
+            last = self._connection.execute(
+                text(
+                    "SELECT r.last FROM extra_rollup r WHERE r.device_id = :number AND r.name = :name AND r.resolution_s = :every "
+                    f"AND r.at < {end} ORDER BY r.at DESC LIMIT 1"
+                ),
+                {"number": self._number, "name": self._name, "every": tier.seconds, "end": at_us - tier.us + 1},
+            ).scalar()
+            if last is not None:
+                return float(last)
+        return None
+
+    def tier_rows(self, tier: Tier, begin_us: int, end_us: int) -> Iterator[_Row]:
+        join = (
+            f"LEFT JOIN extra_rollup e ON e.device_id = r.device_id AND e.name = '{self._name}' "
+            f"AND e.resolution_s = {tier.seconds} AND e.at = r.at"
+        )
+        columns = "e.min, e.mean, e.max, e.last, r.rows, r.minutes"
+        found = _rows(self._connection, tier.table.name, self._number, columns, begin_us, end_us, join)
+        for at, low, mean, high, last, count, minutes in found:
+            if mean is not None:
+                before = last if self._value is None else self._value  # it stood before the first change of the bucket
+                yield at, min(low, before), mean, max(high, before), last, count, minutes
+                self._value = last
+            elif self._value is not None:
+                yield at, self._value, self._value, self._value, self._value, count, minutes
+
+    def raw_rows(self, begin_us: int, end_us: int) -> Iterator[_Row]:
+        for at, extra in _rows(self._connection, "reading", self._number, "r.extra", begin_us, end_us):
+            if extra is not None:
+                told = json.loads(extra) if isinstance(extra, str) else extra
+                self._value = told.get(self._name, self._value)
+            if (value := self._value) is not None:
+                yield at, value, value, value, value, 1, 1
+
+
+def _fold(rows: Iterable[_Row], width_us: int) -> list[Bucket]:
+    """Rows in time order into buckets; a mean weighs each row by the minutes it stands for."""
+    made: list[Bucket] = []
+    start = -1
+    low = high = last = total = 0.0
+    count = weight = 0
+    for at, row_low, mean, row_high, row_last, row_count, minutes in rows:
+        bucket = at - at % width_us
+        if bucket != start:
+            if count:
+                made.append(Bucket(start, low, total / weight, high, last, count))
+            start, low, high, total, count, weight = bucket, row_low, row_high, 0.0, 0, 0
+        low, high, last = min(low, row_low), max(high, row_high), row_last
+        total += mean * minutes
+        weight += minutes
+        count += row_count
+    if count:
+        made.append(Bucket(start, low, total / weight, high, last, count))
+    return made
+
+
+def _unfold(minutes: Iterable[Bucket]) -> Iterator[_Row]:
+    """Buckets of a minute as rows: each stands for one minute however many readings it holds."""
+    for bucket in minutes:
+        yield (*bucket, 1)
+
+
+def _joined(buckets: list[Bucket]) -> list[Bucket]:
+    """The two halves of a bucket that came from two sources made one; the mean weighs them by their readings."""
+    joined: list[Bucket] = []
+    for bucket in buckets:
+        before = joined[-1] if joined else None
+        if before is None or before.at_us != bucket.at_us:
+            joined.append(bucket)
+            continue
+        count = before.count + bucket.count
+        mean = (before.mean * before.count + bucket.mean * bucket.count) / count
+        joined[-1] = Bucket(before.at_us, min(before.min, bucket.min), mean, max(before.max, bucket.max), bucket.last, count)
+    return joined
