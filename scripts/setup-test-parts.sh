@@ -9,6 +9,7 @@ compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/
 [[ -x /lib/nut/nutdrv_qx && -x /lib/nut/upsd ]] || missing+=(nut-server)
 { command -v upsc && command -v upscmd && command -v upsrw; } >/dev/null || missing+=(nut-client)
 command -v faketime >/dev/null || missing+=(faketime)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v groff >/dev/null || missing+=(groff-base)
 /usr/bin/python3 -c 'import gi; gi.require_version("UMockdev", "1.0")' 2>/dev/null ||
     missing+=(umockdev gir1.2-umockdev-1.0 python3-gi libusb-1.0-0)
