@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError
 from typing import Any, TypeVar
 
 from qxfleet.config.blocks import blocks, single
@@ -42,7 +43,6 @@ from qxfleet.model.loads import (
     UpsOff,
     WakeOnLan,
     Webhook,
-    going_before,
 )  # fmt: skip
 from qxfleet.model.options import UpsOptions
 
@@ -279,31 +279,19 @@ def _names(found: Iterable[_Found], upses: Mapping[str, UpsOptions], findings: F
 
 def _order(found: Sequence[_Found], plan: Plan, findings: Findings) -> None:
     """No load goes, by ``after`` and ``stage``, before itself."""
-    before = going_before(plan)
-    places = {each.load.name: each.place for each in found}
-    done: set[str] = set()
-    for each in found:
-        way: list[str] = []
-        stack: list[tuple[str, bool]] = [(each.load.name, False)]
-        while stack:
-            name, leaving = stack.pop()
-            if leaving:
-                way.pop()
-                done.add(name)
-            elif name in way:
-                _cycle([*way[way.index(name) :], name], places, findings)
-                return
-            elif name not in done:
-                way.append(name)
-                stack.append((name, True))
-                stack.extend((earlier, False) for earlier in before.get(name, ()) if earlier != name)
+    try:
+        _ = plan.order
+    except CycleError as error:
+        _cycle(error.args[1], {each.load.name: each.place for each in found}, findings)
 
 
 def _cycle(way: Sequence[str], places: Mapping[str, Place], findings: Findings) -> None:
-    loads = [name for name in way if name in places]
+    """``way``: each goes before the next; stages stand between loads."""
+    loads = [name for name in reversed(way) if name in places]
+    loads = loads if loads[0] == loads[-1] else [*loads, loads[0]]
     place = min((places[name] for name in loads), key=lambda place: (place.source.name, place.line))
     chain = ", which goes after ".join(f'"{name}"' for name in loads)
-    stages = "" if len(loads) == len(way) else " (by their stages)"
+    stages = "" if all(name in places for name in way) else " (by their stages)"
     findings.problem(place.at("after"), f"goes in a circle{stages}: {chain}: take one of them out")
 
 

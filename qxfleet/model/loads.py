@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Literal, TypeAlias
 
 # -- what may be done
@@ -157,7 +159,7 @@ class ComingBack:
     unknown_charge_s: float = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Everything that is configured about shutting down and coming back; a run keeps the plan it began with.
 
@@ -179,23 +181,55 @@ class Plan:
     hold_s: float = 5.0
     armed: bool = False
 
+    @cached_property
+    def named(self) -> Mapping[str, Load]:
+        """Loads by name."""
+        return {load.name: load for load in self.loads}
 
-def going_before(plan: Plan) -> Mapping[str, frozenset[str]]:
-    """For each load, and for each stage of each UPS, what must have gone before it.
+    @cached_property
+    def fed(self) -> Mapping[str, tuple[Load, ...]]:
+        """Loads by each UPS that feeds them."""
+        fed: dict[str, list[Load]] = {}
+        for load in self.loads:
+            for ups in load.fed_by:
+                fed.setdefault(ups, []).append(load)
+        return {ups: tuple(loads) for ups, loads in fed.items()}
 
-    A stage stands as ``UPS/number`` between the loads of the stages below and its own, so that a UPS with many loads needs no
-    line from each to each. The agent's own host is not in it: it goes behind everything that goes at all.
-    """
-    stages: dict[str, dict[int, list[str]]] = {}
-    for load in plan.loads:
-        for ups in load.fed_by:
-            stages.setdefault(ups, {}).setdefault(load.stage, []).append(load.name)
-    before: dict[str, set[str]] = {load.name: set(load.after) for load in plan.loads}
-    for ups, by_stage in stages.items():
-        numbers = sorted(by_stage)
-        for earlier, later in itertools.pairwise(numbers):
-            gate = f"{ups}/{later}"
-            before[gate] = {*by_stage[earlier], *([f"{ups}/{earlier}"] if f"{ups}/{earlier}" in before else ())}
-            for name in by_stage[later]:
-                before[name].add(gate)
-    return {name: frozenset(earlier) for name, earlier in before.items()}
+    @cached_property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """The plan's own trigger first, then those that loads have instead."""
+        return tuple(dict.fromkeys((self.trigger, *(load.trigger for load in self.loads if load.trigger is not None))))
+
+    @cached_property
+    def before(self) -> Mapping[str, frozenset[str]]:
+        """For each load, and for each stage of each UPS, what must have gone before it.
+
+        A stage stands as ``UPS/number`` between the loads of the stages below and its own, so that a UPS with many loads needs no
+        line from each to each. The agent's own host is not in it: it goes behind everything that goes at all.
+        """
+        stages: dict[str, dict[int, list[str]]] = {}
+        for load in self.loads:
+            for ups in load.fed_by:
+                stages.setdefault(ups, {}).setdefault(load.stage, []).append(load.name)
+        before: dict[str, set[str]] = {load.name: set(load.after) for load in self.loads}
+        for ups, by_stage in stages.items():
+            for earlier, later in itertools.pairwise(sorted(by_stage)):
+                gate = f"{ups}/{later}"
+                before[gate] = {*by_stage[earlier], *({f"{ups}/{earlier}"} & before.keys())}
+                for name in by_stage[later]:
+                    before[name].add(gate)
+        return {name: frozenset(earlier) for name, earlier in before.items()}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Loads and stages so that whatever goes before something stands before it; needs a plan without circles."""
+        return tuple(TopologicalSorter(self.before).static_order())
+
+    @cached_property
+    def behind(self) -> Mapping[str, tuple[str, ...]]:
+        """For each load, those that name it in ``after``: they go later, and come back sooner."""
+        behind: dict[str, list[str]] = {}
+        for load in self.loads:
+            for name in load.after:
+                behind.setdefault(name, []).append(load.name)
+        return {name: tuple(later) for name, later in behind.items()}
