@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import importlib
 import logging
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qxfleet.config.access import Listen
 from qxfleet.config.faces import Face
 from qxfleet.errors import CannotListen
+from qxfleet.interfaces.listening import bound_sockets
 
 if TYPE_CHECKING:
     import uvicorn
@@ -66,7 +66,7 @@ class HttpServer:
         sockets: list[socket.socket] = []
         try:
             for listen in face.listen:
-                sockets += await _sockets(self._name, listen)
+                sockets += await bound_sockets(self._name, listen)
         except CannotListen:
             for each in sockets:
                 each.close()
@@ -123,37 +123,3 @@ def _without_signals(uvicorn: Any) -> Any:
             yield
 
     return Server
-
-
-async def _sockets(name: str, listen: Listen) -> list[socket.socket]:
-    """One bound socket for every address the host has."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise CannotListen(name, str(listen), error.strerror or str(error), "no such host here: correct the address") from None
-    bound: list[socket.socket] = []
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        each = socket.socket(family, kind, protocol)
-        each.setblocking(False)
-        try:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            each.bind(address)
-        except OSError as error:
-            for open_one in (*bound, each):
-                open_one.close()
-            raise CannotListen(name, str(listen), error.strerror or str(error), _remedy(error)) from None
-        bound.append(each)
-    return bound
-
-
-def _remedy(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "another program has it: stop that, or choose another port"
-        case errno.EACCES:
-            return "ports below 1024 are root's: choose another"
-        case _:
-            return "no such address on this machine: correct it"
