@@ -17,6 +17,7 @@
     ├── OrderError             goes to whoever gave the order, before anything is sent
     │   ├── OrderNotSupported    the dialect or the device has no such order
     │   └── OrderInvalid         a value outside its range or not a number
+    ├── PlanError              a plan can't do what was asked of it; goes to whoever asked
     ├── StoreError             the writer retries; health turns bad
     ├── AgentUnreachable       no running agent on the control socket; exit code 3
     ├── AgentRunning           the control socket belongs to another agent
@@ -119,6 +120,10 @@ class OrderNotSupported(OrderError, LookupError):
 
 class OrderInvalid(OrderError, ValueError):
     """A value is not a number or outside its range."""
+
+
+class PlanError(QxfleetError):
+    """A plan can't do what was asked of it; nothing was done."""
 
 
 class StoreError(QxfleetError):
