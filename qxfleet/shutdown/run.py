@@ -1,0 +1,339 @@
+"""The loop of the staged shutdown: see, decide, write down, act. A part of the agent.
+
+Deciding is :func:`~qxfleet.shutdown.plan.next_steps`; this file keeps the order: an intent is committed before its act, an answer
+after. A run keeps the plan it began with. Killed at any moment, it is taken up again from its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from qxfleet.agent.agent import Agent
+from qxfleet.agent.maintenance import Maintenance
+from qxfleet.config.load import Config
+from qxfleet.errors import PlanError
+from qxfleet.model.events import Event, EventKind, LinkChange, Phase, Severity
+from qxfleet.model.loads import Plan
+from qxfleet.model.reading import Reading
+from qxfleet.shutdown import telling
+from qxfleet.shutdown.act import ACTOR, Doors
+from qxfleet.shutdown.effects import Effects, RealEffects
+from qxfleet.shutdown.journal import Journal, Key, interrupted
+from qxfleet.shutdown.looks import Looks
+from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Step, Taken, World
+from qxfleet.shutdown.observe import Observer, Predict, no_prediction
+from qxfleet.shutdown.plan import next_steps
+from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
+from qxfleet.store import shutdown as stored
+
+log = logging.getLogger(__name__)
+
+BUSY_S, IDLE_S = 1.0, 5.0
+"""Longest time between two looks while anything is on battery or a run is under way, and else."""
+
+PAUSE_S = 0.1
+"""Shortest time between two looks: what changes meanwhile is seen together."""
+
+PARTING_S = 1.5
+"""Acts under way when the agent stops may end within this; then they are left to the record."""
+
+
+class StagedShutdown:
+    """Runs the plan of the configuration. ``effects`` are the doors to the outside."""
+
+    def __init__(self, agent: Agent, effects: Effects | None = None, predict: Predict = no_prediction) -> None:
+        self._agent = agent
+        self._clock = agent.clock
+        self._bus = agent.bus
+        self._journal = Journal(agent.store, agent.clock)
+        effects = effects or RealEffects()
+        self._doors = Doors(agent.fleet, agent.forced, effects)
+        self._news = asyncio.Event()
+        self._changed: Callable[[], None] = self._news.set
+        self._observer = Observer(predict)
+        self._looks = Looks(effects, agent.forced, agent.clock, self._changed)
+        self._configured = agent.config.shutdown
+        self._times: dict[str, list[float]] = {}
+        self._loop: asyncio.Task[None] | None = None
+        self._acts: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self._key: Key | None = None
+        self._drawn_s = 0.0
+        self.arming: stored.Arming | None = None
+        """Who armed or disarmed it last; None: as configured."""
+        self.plan = self._configured
+        """The plan in force: the run's, while there is one."""
+        self.record = Record()
+        self.decision = Decision()
+        """What was decided last."""
+
+    # -- a part of the agent
+
+    async def start(self) -> None:
+        """Take up the run that was under way, if there was one, and begin to look."""
+        store = self._agent.store
+        self.arming = await store.read(stored.arming)
+        await self._draw_up()
+        run = await store.read(stored.open_run)
+        if run is not None:
+            await self._take_up(run)
+        for state in self._agent.fleet.snapshot().values():
+            self._observer.look(state, self._clock.monotonic())
+        self._bus.attach(Reading, self._observed)
+        self._bus.attach(LinkChange, self._observed)
+        self._loop = asyncio.create_task(self._supervise(), name="staged shutdown")
+
+    async def stop(self) -> None:
+        """Park the run: acts under way may end in a moment, else they are checked when it is taken up again."""
+        self._bus.detach(Reading, self._observed)
+        self._bus.detach(LinkChange, self._observed)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait({self._loop})
+        if self._acts:
+            await asyncio.wait(self._acts, timeout=PARTING_S)
+        for act in tuple(self._acts):
+            act.cancel()
+        if self._acts:
+            await asyncio.wait(tuple(self._acts), timeout=0.3)
+        await self._looks.stop()
+
+    def apply(self, config: Config) -> list[str]:
+        """Take a new plan; a run under way keeps the one it began with."""
+        self._observer.keep(frozenset(ups.name for ups in config.ups))
+        if config.shutdown == self._configured:
+            return []
+        self._configured = config.shutdown
+        if self._key is None:
+            self.plan = self._new_plan()
+            self.record = Record(self.plan.armed)
+        self._changed()
+        return ["[shutdown]: changed" + (", from the next run on: one is under way" if self._key is not None else "")]
+
+    @property
+    def armed(self) -> bool:
+        """Whether a run that began now would touch anything."""
+        return self._configured.armed if self.arming is None else self.arming.armed
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._key is not None
+
+    @property
+    def run_id(self) -> int | None:
+        """The number of the run under way; None without one, or while the database has not taken it."""
+        return None if self._key is None else self._key.id
+
+    @property
+    def world(self) -> World:
+        """All that is seen now."""
+        return World(self._observer.upses, self._looks.loads)
+
+    # -- what operators want
+
+    async def arm(self, armed: bool, actor: str, reason: str) -> None:
+        """Arm or disarm. An unarmed run under way ends with arming, so that an armed one can begin. Raises PlanError."""
+        async with self._turn:
+            if not self._configured.loads:
+                raise PlanError("no [[load]] is configured: there is nothing to arm")
+            self.arming = await self._journal.arm(armed, actor, reason)
+            word = "armed" if armed else "disarmed"
+            self._tell(f"shutdown-{word}", word, f"the shutdown plan was {word} by {actor}{': ' if reason else ''}{reason}",
+                       Severity.NOTICE)  # fmt: skip
+            if self._key is None:
+                self.plan = replace(self.plan, armed=armed)
+                self.record = Record(armed, memory=self.record.memory)
+            elif armed and not self.record.armed:
+                await self._finish("superseded", "armed by an operator: a run that acts may begin")
+            self._changed()
+
+    async def order(self, wish: Ordered) -> None:
+        """Stop loads because an operator says so. Raises PlanError."""
+        async with self._turn:
+            if unknown := sorted(wish.loads - self.plan.named.keys()):
+                raise PlanError(f"no load is named {', '.join(unknown)}")
+            if not wish.loads:
+                raise PlanError("no load hangs on these: there is nothing to stop")
+            if self.record.ordered is not None and not self.record.ordered.released:
+                raise PlanError("a shutdown was ordered already: `qxfleet shutdown status` shows it, `cancel` ends it")
+            self.record = replace(self.record, ordered=wish, cancelled=False)
+            if self._key is None:
+                await self._begin(wish.actor)
+            else:
+                await self._journal.wish(self._key, wish, False)
+            what = "a drill of" if wish.drill else "the shutdown of"
+            self._tell("shutdown-ordered", "drill" if wish.drill else "start",
+                       f"{wish.actor} ordered {what} {', '.join(sorted(wish.loads))}", Severity.WARNING)  # fmt: skip
+            self._changed()
+
+    async def cancel(self, actor: str) -> str:
+        """Stop nothing more, and bring back what was stopped; what that means, in one sentence. Raises PlanError."""
+        async with self._turn:
+            if self._key is None:
+                raise PlanError("nothing is under way: there is nothing to cancel")
+            ordered = self.record.ordered and replace(self.record.ordered, released=True)
+            self.record = replace(self.record, ordered=ordered, cancelled=True)
+            await self._journal.wish(self._key, ordered, True)
+            text = telling.cancelled(self.record)
+            self._tell("shutdown-cancelled", "cancelled", f"cancelled by {actor}: {text}", Severity.WARNING)
+            self._changed()
+            return text
+
+    # -- the loop
+
+    async def _supervise(self) -> None:
+        """A mistake of ours in one look must not end a shutdown: it is told, and the next look comes."""
+        while True:
+            try:
+                await self._look()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                log.exception("a look of the staged shutdown failed; the next one comes")
+                self._tell("shutdown-trouble", type(error).__name__, f"a look failed by an error of ours: {error}",
+                           Severity.CRITICAL)  # fmt: skip
+            await asyncio.sleep(PAUSE_S)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        now_s = self._clock.monotonic()
+        busy = self._key is not None or any(ups.mains is Mains.OFF for ups in self._observer.upses.values())
+        wait_s = BUSY_S if busy else IDLE_S
+        if self.decision.look_s is not None:
+            wait_s = min(wait_s, max(0.0, self.decision.look_s - now_s))
+        try:
+            async with asyncio.timeout(wait_s if self.plan.loads else None):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+    async def _look(self) -> None:
+        """One turn: see, decide, write down, act."""
+        async with self._turn:
+            if not self.plan.loads:
+                return
+            if self._key is None and self._clock.monotonic() - self._drawn_s > 3600:
+                await self._draw_up()
+            if self._key is not None and self.record.armed:
+                self._looks.look(self.plan.loads, self.record, self._observer.upses)
+            now_s = self._clock.monotonic()
+            decision = self.decision = next_steps(self.plan, self.record, self.world, now_s)
+            self.record = replace(self.record, memory=decision.memory)
+            if decision.begin and self._key is None:
+                await self._begin(ACTOR, decision.begin[0].why)
+            begun = await self._write_down(decision, now_s)
+            if decision.finished is not None and self._key is not None:
+                await self._finish("finished", decision.finished)
+            for taken in begun:
+                self._act(taken)
+
+    async def _write_down(self, decision: Decision, now_s: float) -> list[Taken]:
+        """Commit ends and intents; the steps to be taken now."""
+        if self._key is None or not (decision.begin or decision.end):
+            return []
+        first = len(self.record.taken) + 1
+        begun = [Taken(number, step, now_s) for number, step in enumerate(decision.begin, first)]
+        taken = {each.number: each for each in self.record.taken}
+        await self._journal.go_on(self._key, self.plan, [(taken[end.number], end) for end in decision.end], begun)
+        for end in decision.end:
+            self.record = self.record.ended(end, now_s)
+            self._bus.publish(telling.ended(taken[end.number], end, self._clock.wall_us(), armed=self.record.armed))
+            self._settle(taken[end.number].step, end.result)
+        for step in decision.begin:
+            self.record = self.record.begun(step, now_s)
+            self._bus.publish(telling.begun(step, self._clock.wall_us(), armed=self.record.armed))
+        return begun
+
+    def _settle(self, step: Step, result: Result) -> None:
+        """What a stop left standing is taken back once the load is to live again."""
+        load = self.plan.named.get(step.target)
+        if load is not None and step.act is Act.START and result is Result.DONE and self.record.armed:
+            self._doors.release(load)
+
+    def _act(self, taken: Taken) -> None:
+        task = asyncio.create_task(self._carry_out(taken, self._key), name=f"{taken.step.act.value} {taken.step.target}")
+        self._acts.add(task)
+        task.add_done_callback(self._acts.discard)
+
+    async def _carry_out(self, taken: Taken, key: Key | None) -> None:
+        """One act, isolated from all others; its answer is committed before anything is concluded from it."""
+        load = self.plan.named.get(taken.step.target)
+        if load is not None and taken.step.act is Act.START and self.record.armed:
+            self._doors.release(load)
+        try:
+            answer, text = await self._doors.act(taken.step, self.plan, armed=self.record.armed)
+        except Exception as error:
+            log.exception("step %d, %s %s, failed by an error of ours", taken.number, taken.step.act.value, taken.step.target)
+            answer, text = Answer.UNCONFIRMED, f"an error of ours: {error}"
+        if key is None or key is not self._key:
+            return
+        await self._journal.answer(key, taken.number, answer, text)
+        self.record = self.record.answered(taken.number, answer, self._clock.monotonic(), text)
+        self._bus.publish(telling.answered(taken.step, answer, text, self._clock.wall_us()))
+        self._changed()
+
+    # -- runs
+
+    async def _begin(self, actor: str, why: str = "") -> None:
+        self._key = await self._journal.begin(self.record.armed, actor, self.plan, self.record.ordered)
+        armed = "" if self.record.armed else "; it is not armed and touches nothing"
+        self._tell("shutdown-run", "begin", f"a shutdown begins, by {actor}{': ' if why else ''}{why}{armed}",
+                   Severity.CRITICAL if self.record.armed else Severity.WARNING, Phase.BEGIN)  # fmt: skip
+
+    async def _finish(self, outcome: str, text: str) -> None:
+        assert self._key is not None
+        await self._journal.end(self._key, outcome, text)
+        self._tell("shutdown-run", "end", f"the shutdown is over: {text}", Severity.NOTICE, Phase.END)
+        for load in self.plan.loads:
+            self._doors.release(load)
+        self._key = None
+        memory = self.record.memory if outcome == "finished" else Record().memory
+        await self._draw_up()
+        self.record = Record(self.plan.armed, memory=memory)
+        self._looks.forget()
+
+    async def _take_up(self, run: stored.StoredRun) -> None:
+        """Go on with a run that an earlier agent left."""
+        self._key = Key(run.id)
+        try:
+            self.plan = plan_of(run.plan)
+        except ValueError as error:
+            log.error("%s: run %d goes on with the plan that is configured", error, run.id)
+        scale = Scale.of(self._clock)
+        self.record = record_of(run, scale)
+        for number in interrupted(self.record.taken):
+            await self._journal.answer(self._key, number, Answer.INTERRUPTED, "the agent ended before it was answered")
+        self._tell("shutdown-run", "taken up", f"the shutdown that was under way is taken up again behind step {len(run.steps)}",
+                   Severity.CRITICAL if run.armed else Severity.WARNING)  # fmt: skip
+        for name in telling.told_to_stop(self.record) & self.plan.named.keys() if run.armed else ():
+            self._doors.restore(self.plan.named[name])
+
+    async def _draw_up(self) -> None:
+        """The plan that the next run is to follow, with what earlier ones have taught."""
+        self._drawn_s = self._clock.monotonic()
+        self._times = await self._agent.store.read(lambda connection: stored.times_taken(connection, Act.STOP.value))
+        self.plan = self._new_plan()
+        self.record = replace(self.record, armed=self.plan.armed)
+
+    def _new_plan(self) -> Plan:
+        return replace(with_learned(self._configured, self._times), armed=self.armed)
+
+    # -- seeing and telling
+
+    def _observed(self, seen: Any) -> None:
+        state = self._agent.fleet.snapshot().get(seen.device)
+        if state is None:
+            return
+        maintenance = self._agent.part(Maintenance)
+        under = maintenance is not None and maintenance.of(seen.device) is not None
+        if self._observer.look(state, self._clock.monotonic(), maintenance=under):
+            self._changed()
+
+    def _tell(self, name: str, value: str, text: str, severity: Severity, phase: Phase = Phase.POINT) -> None:
+        self._bus.publish(Event(self._clock.wall_us(), None, EventKind.SHUTDOWN, name, value, text, severity, phase))

@@ -1,0 +1,221 @@
+"""A staged shutdown in words: events for those who are told, one document for those who ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from qxfleet.config.durations import duration_text
+from qxfleet.model.clock import iso
+from qxfleet.model.events import Event, EventKind, Severity
+from qxfleet.model.loads import Load, Plan
+from qxfleet.shutdown.model import (
+    Act,
+    Answer,
+    Decision,
+    End,
+    LoadPhase,
+    Mains,
+    Record,
+    Result,
+    Step,
+    Taken,
+    UpsPhase,
+    UpsSeen,
+    World,
+)  # fmt: skip
+from qxfleet.shutdown.record import Scale
+
+Document = dict[str, Any]
+
+BEGUN = {
+    Act.STOP: ("load-stopping", "is being stopped"), Act.START: ("load-starting", "is being started"),
+    Act.CUT: ("ups-cutting", "is told to cut its output"), Act.CALL_BACK: ("ups-calling-back", "its cut is called back"),
+    Act.SWITCH_ON: ("ups-switching-on", "is told to switch its output on"),
+}  # fmt: skip
+ENDED = {
+    (Act.STOP, Result.DONE): ("load-down", "is down"), (Act.STOP, Result.FAILED): ("load-stuck", "would not stop"),
+    (Act.START, Result.DONE): ("load-up", "is up again"), (Act.START, Result.FAILED): ("load-not-up", "did not come up"),
+    (Act.CUT, Result.DONE): ("ups-back", "was off and is back"), (Act.CUT, Result.FAILED): ("ups-not-back", "did not come back"),
+    (Act.CUT, Result.NO_EFFECT): ("ups-not-cut", "did not cut its output"),
+    (Act.CUT, Result.UNDONE): ("ups-called-back", "its cut was called back"),
+    (Act.CALL_BACK, Result.DONE): ("ups-called-back", "no longer counts down"),
+    (Act.CALL_BACK, Result.FAILED): ("ups-not-called-back", "its cut could not be called back"),
+    (Act.SWITCH_ON, Result.DONE): ("ups-on", "its output is on"),
+    (Act.SWITCH_ON, Result.FAILED): ("ups-not-on", "its output did not come on"),
+}  # fmt: skip
+"""Names of events, and what they say of their target."""
+
+UPS_ACTS = (Act.CUT, Act.CALL_BACK, Act.SWITCH_ON)
+
+
+def begun(step: Step, wall_us: int, *, armed: bool) -> Event:
+    """A step's intent."""
+    name, text = BEGUN[step.act]
+    again = f", try {step.attempt}" if step.attempt > 1 else ""
+    return _event(step, name, "begin", f"{step.target} {text}{again}: {step.why}", wall_us, armed, Severity.WARNING)
+
+
+def answered(step: Step, answer: Answer, text: str, wall_us: int) -> Event:
+    """What the act itself gave."""
+    good = answer is Answer.ACCEPTED
+    said = f": {text}" if text else ""
+    return _event(step, BEGUN[step.act][0], answer.value, f"{step.target}: {answer.value}{said}", wall_us, True,
+                  Severity.INFO if good else Severity.WARNING)  # fmt: skip
+
+
+def ended(taken: Taken, end: End, wall_us: int, *, armed: bool) -> Event:
+    """How a step ended."""
+    step = taken.step
+    name, text = ENDED.get((step.act, end.result), (BEGUN[step.act][0], f"{end.result.value}: {step.act.value}"))
+    good = end.result is Result.DONE
+    said = f": {end.text}" if end.text else ""
+    return _event(step, name, end.result.value, f"{step.target} {text}{said}", wall_us, armed,
+                  Severity.NOTICE if good else Severity.CRITICAL)  # fmt: skip
+
+
+def _event(step: Step, name: str, value: str, text: str, wall_us: int, armed: bool, severity: Severity) -> Event:
+    ups = step.target if step.act in UPS_ACTS else None
+    return Event(wall_us, ups, EventKind.SHUTDOWN, name, value if ups else f"{step.target} {value}",
+                 text if armed else f"(not armed, nothing is touched) {text}", severity)  # fmt: skip
+
+
+def told_to_stop(record: Record) -> frozenset[str]:
+    """Loads whose last step is a stop."""
+    last = {taken.step.target: taken for taken in record.taken}
+    return frozenset(name for name, taken in last.items() if taken.step.act is Act.STOP)
+
+
+def cancelled(record: Record) -> str:
+    """What cancelling means now."""
+    cut = [taken.step.target for taken in record.taken if taken.step.act is Act.CUT and taken.result is None]
+    if not record.taken:
+        return "nothing was stopped, and nothing will be"
+    if cut:
+        return (
+            f"nothing more is stopped. {', '.join(cut)} {'was' if len(cut) == 1 else 'were'} told to cut already: where anything "
+            "still runs the cut is called back, else the UPS goes off and comes back by itself"
+        )
+    return "nothing more is stopped; what was stopped is started again as soon as its power is good"
+
+
+# -- the whole, for those who ask
+
+
+def document(
+    plan: Plan, record: Record, decision: Decision, world: World, scale: Scale, *, run: Document | None, arming: Document
+) -> Document:
+    """How the staged shutdown stands: the headline, each load and UPS that is concerned, what only a person can do."""
+    last = {taken.step.target: taken for taken in record.taken}
+    loads = [
+        _load(load, phase, last.get(load.name), decision, world, scale)
+        for load in plan.loads
+        if (phase := decision.loads.get(load.name, LoadPhase.UNTOUCHED)) is not LoadPhase.UNTOUCHED
+        or load.name in decision.by_hand
+    ]
+    upses = [
+        _ups(name, decision.upses.get(name, UpsPhase.GOOD), last.get(name), world.upses.get(name), scale)
+        for name in sorted({ups for load in plan.loads for ups in load.fed_by})
+        if decision.upses.get(name, UpsPhase.GOOD) is not UpsPhase.GOOD
+    ]
+    return {
+        "headline": headline(plan, record, decision, world, running=run is not None, armed=arming["armed"]),
+        **arming,
+        "run": run,
+        "loads": loads,
+        "upses": upses,
+        "by_hand": dict(decision.by_hand),
+        "counts": dict(Counter(each["phase"] for each in loads)),
+        "loads_configured": len(plan.loads),
+        "cut_told": any(taken.step.act is Act.CUT and taken.result is None for taken in record.taken),
+    }
+
+
+def headline(plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool) -> str:
+    """One sentence that is true and says the worst first."""
+    off = [ups for ups in world.upses.values() if ups.mains is Mains.OFF]
+    if not plan.loads:
+        return "no [[load]] is configured: nothing would be stopped"
+    if not running:
+        guard = "armed" if armed else "NOT ARMED: nothing would be touched"
+        on_battery = f"{len(off)} of {len(world.upses)} UPSes on battery"
+        battery = f"{on_battery}, nothing stopped yet" if off else "mains are good everywhere"
+        return f"no shutdown is under way ({guard}); {battery}"
+    phases = Counter(decision.loads.values())
+    what = "drill" if record.ordered is not None and record.ordered.drill else "shutdown"
+    head = f"{what} under way" if record.armed else f"{what} under way, NOT ARMED: nothing is touched"
+    if record.cancelled:
+        head += ", cancelled: nothing more is stopped"
+    words = (
+        (LoadPhase.STUCK, "would not stop"), (LoadPhase.STOPPING, "stopping"), (LoadPhase.WAITING, "waiting for others"),
+        (LoadPhase.DOWN, "down"), (LoadPhase.STARTING, "starting"), (LoadPhase.STRANDED, "to be started by hand"),
+        (LoadPhase.BACK, "back"),
+    )  # fmt: skip
+    counts = ", ".join(f"{phases[phase]} {word}" for phase, word in words if phases[phase])
+    battery = f"{len(off)} of {len(world.upses)} UPSes on battery" if off else "mains are back"
+    return f"{head}; {battery}; of {len(plan.loads)} loads {counts or 'none touched yet'}"
+
+
+def _load(
+    load: Load, phase: LoadPhase, taken: Taken | None, decision: Decision, world: World, scale: Scale
+) -> Document:
+    seen = world.loads.get(load.name)
+    limit_s = load.start_time_s if taken is not None and taken.step.act is Act.START else load.stop_time_s
+    return {
+        "load": load.name, "phase": phase.value, "up": seen.up if seen else None, "fed_by": list(load.fed_by),
+        "after": list(load.after), **_step(taken, scale), "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name),
+    }  # fmt: skip
+
+
+def _ups(name: str, phase: UpsPhase, taken: Taken | None, seen: UpsSeen | None, scale: Scale) -> Document:
+    age_s = None if seen is None else max(0.0, scale.now_s - seen.seen_s)
+    left_s = None
+    if seen is not None and seen.mains is Mains.OFF and seen.runtime_s is not None and age_s is not None:
+        left_s = max(0.0, seen.runtime_s - age_s)
+    return {
+        "ups": name, "phase": phase.value, "mains": seen.mains.value if seen else None, "contact": bool(seen and seen.contact),
+        "charge": seen.charge if seen else None, "runtime_s": left_s, "low_battery": bool(seen and seen.low_battery),
+        **_step(taken, scale),
+    }  # fmt: skip
+
+
+def _step(taken: Taken | None, scale: Scale) -> Document:
+    if taken is None:
+        return {"since": None, "for_s": None, "why": None, "try": None, "answer": None, "text": None}
+    ended_s = scale.now_s if taken.ended_s is None else taken.ended_s
+    return {
+        "since": iso(scale.wall_us(taken.begun_s)), "for_s": round(max(0.0, ended_s - taken.begun_s), 1),
+        "why": taken.step.why, "try": taken.step.attempt, "answer": taken.answer.value if taken.answer else None,
+        "text": taken.text or None,
+    }  # fmt: skip
+
+
+def duration(seconds: float | None) -> str:
+    """Whole seconds or minutes, as people say them."""
+    if seconds is None:
+        return "?"
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return duration_text(round(seconds)).replace("m", " min") if seconds == 60 else f"{seconds:.0f} s"
+
+
+def report(run: Any, loads: Mapping[str, Load]) -> Document:
+    """A run as a report: every load and UPS it acted on, how that ended, what it took and what it was given."""
+    rows = []
+    for step in run.steps:
+        load = loads.get(step.target)
+        allowed = None if load is None else load.start_time_s if step.act == "start" else load.stop_time_s
+        rows.append({
+            "number": step.number, "act": step.act, "target": step.target, "try": step.step.get("attempt", 1),
+            "why": step.step.get("why", ""), "begun": iso(step.begun_us), "answer": step.answer, "result": step.result,
+            "ended": None if step.ended_us is None else iso(step.ended_us), "took_s": step.took_s,
+            "for_s": None if step.ended_us is None else round((step.ended_us - step.begun_us) / 1e6, 1),
+            "limit_s": allowed if load is not None else None, "text": step.text,
+        })  # fmt: skip
+    ordered = run.ordered or {}
+    return {
+        "run": run.id, "kind": "drill" if ordered.get("drill") else "ordered" if ordered else "outage", "armed": run.armed,
+        "actor": run.actor, "started": iso(run.started_us), "ended": None if run.ended_us is None else iso(run.ended_us),
+        "outcome": run.outcome, "text": run.text, "steps": rows,
+    }  # fmt: skip
