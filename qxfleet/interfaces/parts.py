@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from qxfleet.agent.part import MakePart
+from qxfleet.agent.upkeep import Upkeep
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.metrics import MetricsServer
 from qxfleet.interfaces.tokens import Tokens
+from qxfleet.interfaces.web import Web
 
-PARTS: tuple[MakePart, ...] = (Accounts, Tokens, MetricsServer)
+PARTS: tuple[MakePart, ...] = (Upkeep, Accounts, Tokens, MetricsServer, Web)
 """A part whose table is absent does nothing and loads nothing."""

@@ -1,0 +1,126 @@
+"""How UPSes stand: all of them, one, its variables, and changes as they come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from starlette.responses import StreamingResponse
+
+import qxfleet
+from qxfleet.agent.agent import Agent
+from qxfleet.errors import OrderNotSupported
+from qxfleet.interfaces import shapes
+from qxfleet.interfaces.shapes import Document
+from qxfleet.interfaces.web import models
+from qxfleet.interfaces.web.access import Reader
+from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ThisLive, UpsPath, routes
+from qxfleet.interfaces.web.live import stream
+from qxfleet.interfaces.web.problems import Problem, documented
+from qxfleet.model.clock import iso
+from qxfleet.model.reading import Origin
+from qxfleet.model.variables import VARIABLES, value_text
+
+router = routes("fleet")
+
+Targets = Annotated[
+    list[str] | None,
+    Query(alias="target", max_length=100, description="UPS names, `group:NAME`, `all`; none: all.", examples=[["group:feed-a"]]),
+]
+
+
+@router.get("/about", response_model=models.About, operation_id="about")
+async def about(agent: ThisAgent, visitor: Reader) -> Document:
+    """Which agent this is, and who you are to it."""
+    return {
+        "agent": agent.config.agent.name, "version": qxfleet.__version__, "time": iso(agent.clock.wall_us()),
+        "you": visitor.name, "rights": visitor.rights,
+    }  # fmt: skip
+
+
+@router.get("/fleet", response_model=models.Fleet, operation_id="fleet", responses=documented(404))
+async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> Document:
+    """Every UPS, or those of the targets, with everything it last told."""
+    chosen = chosen_names(agent, targets)
+    return {
+        "agent": agent.config.agent.name, "time": iso(agent.clock.wall_us()),
+        "ups": [ups_document(agent, name) for name in chosen],
+    }  # fmt: skip
+
+
+@router.get(
+    "/fleet/stream", operation_id="fleet-stream", response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
+               **documented(503)},
+)  # fmt: skip
+async def fleet_stream(live: ThisLive, visitor: Reader) -> Any:
+    """Changes as they come, at most once a second: messages `ups` with a summary of every UPS that has news; first of all UPSes.
+
+    The data of a message is `{"time", "ups": [{"name", "state", "reason", "status", "alarms", "at", "values"}], "gone": [name]}`.
+    """
+    live.check_room()
+    return stream(live.fleet())
+
+
+@router.get("/ups/{name}", response_model=models.Ups, operation_id="ups", responses=documented(404))
+async def ups(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+    """One UPS."""
+    return ups_document(agent, name)
+
+
+@router.get("/ups/{name}/variables", response_model=models.Variables, operation_id="variables", responses=documented(404))
+async def variables(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+    """Every variable of one UPS with its unit and where its value comes from."""
+    return variables_document(agent, name)
+
+
+@router.get(
+    "/ups/{name}/variables/{variable}", response_model=models.Variable, operation_id="variable", responses=documented(404)
+)
+async def variable(
+    agent: ThisAgent, visitor: Reader, name: UpsPath,
+    variable: Annotated[str, Path(pattern=NAME, max_length=64, description="NUT's name.", examples=["input.voltage"])],
+) -> Any:  # fmt: skip
+    """One variable of one UPS."""
+    found = variables_document(agent, name)["variables"].get(variable)
+    if found is None:
+        raise Problem(404, "unknown-variable", f"{name} told no {variable}; /api/v1/ups/{name}/variables lists what it did tell")
+    return found
+
+
+def chosen_names(agent: Agent, targets: list[str] | None) -> tuple[str, ...]:
+    """Names meant by targets, each once, in the fleet's order. Raises Problem 404."""
+    meant: set[str] = set()
+    try:
+        for target in targets or ("all",):
+            meant.update(agent.fleet.select(target))
+    except OrderNotSupported as error:
+        raise Problem(404, "unknown-target", str(error)) from error
+    return tuple(name for name in agent.fleet.snapshot() if name in meant)
+
+
+def ups_document(agent: Agent, name: str) -> Document:
+    """One UPS as the API has it: numbers where the command line has texts."""
+    state = agent.fleet.snapshot()[name]
+    shape = shapes.ups_document(agent.fleet.options(name), state, agent.clock.monotonic())
+    values = state.reading.values if state.reading else {}
+    texts = shape["variables"]
+    shape["variables"] = {each: values.get(each, text) if each != "ups.alarm" else text for each, text in texts.items()}
+    since = iso(state.link_since_us) if state.link_since_us else None
+    return {**shape, "reason": state.link_reason, "since": since}
+
+
+def variables_document(agent: Agent, name: str) -> Document:
+    """The variables of one UPS."""
+    state = agent.fleet.snapshot()[name]
+    reading = state.reading
+    age_s = None if reading is None else max(0.0, agent.clock.monotonic() - reading.mono_s)
+    found: Document = {}
+    for each, value in ups_document(agent, name)["variables"].items():
+        listed = VARIABLES.get(each)
+        origin = reading.origins.get(each, Origin.MEASURED) if reading else Origin.MEASURED
+        found[each] = {
+            "value": value, "text": value_text(each, value), "unit": listed.unit if listed else "", "origin": origin.value,
+            "description": listed.description if listed else "",
+        }  # fmt: skip
+    return {"ups": name, "state": state.link.value, "age_s": age_s, "variables": found}

@@ -1,0 +1,110 @@
+"""The FastAPI application of one agent: every router, and what holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+import qxfleet
+from qxfleet.agent.agent import Agent
+from qxfleet.interfaces.control.server import NOUNS
+from qxfleet.interfaces.http import App, Message, Receive, Send
+from qxfleet.interfaces.metrics import Metrics
+from qxfleet.interfaces.web import pages
+from qxfleet.interfaces.web.access import Access
+from qxfleet.interfaces.web.api import events, fleet, history, orders, people
+from qxfleet.interfaces.web.live import Live
+from qxfleet.interfaces.web.problems import handle_problems
+
+LONGEST_BODY = 64 * 1024
+"""Bytes; the longest thing anybody has to say is an order."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), usb=()"),
+)
+
+ABOUT = """\
+Everything the command line knows and does, for programs.
+
+**Logging in.** With a token made by `qxfleet token create` (`Authorization: Bearer qxf_…`), or with name and password of a
+`[[user]]`. What somebody may do stands in the user's `allow`. Where no user is configured, everybody may read and nobody may do
+anything else.
+
+**Values** are numbers in the variable's unit, under NUT's names; text where the variable is text. What is not known is absent or
+null. **Times** are UTC, ISO 8601 with `Z`.
+
+**Errors** are RFC 9457 problem documents; `type` tells programs what it was.
+
+**Orders** wait for what becomes of them: 200 the UPS accepted it, 202 it was sent and nothing shows that the UPS acted, 409 the
+UPS refused it, 422 it has no such command or setting, 504 it gave no answer. None is repeated by itself.
+"""
+
+TAGS = [
+    {"name": "fleet", "description": "How UPSes stand."},
+    {"name": "commands and settings", "description": "Having a UPS do something."},
+    {"name": "history", "description": "What was measured."},
+    {"name": "events", "description": "What happened, and who did what."},
+    {"name": "batteries", "description": "What the batteries are worth."},
+    {"name": "battery tests", "description": "Tests of batteries."},
+    {"name": "shutdown", "description": "The staged shutdown."},
+    {"name": "users and tokens", "description": "Who may do what."},
+]
+
+
+def application(agent: Agent, metrics: Metrics) -> App:
+    """The whole application."""
+    app = FastAPI(
+        title="qxfleet", version=qxfleet.__version__, description=ABOUT, openapi_tags=TAGS,
+        openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, max_body_size=LONGEST_BODY,
+        license_info={"name": "MIT", "identifier": "MIT"}, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.agent = agent
+    app.state.access = Access(agent)
+    app.state.live = Live(agent)
+    app.state.verbs = {name: verb for noun in NOUNS for name, verb in noun.verbs(agent).items()}
+    handle_problems(app)
+    for module in (fleet, orders, history, events, people):
+        app.include_router(module.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+
+    @app.get("/metrics", include_in_schema=False)
+    async def scrape(request: Request) -> Response:
+        """The fleet for Prometheus; open to everybody who can reach it, as exporters are."""
+        body, kind = await metrics.fleet(request.headers.get("accept", ""))
+        return Response(body, media_type=kind)
+
+    app.add_middleware(Guarded)
+    return app
+
+
+class Guarded:
+    """Adds to every answer what keeps a browser from doing harm with it; nothing but the shipped files is kept by caches."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        kept = b"max-age=86400" if scope["path"].startswith("/static/") else b"no-store"
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS, (b"cache-control", kept)]
+            await send(message)
+
+        await self._app(scope, receive, guarded)
