@@ -79,6 +79,22 @@ class Duration(Form):
 
 
 @dataclass(frozen=True)
+class Keep(Form):
+    """How long something is kept: whole seconds from a duration of a day or more, None from ``"forever"``."""
+
+    words = 'duration, 1d to 36500d, or "forever"'
+
+    def read(self, value: object) -> float | None:
+        """Seconds; None: for ever."""
+        return None if value == "forever" else Duration(86_400).read(value)
+
+    @staticmethod
+    def text(seconds: float | None) -> str:
+        """As it is written in the file."""
+        return "forever" if seconds is None else duration_text(seconds)
+
+
+@dataclass(frozen=True)
 class Name(Form):
     """A name in the fleet."""
 

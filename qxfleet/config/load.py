@@ -16,6 +16,7 @@ from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
 from qxfleet.config.forms import SOCKET_BYTES
 from qxfleet.config.loads import read_shutdown
 from qxfleet.config.profile import Block, Profile, read_profile, warn_of_quarrels
+from qxfleet.config.retention import read_retention
 from qxfleet.config.schedules import Schedule, read_schedules
 from qxfleet.config.schema import LATER_TABLES, AgentTable
 from qxfleet.config.source import read_source
@@ -24,9 +25,10 @@ from qxfleet.config.ups import read_ups
 from qxfleet.errors import ConfigError
 from qxfleet.model.loads import Plan
 from qxfleet.model.options import UpsOptions
+from qxfleet.model.retention import KEPT, Retention
 from qxfleet.model.selftest import DEFAULT_RULES, Rules
 
-TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown")
+TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown", "retention")
 """Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -35,12 +37,13 @@ STANDARD_FILE = pathlib.Path("/etc/qxfleet/qxfleet.toml")
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """``[agent]``: ``database`` a SQLAlchemy URL, ``control`` an absolute path, ``record`` ``changes`` or ``all``."""
+    """``[agent]``: ``database`` a SQLAlchemy URL, ``control`` and ``spool`` absolute paths, ``record`` ``changes`` or ``all``."""
 
     name: str
     database: str
     control: pathlib.Path
     record: Literal["changes", "all"]
+    spool: pathlib.Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Config:
     tests: Rules = DEFAULT_RULES
     schedules: tuple[Schedule, ...] = ()
     shutdown: Plan = Plan()
+    retention: Retention = KEPT
 
     @staticmethod
     def defaults_text() -> str:
@@ -96,6 +100,7 @@ def load(path: pathlib.Path | None = None) -> Config:
     faces = read_faces(sources, _folder(main), findings)
     tests, schedules = read_schedules(sources, fleet, _folder(main), findings)
     shutdown = read_shutdown(sources, [options for options, _ in found], findings)
+    retention = read_retention(sources, findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -104,6 +109,7 @@ def load(path: pathlib.Path | None = None) -> Config:
             database=_rooted_database(agent.database, main),
             control=control,
             record=agent.record,
+            spool=_spool(agent, main),
         ),
         ups=tuple(options for options, _ in found),
         sources=tuple(each.path for each in sources),
@@ -113,6 +119,7 @@ def load(path: pathlib.Path | None = None) -> Config:
         tests=tests,
         schedules=schedules,
         shutdown=shutdown,
+        retention=retention,
     )
 
 
@@ -136,6 +143,16 @@ def _rooted_database(url: str, main: pathlib.Path) -> str:
     """The URL with a relative SQLite path counted from the main file's folder."""
     head, mark, path = url.partition("sqlite:///")
     return f"{head}{mark}{_folder(main) / path}" if mark else url
+
+
+def _spool(agent: AgentTable, main: pathlib.Path) -> pathlib.Path:
+    """The file for what the database can't take: as written, else beside a SQLite file, else where services keep their state."""
+    if agent.spool:
+        return _folder(main) / agent.spool
+    _, mark, file = _rooted_database(agent.database, main).partition("sqlite:///")
+    if mark:
+        return pathlib.Path(f"{file.partition('?')[0]}.spool")
+    return pathlib.Path(f"/var/lib/qxfleet/{agent.name or os.uname().nodename}.spool")
 
 
 def _agent(source: Source, findings: Findings) -> AgentTable:

@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 
 from qxfleet.config.durations import duration_text
 from qxfleet.config.findings import toml_text
-from qxfleet.config.forms import Duration, Form
+from qxfleet.config.forms import Duration, Form, Keep
 from qxfleet.config.presets import KINDS
-from qxfleet.config.schema import AgentTable, ProfileTable, Table, UpsTable
+from qxfleet.config.schema import AgentTable, ProfileTable, RetentionTable, Table, UpsTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
 from qxfleet.config.schema_tests import ScheduleTable, TestsTable
@@ -21,7 +21,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[agent]", AgentTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
     ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable), ("[[user]]", UserTable),
     ("[[schedule]]", ScheduleTable), ("[tests]", TestsTable),
-    ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable),
+    ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable), ("[retention]", RetentionTable),
 )  # fmt: skip
 
 
@@ -76,6 +76,8 @@ def option_reference() -> str:
 
 
 def _default(info: FieldInfo) -> str:
+    if any(isinstance(item, Keep) for item in info.metadata):
+        return toml_text(Keep.text(info.default))
     if any(isinstance(item, Duration) for item in info.metadata):
         return toml_text(duration_text(info.default))
     return f"{info.default:g}" if type(info.default) is float else toml_text(info.default)

@@ -20,6 +20,8 @@ POLL = Duration(0.2, 3600)
 
 FULL = Duration(1, 86400)
 
+DAY_S = 86_400.0
+
 NEEDED = "(needed)"
 
 
@@ -55,6 +57,10 @@ class AgentTable(Table):
     record: Literal["changes", "all"] = _key(
         "changes", "which readings are stored: those that changed and one a minute, or every one"
     )
+    spool: str = _key(
+        "", "file for what the database can't take while it is away; a relative path counts from this file's folder",
+        shown="beside a SQLite file, else /var/lib/qxfleet/NAME.spool", form="path of a file",
+    )  # fmt: skip
     include: Annotated[tuple[str, ...], Field(strict=False)] = _key(
         (), "further files, counted from this file's folder, for every table but [agent]",
         shown="[]", form='list of file names or patterns, as in ["conf.d/*.toml"]',
@@ -175,6 +181,15 @@ class ProfileTable(Table):
     )
 
 
+class RetentionTable(Table):
+    """How long history is kept; events, orders, tests and discharges with their curves stay for ever."""
+
+    raw: Annotated[float | None, forms.Keep()] = _key(14 * DAY_S, "readings as they were stored")
+    minutes: Annotated[float | None, forms.Keep()] = _key(730 * DAY_S, "readings rolled up by the minute")
+    quarter_hours: Annotated[float | None, forms.Keep()] = _key(3650 * DAY_S, "rolled up by the quarter of an hour")
+    days: Annotated[float | None, forms.Keep()] = _key(None, "rolled up by the day")
+
+
 DEVICE_KEYS = tuple(
     key for key, info in UpsTable.model_fields.items()
     if key != "costant_phase_angle" and any(isinstance(item, DeviceValue) for item in info.metadata)
@@ -186,7 +201,6 @@ USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "usb_
 LATER_TABLES = {
     "notify": "notifications",
     "battery": "battery register",
-    "retention": "retention rules",
 }
 """Tables that later versions bring, and what this one has not got; a row goes when its feature comes."""
 

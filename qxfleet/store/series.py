@@ -30,14 +30,14 @@ _STEPS = {variable.name: (str(variable.column), variable.scale) for variable in 
 
 
 class Bucket(NamedTuple):
-    """Values from ``at_us`` on, in the variable's unit; ``count`` readings held one."""
+    """Values from ``at_us`` on, in the variable's unit; so many ``readings`` held one."""
 
     at_us: int
     min: float
     mean: float
     max: float
     last: float
-    count: int
+    readings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def device_id(connection: Connection, ups: str) -> int:
 def series(
     connection: Connection, ups: str, variable: str, since_us: int | None, until_us: int, every_s: int | None = None
 ) -> Series:
-    """A variable's buckets in ``[since, until)``; ``since`` None: from the first reading on, ``every_s`` None: as the range suits.
+    """A variable's buckets in ``[since, until)``; ``since`` None: from the first reading on, ``every_s`` None: as suits.
 
     :class:`StoreError` for an unknown UPS or a variable without history.
     """
@@ -157,6 +157,8 @@ def status_spans(connection: Connection, ups: str, since_us: int | None, until_u
 
 # One source after the other
 
+_POSTGRES_TIME = "to_timestamp(0) + {} * interval '1 microsecond'"
+
 _Row = tuple[int, float, float, float, float, int, int]
 """A bucket and its weight in a mean, in minutes."""
 
@@ -194,14 +196,12 @@ def _rows(
 ) -> Iterable[Any]:
     """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver."""
     if connection.dialect.name == "postgresql":
-        return connection.exec_driver_sql(
-            f"SELECT round(date_part('epoch', r.at) * 1000000)::bigint, {columns} FROM {table} r {join} WHERE r.device_id = %s "
-            "AND r.at >= to_timestamp(0) + %s * interval '1 microsecond' AND r.at < to_timestamp(0) + %s * interval '1 microsecond' "
-            "ORDER BY r.at",
-            (number, begin_us, end_us),
-        ).fetchall()
+        mark, at, bound = "%s", "round(date_part('epoch', r.at) * 1000000)::bigint", _POSTGRES_TIME.format("%s")
+    else:
+        mark, at, bound = "?", "r.at", "?"
     return connection.exec_driver_sql(
-        f"SELECT r.at, {columns} FROM {table} r {join} WHERE r.device_id = ? AND r.at >= ? AND r.at < ? ORDER BY r.at",
+        f"SELECT {at}, {columns} FROM {table} r {join} WHERE r.device_id = {mark} AND r.at >= {bound} AND r.at < {bound} "
+        "ORDER BY r.at",
         (number, begin_us, end_us),
     ).fetchall()
 
@@ -245,7 +245,7 @@ class _Carried:
     def _before(self, at_us: int) -> float | None:
         """The last value told before a time."""
         postgres = self._connection.dialect.name == "postgresql"
-        end = "to_timestamp(0) + :end * interval '1 microsecond'" if postgres else ":end"
+        end = _POSTGRES_TIME.format(":end") if postgres else ":end"
         told = "r.extra ->> :name IS NOT NULL" if postgres else "json_extract(r.extra, :path) IS NOT NULL"
         newest = self._connection.execute(
             text(
@@ -259,8 +259,8 @@ class _Carried:
         for tier in TIERS:
             last = self._connection.execute(
                 text(
-                    "SELECT r.last FROM extra_rollup r WHERE r.device_id = :number AND r.name = :name AND r.resolution_s = :every "
-                    f"AND r.at < {end} ORDER BY r.at DESC LIMIT 1"
+                    "SELECT r.last FROM extra_rollup r WHERE r.device_id = :number AND r.name = :name "
+                    f"AND r.resolution_s = :every AND r.at < {end} ORDER BY r.at DESC LIMIT 1"
                 ),
                 {"number": self._number, "name": self._name, "every": tier.seconds, "end": at_us - tier.us + 1},
             ).scalar()
@@ -327,7 +327,7 @@ def _joined(buckets: list[Bucket]) -> list[Bucket]:
         if before is None or before.at_us != bucket.at_us:
             joined.append(bucket)
             continue
-        count = before.count + bucket.count
-        mean = (before.mean * before.count + bucket.mean * bucket.count) / count
+        count = before.readings + bucket.readings
+        mean = (before.mean * before.readings + bucket.mean * bucket.readings) / count
         joined[-1] = Bucket(before.at_us, min(before.min, bucket.min), mean, max(before.max, bucket.max), bucket.last, count)
     return joined

@@ -157,7 +157,8 @@ def _next_reading(connection: Connection, since_us: int) -> int | None:
     first = (
         select(func.min(reading.c.at)).where(reading.c.device_id == device.c.id, reading.c.at >= since_us).scalar_subquery()
     )
-    return connection.scalar(select(func.min(first, type_=Microseconds())).select_from(device))
+    found: int | None = connection.scalar(select(func.min(first, type_=Microseconds())).select_from(device))
+    return found
 
 
 def _roll(connection: Connection, tier: Tier, begin_us: int, end_us: int, device_ids: tuple[int, ...] = ()) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
+from qxfleet.model.retention import KEPT
 from qxfleet.store.engine import open_engine
 from qxfleet.store.migrate import state, upgrade
 from qxfleet.store.store import Store
@@ -59,7 +60,7 @@ def test_a_file_that_may_not_be_written(tmp_path: Path) -> None:
         upgrade(f"sqlite:///file:{tmp_path}/fleet.db?mode=ro&uri=true")
 
 
-@pytest.mark.parametrize("look", [check, lambda url: prune(url, 0)])
+@pytest.mark.parametrize("look", [check, lambda url: prune(url, KEPT, 0)])
 def test_upkeep_of_a_file_that_is_not_there_makes_none(tmp_path: Path, look: object) -> None:
     with pytest.raises(StoreError, match="there is no such file; qxfleet run and qxfleet db upgrade make one"):
         look(f"sqlite:///{tmp_path}/fleet.db")  # type: ignore[operator]

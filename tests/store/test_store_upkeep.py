@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from qxfleet.model.clock import Clock
+from qxfleet.model.retention import DAY_S, Retention
 from qxfleet.store import history, upkeep
 from qxfleet.store.engine import open_engine
 from qxfleet.store.migrate import Standing
 from qxfleet.store.store import Store
 from qxfleet.store.tables import reading
+from qxfleet.store.tiers import DAY_US
 from qxfleet.store.upkeep import check, prune
 from tests.store.conftest import T0_US, a_reading, all_rows, an_event
+
+AFTER_A_DAY = Retention(DAY_S, None, None, None)
 
 
 async def test_old_readings_go_and_everything_else_stays(store: Store, fleet_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,13 +29,13 @@ async def test_old_readings_go_and_everything_else_stays(store: Store, fleet_url
     await store.record_now(an_event())
     order = await store.order_intent("rack1-a", "beeper.toggle", None, "Q\r", "cli")
     told: list[int] = []
-    assert prune(fleet_url, T0_US + 26, told.append) == 27
-    assert told == [7, 14, 21, 26, 27]
+    assert prune(fleet_url, AFTER_A_DAY, T0_US + 26 + DAY_US, told.append) == 27
+    assert sorted(set(told)) == [0, 7, 14, 21, 27]
     rows = await store.read(all_rows(reading))
     assert sorted(row["at"] - T0_US for row in rows) == sorted([*range(26, 30), *range(26, 55)])
     assert len(await store.read(history.events)) == 1
     assert [kept.id for kept in store.open_orders()] == [order]
-    assert prune(fleet_url, T0_US + 26) == 0
+    assert prune(fleet_url, AFTER_A_DAY, T0_US + 26 + DAY_US) == 0
 
 
 async def fill(url: str, rows: int) -> None:
@@ -45,7 +49,7 @@ async def fill(url: str, rows: int) -> None:
 def test_pruning_gives_space_back(sqlite_path: Path) -> None:
     asyncio.run(fill(f"sqlite:///{sqlite_path}", 20_000))
     before = sqlite_path.stat().st_size
-    assert prune(f"sqlite:///{sqlite_path}", T0_US + 19_000) == 19_000
+    assert prune(f"sqlite:///{sqlite_path}", AFTER_A_DAY, T0_US + 19_000 + DAY_US) == 19_000
     assert sqlite_path.stat().st_size < before / 3
 
 

@@ -65,25 +65,32 @@ def check(context: typer.Context, json: Json = False) -> None:
 @app.command()
 def prune(
     context: typer.Context,
-    older_than: Annotated[str, typer.Option("--older-than", metavar="D", help="Delete readings older than this: 90d, 12h.")],
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="D", help="Delete readings older than this (90d, 12h) instead."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Delete old readings and give their space back; events and orders stay.
+    """Delete what [retention] keeps no longer, and give its space back.
 
-    Safe beside a running agent.
+    What is deleted is rolled up before; events, orders, tests and discharges stay. Safe beside a running agent.
     """
     from qxfleet.config.durations import parse_duration
-    from qxfleet.model.clock import Clock, iso
+    from qxfleet.config.load import load
+    from qxfleet.model.clock import Clock
+    from qxfleet.model.retention import Retention
     from qxfleet.store.upkeep import prune
 
-    try:
-        before_us = Clock().wall_us() - round(parse_duration(older_than) * 1_000_000)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--older-than'") from None
-    url = _database(context)
-    with console(stderr=True).status("deleting") as progress:
-        count = prune(url, before_us, lambda deleted: progress.update(f"deleted {deleted} readings"))
+    config = load(context.obj)
+    retention = config.retention
+    if older_than is not None:
+        try:
+            retention = Retention(parse_duration(older_than), None, None, None)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--older-than'") from None
+    with console(stderr=True).status("rolling up") as progress:
+        count = prune(config.agent.database, retention, Clock().wall_us(), lambda gone: progress.update(f"deleted {gone} rows"))
     if json:
-        emit({"before": iso(before_us), "deleted": count})
+        emit({"deleted": count})
     else:
-        typer.echo(f"deleted {count} readings before {iso(before_us)}")
+        typer.echo(f"deleted {count} rows that are kept no longer")
