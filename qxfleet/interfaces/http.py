@@ -13,7 +13,6 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from qxfleet.config.access import Listen
 from qxfleet.config.faces import Face
 from qxfleet.errors import CannotListen
 from qxfleet.interfaces.listening import bound_sockets
