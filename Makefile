@@ -13,7 +13,7 @@ demo: $(VENV)/demo.done ## A simulated fleet and a real agent, live, until Ctrl-
 
 test: $(VENV)/test.done ## The whole suite, with the real parts it needs
 	@scripts/setup-test-parts.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 bench: $(VENV)/test.done ## Every benchmark's table
 	$(BIN)/python -m tests.benchmarks
