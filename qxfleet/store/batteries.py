@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, case, delete, func, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
 from qxfleet.errors import StoreError
 from qxfleet.model.discharge import Cause, Discharge, Method, Sample, Score
 from qxfleet.model.variables import VARIABLES
-from qxfleet.store.tables import battery, battery_in_ups, device, discharge, discharge_point, reading
+from qxfleet.store.tables import battery, battery_in_ups, battery_month, device, discharge, discharge_point, reading, reading_day
 
 FIGURES = (
     "gap_s", "float_v", "lowest_v", "end_v", "load_percent", "load_low_percent", "load_high_percent", "temperature_c",
@@ -305,3 +305,115 @@ def move_start(connection: Connection, battery_id: int, old_us: int, since_us: i
 def with_ids(items: Iterable[Discharge], ids: Iterable[int], battery_id: int | None) -> list[Discharge]:
     """Discharges as they stand in the database now."""
     return [replace(item, id=number, battery_id=battery_id) for item, number in zip(items, ids, strict=True)]
+
+
+# What health is judged by
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A capacity that a discharge measured."""
+
+    battery_id: int
+    at_us: int
+    percent: float
+    error: float
+    method: Method
+    discharge_id: int
+
+
+def capacities(connection: Connection) -> dict[int, list[Capacity]]:
+    """Every measured capacity by battery, in order of time."""
+    col = discharge.c
+    query = select(col.battery_id, col.began, col.capacity_percent, col.capacity_error, col.method, col.id)
+    query = query.where(col.capacity_percent.is_not(None), col.battery_id.is_not(None)).order_by(col.battery_id, col.began)
+    found: dict[int, list[Capacity]] = {}
+    for battery_id, began, percent, error, method, number in connection.execute(query):
+        found.setdefault(battery_id, []).append(Capacity(battery_id, began, percent, error, Method(method), number))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What one of a battery's latest discharges showed, as far as health looks at it."""
+
+    began_us: int
+    cause: Cause
+    index_v: float | None
+    recharge_per_depth_s: float | None
+    resistance_ratio: float | None
+
+
+def recents(connection: Connection, battery_ids: Collection[int], count: int) -> dict[int, list[Recent]]:
+    """The latest discharges of each battery that were long enough to show its loaded voltage, oldest first."""
+    col, other = discharge.c, discharge.alias("other")
+    latest = (
+        select(other.c.id)
+        .where(other.c.battery_id == battery.c.id, other.c.index_v.is_not(None))
+        .order_by(other.c.began.desc())
+        .limit(count)
+        .correlate(battery)
+    )
+    query = (
+        select(col.battery_id, col.began, col.cause, col.index_v, col.recharge_s, col.used_percent, col.resistance_ratio)
+        .select_from(battery.join(discharge, col.id.in_(latest)))
+        .where(battery.c.id.in_(battery_ids))
+        .order_by(col.battery_id, col.began)
+    )
+    found: dict[int, list[Recent]] = {}
+    for battery_id, began, cause, index_v, recharge_s, used, ratio in connection.execute(query):
+        per_depth = recharge_s / used if recharge_s is not None and used else None
+        found.setdefault(battery_id, []).append(Recent(began, Cause(cause), index_v, per_depth, ratio))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What the months at rest of a UPS were like, over as many ``days``; None is "not known"."""
+
+    days: float
+    ageing: float | None
+    temperature_c: float | None
+    temperature_low_c: float | None
+    temperature_high_c: float | None
+    float_v: float | None
+    load_percent: float | None
+    load_low_percent: float | None
+    load_high_percent: float | None
+    first_us: int
+    last_us: int
+
+
+def rests(connection: Connection, since_us: int | None = None) -> dict[str, Rest]:
+    """Months at rest of every UPS taken together, from the month on that a moment lies in."""
+    col = battery_month.c
+    query = select(
+        device.c.name, func.sum(col.days), _by_days(col.ageing), _by_days(col.temperature_c), func.min(col.temperature_low_c),
+        func.max(col.temperature_high_c), _by_days(col.float_v), _by_days(col.load_percent), func.min(col.load_low_percent),
+        func.max(col.load_high_percent), func.min(col.at), func.max(col.at),
+    ).join(device, device.c.id == col.device_id).group_by(device.c.name)  # fmt: skip
+    if since_us is not None:
+        query = query.where(col.at >= since_us)
+    return {name: Rest(*row) for name, *row in connection.execute(query)}
+
+
+def _by_days(column: Any) -> Any:
+    """The mean of a column of months by their days, those left out in which it is not known."""
+    days = battery_month.c.days
+    return func.sum(column * days) / func.sum(case((column.is_not(None), days)))
+
+
+def put_month(connection: Connection, device_id: int, at_us: int, figures: Mapping[str, float | None]) -> None:
+    """Write what a month was like, over what was known of it before."""
+    connection.execute(delete(battery_month).where(battery_month.c.device_id == device_id, battery_month.c.at == at_us))
+    connection.execute(insert(battery_month).values(device_id=device_id, at=at_us, **figures))
+
+
+def days_at_rest(connection: Connection, device_id: int, since_us: int, until_us: int) -> list[Any]:
+    """Roll-ups by day of a UPS in ``[since, until)``: ``at``, ``status_seen``, and the means and extremes a month is made of."""
+    col = reading_day.c
+    query = select(
+        col.at, col.status_seen, col.ups_temperature_mean, col.ups_temperature_min, col.ups_temperature_max,
+        col.battery_voltage_mean, col.ups_load_mean, col.ups_load_min, col.ups_load_max,
+    ).where(col.device_id == device_id, col.at >= since_us, col.at < until_us).order_by(col.at)  # fmt: skip
+    return list(connection.execute(query))

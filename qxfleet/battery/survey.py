@@ -1,0 +1,136 @@
+"""What is stored about the batteries of a fleet, put together for judging: a handful of queries, whatever the fleet's size."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from qxfleet.battery import register
+from qxfleet.battery.capacity import cells_of
+from qxfleet.battery.chronicle import rating_of
+from qxfleet.battery.health import Evidence
+from qxfleet.model.battery_facts import BatteryFacts
+from qxfleet.model.clock import from_us
+from qxfleet.model.status import Status
+from qxfleet.model.variables import VARIABLES
+from qxfleet.store import batteries
+from qxfleet.store.batteries import Rest
+from qxfleet.store.rows import identity_of
+from qxfleet.store.tables import device
+
+RECENT = 3
+LATELY_US = 92 * 86_400_000_000
+WORKED = int(Status.OB | Status.CAL)
+
+NOBODY = BatteryFacts()
+
+
+def evidence(
+    connection: Connection, configured: Mapping[str, BatteryFacts], now_us: int, ups: Collection[str] | None = None
+) -> list[Evidence]:
+    """What is known of the battery that is in each UPS now (None: of all that have one), in order of their names."""
+    places = batteries.placements(connection)
+    now = [place for place in places if place.until_us is None and (ups is None or place.ups in ups)]
+    ids = [place.battery.id for place in now]
+    capacities = batteries.capacities(connection)
+    recents = batteries.recents(connection, ids, RECENT)
+    rests, lately = batteries.rests(connection), batteries.rests(connection, now_us - LATELY_US)
+    names = {place.ups for place in now}
+    identities = {
+        name: identity_of(name, stored) if stored is not None else None
+        for name, stored in connection.execute(select(device.c.name, device.c.identity))
+        if name in names
+    }
+    by_battery: dict[int, list[batteries.Placement]] = {}
+    for place in places:
+        by_battery.setdefault(place.battery.id, []).append(place)
+    found = []
+    for place in now:
+        number = place.battery.id
+        facts = register.facts_of(place.battery, configured.get(place.ups, NOBODY), by_battery[number])
+        identity = identities.get(place.ups)
+        rating = rating_of(facts, identity)
+        found.append(
+            Evidence(
+                place.ups,
+                place.battery.name,
+                number,
+                place.since_us,
+                facts,
+                cells_of(facts, rating.battery_v),
+                str(identity.facts.get("device.model", "")).strip() if identity else "",
+                tuple(capacities.get(number, ())),
+                tuple(recents.get(number, ())),
+                rests.get(place.ups),
+                lately.get(place.ups),
+            )
+        )
+    return found
+
+
+def roll_months(connection: Connection, device_id: int, since_us: int, now_us: int, doubles_k: float) -> int:
+    """Bring the months at rest of a UPS up to date from the roll-ups by day, from the month of ``since`` on; how many."""
+    month = from_us(since_us).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = from_us(now_us)
+    count = 0
+    while month <= end:
+        following = (month + timedelta(days=32)).replace(day=1)
+        rows = batteries.days_at_rest(connection, device_id, _us(month), _us(following))
+        if rows:
+            batteries.put_month(connection, device_id, _us(month), month_of(rows, doubles_k))
+            count += 1
+        month = following
+    return count
+
+
+def month_of(rows: list[Any], doubles_k: float) -> dict[str, float | None]:
+    """One month out of its days: means, extremes, and how much faster than at 25 °C the battery aged."""
+    warm = [row.ups_temperature_mean for row in rows if row.ups_temperature_mean is not None]
+    degrees = [value / VARIABLES["ups.temperature"].scale for value in warm]
+    quiet = [row for row in rows if not row.status_seen & WORKED]
+    scale_v, scale_load = VARIABLES["battery.voltage"].scale, VARIABLES["ups.load"].scale
+    volts = [row.battery_voltage_mean / scale_v for row in quiet if row.battery_voltage_mean is not None]
+    loads = [row.ups_load_mean / scale_load for row in rows if row.ups_load_mean is not None]
+
+    def extreme(choose: Any, name: str, scale: int) -> float | None:
+        told = [_either(row, name, "min" if choose is min else "max") for row in rows]
+        known = [value for value in told if value is not None]
+        return choose(known) / scale if known else None
+
+    scale_t = VARIABLES["ups.temperature"].scale
+    return {
+        "days": float(len(rows)),
+        "ageing": round(fmean(2 ** ((value - 25) / doubles_k) for value in degrees), 4) if degrees else None,
+        "temperature_c": round(fmean(degrees), 2) if degrees else None,
+        "temperature_low_c": extreme(min, "ups_temperature", scale_t),
+        "temperature_high_c": extreme(max, "ups_temperature", scale_t),
+        "float_v": round(fmean(volts), 4) if volts else None,
+        "load_percent": round(fmean(loads), 2) if loads else None,
+        "load_low_percent": extreme(min, "ups_load", scale_load),
+        "load_high_percent": extreme(max, "ups_load", scale_load),
+    }
+
+
+def _either(row: Any, name: str, part: str) -> int | None:
+    """An extreme of a day; absent where it is the mean."""
+    value: int | None = getattr(row, f"{name}_{part}")
+    mean: int | None = getattr(row, f"{name}_mean")
+    return mean if value is None else value
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.astimezone(UTC).timestamp()) * 1_000_000
+
+
+def rests_of(rest: Rest | None) -> dict[str, float | None]:
+    """Months at rest as the evidence of a judgement shows them."""
+    if rest is None:
+        return {}
+    return {
+        "days": rest.days, "ageing": rest.ageing, "temperature_c": rest.temperature_c, "float_v": rest.float_v,
+        "load_percent": rest.load_percent,
+    }  # fmt: skip
