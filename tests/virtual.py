@@ -93,6 +93,14 @@ class TimelessStore(Store):
         with _virtual_loop().hold():
             await super().order_outcome(*args, **kwargs)
 
+    async def commit(self, *args: Any, **kwargs: Any) -> Any:
+        with _virtual_loop().hold():
+            return await super().commit(*args, **kwargs)
+
+    async def read(self, *args: Any, **kwargs: Any) -> Any:
+        with _virtual_loop().hold():
+            return await super().read(*args, **kwargs)
+
     async def record_now(self, *events: Event) -> None:
         with _virtual_loop().hold():
             await super().record_now(*events)
