@@ -7,7 +7,8 @@ from qxfleet.agent.upkeep import Upkeep
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.metrics import MetricsServer
 from qxfleet.interfaces.tokens import Tokens
+from qxfleet.interfaces.upsd import NutServer
 from qxfleet.interfaces.web import Web
 
-PARTS: tuple[MakePart, ...] = (Upkeep, Accounts, Tokens, MetricsServer, Web)
+PARTS: tuple[MakePart, ...] = (Upkeep, Accounts, Tokens, MetricsServer, NutServer, Web)
 """A part whose table is absent does nothing and loads nothing."""

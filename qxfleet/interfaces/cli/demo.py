@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -31,6 +32,9 @@ name = "demo"
 database = "sqlite:///fleet.db"
 control = "agent.sock"
 include = ["ups/fleet.toml"]
+
+[nut]
+listen = ["127.0.0.1:{nut}"]
 """
 
 
@@ -53,6 +57,7 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
+    from qxfleet.config.schema_faces import NUT_PORT
     from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.testing.control import Control
@@ -61,7 +66,7 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
 
     began_s = time.monotonic()
     config_file = folder / "qxfleet.toml"
-    config_file.write_text(CONFIGURATION)
+    config_file.write_text(CONFIGURATION.format(nut=_port(NUT_PORT)))
     farm = Farm(folder / "ups", fleet(count))
     async with farm, Control(farm):
         agent = Agent(load(config_file), parts=PARTS)
@@ -114,6 +119,7 @@ In another terminal:
   {me} --config {config} events --follow
   {me} --config {config} vars ups-01
   {me} --config {config} top
+  upsc ups-01@{agent.config.faces.nut.listen[0] if agent.config.faces.nut else ""}
 An outage on feed A, and its end:
   {me} simulate --dir {farm.directory} --tell "mains off group:feed-a"
   {me} simulate --dir {farm.directory} --tell "mains on group:feed-a"
@@ -127,6 +133,19 @@ Events as they happen; Ctrl-C ends the demo:""")
                 sys.stdout.flush()
     except TimeoutError:
         return
+
+
+def _port(usual: int) -> int:
+    """The usual port of a face on loopback, or any that is free if another program has it."""
+    for port in (usual, 0):
+        with socket.socket() as knock:
+            knock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                knock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(knock.getsockname()[1])
+    return usual
 
 
 async def _all_online(agent: Agent, began_s: float) -> list[str]:
