@@ -138,14 +138,11 @@ def _again(connection: Connection, begin_us: int, until_us: int, done: dict[str,
     return True
 
 
-def roll_up_range(connection: Connection, since_us: int, until_us: int, *, device_ids: tuple[int, ...] = ()) -> None:
-    """Make every tier anew from the readings in ``[since, until)``, widened to whole days; marks stay as they are.
-
-    For back-filling; ``device_ids`` limits it to these devices.
-    """
+def roll_up_range(connection: Connection, since_us: int, until_us: int, device_id: int) -> None:
+    """Make every tier of a device anew from its readings in ``[since, until)``, widened to whole days; marks stay as they are."""
     begin_us, end_us = _floor(since_us, DAY.us), _floor(until_us - 1, DAY.us) + DAY.us
     for tier in TIERS:
-        _roll(connection, tier, begin_us, end_us, device_ids)
+        _roll(connection, tier, begin_us, end_us, device_id)
 
 
 def _floor(at_us: int, step_us: int) -> int:
@@ -161,11 +158,11 @@ def _next_reading(connection: Connection, since_us: int) -> int | None:
     return found
 
 
-def _roll(connection: Connection, tier: Tier, begin_us: int, end_us: int, device_ids: tuple[int, ...] = ()) -> int:
-    """Make the buckets of ``[begin, end)`` anew; how many there were."""
+def _roll(connection: Connection, tier: Tier, begin_us: int, end_us: int, device_id: int | None = None) -> int:
+    """Make the buckets of ``[begin, end)`` anew, of one device or of all; how many there were."""
     dialect = connection.dialect.name
-    only = f" AND r.device_id IN ({', '.join(map(str, device_ids))})" if device_ids else ""
-    bounds = {"begin": begin_us, "end": end_us}
+    only = "" if device_id is None else " AND r.device_id = :device"
+    bounds = {"begin": begin_us, "end": end_us} | ({} if device_id is None else {"device": device_id})
     made = connection.execute(_statement(tier, dialect, only), bounds).rowcount
     connection.execute(_extra_statement(tier, dialect, only), bounds)
     return made
