@@ -9,6 +9,7 @@ from qxfleet.interfaces.metrics import MetricsServer
 from qxfleet.interfaces.tokens import Tokens
 from qxfleet.interfaces.upsd import NutServer
 from qxfleet.interfaces.web import Web
+from qxfleet.shutdown.run import StagedShutdown
 
-PARTS: tuple[MakePart, ...] = (Upkeep, Accounts, Tokens, MetricsServer, NutServer, Web)
+PARTS: tuple[MakePart, ...] = (StagedShutdown, Upkeep, Accounts, Tokens, MetricsServer, NutServer, Web)
 """A part whose table is absent does nothing and loads nothing."""

@@ -24,6 +24,7 @@ from qxfleet.interfaces.cli import (
     probe,
     profile,
     run,
+    shutdown,
     simulate,
     token,
     top,
@@ -94,6 +95,7 @@ app.command("settings", rich_help_panel=ONE)(fleet.settings)
 app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
 app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
+app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
 app.command("audit", rich_help_panel=ONE)(audit.audit)
 app.add_typer(token.app, name="token", rich_help_panel=ONE)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
