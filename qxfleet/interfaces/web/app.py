@@ -75,6 +75,7 @@ def application(agent: Agent, metrics: Metrics) -> App:
     app.state.live = Live(agent)
     app.state.verbs = {name: verb for noun in NOUNS for name, verb in noun.verbs(agent).items()}
     handle_problems(app)
+    app.add_exception_handler(pages.NotLoggedIn, pages.to_login)
     for module in (fleet, orders, history, events, people):
         app.include_router(module.router)
     app.include_router(pages.router)

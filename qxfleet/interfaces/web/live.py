@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from qxfleet.agent.agent import Agent
 from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web.problems import Problem
+from qxfleet.interfaces.web.words import tone, words
 from qxfleet.model.clock import iso
 from qxfleet.model.events import Event
 from qxfleet.model.state import DeviceState
@@ -47,6 +48,8 @@ def summary(name: str, state: DeviceState) -> Document:
         "state": state.link.value,
         "reason": state.link_reason,
         "status": status_text(state.status) if reading else "",
+        "words": words(state),
+        "tone": tone(state),
         "alarms": list(state.alarms),
         "at": iso(reading.wall_us) if reading else None,
         "values": {each: reading.values[each] for each in SUMMARY if each in reading.values} if reading else {},

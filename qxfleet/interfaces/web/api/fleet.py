@@ -56,7 +56,8 @@ async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> D
 async def fleet_stream(live: ThisLive, visitor: Reader) -> Any:
     """Changes as they come, at most once a second: messages `ups` with a summary of every UPS that has news; first of all UPSes.
 
-    The data of a message is `{"time", "ups": [{"name", "state", "reason", "status", "alarms", "at", "values"}], "gone": [name]}`.
+    The data of a message is `{"time", "ups": [{"name", "state", "reason", "status", "words", "tone", "alarms", "at",
+    "values"}], "gone": [name]}`.
     """
     live.check_room()
     return stream(live.fleet())
