@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from qxfleet.config import reference
+from qxfleet.config.batteries import read_batteries
 from qxfleet.config.blocks import blocks
 from qxfleet.config.faces import NO_FACES, Faces, read_faces
 from qxfleet.config.findings import Findings, Place, Source, in_order, toml_text
@@ -23,12 +24,14 @@ from qxfleet.config.source import read_source
 from qxfleet.config.tables import later_table, read_table, unknown_table
 from qxfleet.config.ups import read_ups
 from qxfleet.errors import ConfigError
+from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.loads import Plan
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.retention import KEPT, Retention
 from qxfleet.model.selftest import DEFAULT_RULES, Rules
 
-TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown", "retention")
+TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown", "retention",
+          "battery")  # fmt: skip
 """Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -60,6 +63,7 @@ class Config:
     schedules: tuple[Schedule, ...] = ()
     shutdown: Plan = Plan()
     retention: Retention = KEPT
+    batteries: Mapping[str, BatteryFacts] = field(default_factory=dict)
 
     @staticmethod
     def defaults_text() -> str:
@@ -101,6 +105,7 @@ def load(path: pathlib.Path | None = None) -> Config:
     tests, schedules = read_schedules(sources, fleet, _folder(main), findings)
     shutdown = read_shutdown(sources, [options for options, _ in found], findings)
     retention = read_retention(sources, findings)
+    batteries = read_batteries(sources, fleet, findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
@@ -120,6 +125,7 @@ def load(path: pathlib.Path | None = None) -> Config:
         schedules=schedules,
         shutdown=shutdown,
         retention=retention,
+        batteries=batteries,
     )
 
 

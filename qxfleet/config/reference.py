@@ -13,6 +13,7 @@ from qxfleet.config.findings import toml_text
 from qxfleet.config.forms import Duration, Form, Keep
 from qxfleet.config.presets import KINDS
 from qxfleet.config.schema import AgentTable, ProfileTable, RetentionTable, Table, UpsTable
+from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
 from qxfleet.config.schema_tests import ScheduleTable, TestsTable
@@ -21,7 +22,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[agent]", AgentTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
     ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable), ("[[user]]", UserTable),
     ("[[schedule]]", ScheduleTable), ("[tests]", TestsTable),
-    ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable), ("[retention]", RetentionTable),
+    ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable), ("[retention]", RetentionTable), ("[[battery]]", BatteryTable),
 )  # fmt: skip
 
 

@@ -200,7 +200,6 @@ USB_KEYS = ("vendorid", "productid", "vendor", "product", "serial", "bus", "usb_
 
 LATER_TABLES = {
     "notify": "notifications",
-    "battery": "battery register",
 }
 """Tables that later versions bring, and what this one has not got; a row goes when its feature comes."""
 

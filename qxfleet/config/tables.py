@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from qxfleet.config.device_values import device_setting_named
 from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
 from qxfleet.config.schema import DEVICE_KEYS, LATER_TABLES, RENAMED, AgentTable, ProfileTable, RetentionTable, Table, UpsTable
+from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
 from qxfleet.config.schema_tests import ScheduleTable, TestsTable
@@ -30,6 +31,7 @@ HEADERS: dict[type[Table], str] = {
     LoadTable: "[[load]]",
     ShutdownTable: "[shutdown]",
     RetentionTable: "[retention]",
+    BatteryTable: "[[battery]]",
 }
 
 _NAMES = tuple(header.strip("[]") for header in HEADERS.values())

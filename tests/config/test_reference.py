@@ -10,8 +10,10 @@ import pytest
 from qxfleet.config.load import Config, load
 from qxfleet.config.reference import TABLES, option_reference, rows
 from qxfleet.config.schema import AgentTable, ProfileTable, UpsTable
+from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import UserTable
 from qxfleet.config.schema_tests import ScheduleTable
+from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.password import hash_password
 
 OPTIONS = {
@@ -96,6 +98,8 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
             lines += ['name = "p"', 'targets = ["a"]', 'settings = { eco_mode = "disabled" }']
         elif model is UserTable:
             lines += ['name = "u"', f'password_hash = "{hash_password("secret")}"']
+        elif model is BatteryTable:
+            lines += ['targets = ["a"]']
         elif model is ScheduleTable:
             lines += ['name = "s"', 'cron = "0 3 * * sun"', 'targets = ["a"]']
         for row in rows(model):
@@ -114,3 +118,4 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
     assert load(spelled).ups == load(bare).ups
     assert load(spelled).profiles == load(bare).profiles
     assert load(spelled).tests == load(bare).tests
+    assert load(spelled).batteries == {"a": BatteryFacts()}
