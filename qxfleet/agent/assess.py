@@ -29,6 +29,7 @@ from qxfleet.model.notice import Notice, alarm_text
 from qxfleet.model.reading import Reading
 from qxfleet.model.state import Condition, Counters, DeviceState
 from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status
+from qxfleet.model.variables import value_text
 
 OB, OL, LB, CAL, FSD = int(Status.OB), int(Status.OL), int(Status.LB), int(Status.CAL), int(Status.FSD)
 CHRG, DISCHRG, OVER, RB, ALARM = (
@@ -212,7 +213,7 @@ def _detail(rule: Rule, reading: Reading) -> str:
             return "; ".join(reading.notes)
         case _:
             return ""
-    texts = (f"{name} {value:g}" for name in names if isinstance(value := reading.values.get(name), float))
+    texts = (f"{name} {value_text(name, value)}" for name in names if isinstance(value := reading.values.get(name), float))
     return ", ".join(texts)
 
 
