@@ -45,7 +45,7 @@ $(BIN)/python:
 
 $(VENV)/demo.done: $(SOURCES) | $(BIN)/python
 	@echo "compiling and installing qxfleet into $(VENV), about a minute"
-	@$(PIP) install --editable '.[tui]'
+	@$(PIP) install --editable '.[tui,web]'
 	@touch $@
 
 $(VENV)/test.done: $(SOURCES) | $(BIN)/python

@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = sorted(
-    path.relative_to(ROOT).as_posix() for path in (ROOT / "qxfleet").rglob("*.py") if "__pycache__" not in path.parts
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "qxfleet").rglob("*")
+    if path.suffix in (".py", ".html", ".css", ".js", ".svg", ".txt") and "__pycache__" not in path.parts
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.config.faces import Face
-from qxfleet.errors import CannotListen
+from qxfleet.errors import CannotListen, QxfleetError
 from qxfleet.interfaces.listening import bound_sockets
 
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ FINISH_S = 1
 RETRY_S = 5.0
 
 
+async def load(face: str, module: str) -> Any:
+    """A module that is heavy, or whose packages are an extra; on a thread, so that UPSes are polled meanwhile.
+
+    Raises QxfleetError where a package is missing.
+    """
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, module)
+    except ModuleNotFoundError as error:
+        raise QxfleetError(f"[{face}] needs {error.name}, which is not installed: pip install 'qxfleet[web]'") from error
+
+
 class HttpServer:
     """Serves one application at the addresses of a face, until :meth:`stop`."""
 
@@ -61,7 +72,7 @@ class HttpServer:
 
     async def start(self, face: Face) -> None:
         """Listen and serve. Raises CannotListen with address and remedy; then it listens nowhere."""
-        uvicorn = await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "uvicorn")
+        uvicorn = await load(self._name, "uvicorn")
         sockets: list[socket.socket] = []
         try:
             for listen in face.listen:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from qxfleet import __version__
 from qxfleet.agent.agent import Agent, Health
 from qxfleet.config.load import Config
-from qxfleet.interfaces.http import HttpServer, Message, Receive, Send
+from qxfleet.interfaces.http import HttpServer, Message, Receive, Send, load
 from qxfleet.model.events import Event, Link, Phase
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.state import DeviceState
@@ -314,6 +314,7 @@ class MetricsServer:
         """Listen, if the configuration says so. Raises CannotListen."""
         face = self._agent.config.faces.metrics
         if face is not None:
+            await load("metrics", "prometheus_client")
             await self._http.start(face)
 
     async def stop(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.config.load import Config
-from qxfleet.interfaces.http import HttpServer
+from qxfleet.interfaces.http import HttpServer, load
 from qxfleet.interfaces.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -66,9 +65,8 @@ class Web:
         """Load the application, on a thread: that takes a second in which UPSes are polled on."""
         if self._app is None:
             self._metrics = Metrics(self._agent)
-            loop, module = asyncio.get_running_loop(), "qxfleet.interfaces.web.app"
-            made = await loop.run_in_executor(None, importlib.import_module, module)
-            self._app = await loop.run_in_executor(None, made.application, self._agent, self._metrics)
+            made = await load("http", "qxfleet.interfaces.web.app")
+            self._app = await asyncio.to_thread(made.application, self._agent, self._metrics)
 
     async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
