@@ -39,6 +39,8 @@ class Maintenance:
         self._windows: dict[str, Window] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        """One at a time: a window whose time ends while it is replaced must not take the new one with it."""
 
     # -- what may be asked
 
@@ -59,15 +61,20 @@ class Maintenance:
         """
         now_us = self._clock.wall_us()
         until_us = None if for_s is None else now_us + round(for_s * 1e6)
-        for ups in upses:
-            row = StoredWindow(ups, now_us, until_us, actor, reason)
-            await self._store.commit(stored.begin(row), ups)
-            self._open(row)
-            how = f"for {for_s:.0f} s" if for_s is not None else "until it is ended"
-            self._tell(ups, Phase.BEGIN, f"by {actor}, {how}{': ' if reason else ''}{reason}")
+        how = f"for {for_s:.0f} s" if for_s is not None else "until it is ended"
+        async with self._turn:
+            for ups in upses:
+                row = StoredWindow(ups, now_us, until_us, actor, reason)
+                await self._store.commit(stored.begin(row), ups)
+                self._open(row)
+                self._tell(ups, Phase.BEGIN, f"by {actor}, {how}{': ' if reason else ''}{reason}")
 
     async def end(self, upses: Collection[str], actor: str) -> tuple[str, ...]:
         """End the maintenance of UPSes; the names of those that were under it. Raises StoreError."""
+        async with self._turn:
+            return await self._end(upses, actor)
+
+    async def _end(self, upses: Collection[str], actor: str) -> tuple[str, ...]:
         ended = tuple(ups for ups in upses if ups in self._windows)
         if ended:
             await self._store.commit(stored.end(self._clock.wall_us()), *ended)
@@ -100,7 +107,7 @@ class Maintenance:
         self._windows[row.ups] = Window(row.ups, row.started_us, row.until_us, row.actor, row.reason)
         if row.until_us is not None:
             left_s = max(0.0, (row.until_us - self._clock.wall_us()) / 1e6)
-            self._timers[row.ups] = asyncio.get_running_loop().call_later(left_s, self._expire, row.ups)
+            self._timers[row.ups] = asyncio.get_running_loop().call_later(left_s, self._expire, self._windows[row.ups])
 
     def _close(self, ups: str) -> None:
         self._windows.pop(ups, None)
@@ -108,13 +115,15 @@ class Maintenance:
         if timer is not None:
             timer.cancel()
 
-    def _expire(self, ups: str) -> None:
-        task = asyncio.create_task(self._end_by_itself(ups), name=f"end of maintenance {ups}")
+    def _expire(self, window: Window) -> None:
+        task = asyncio.create_task(self._end_by_itself(window), name=f"end of maintenance {window.ups}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _end_by_itself(self, ups: str) -> None:
-        await self.end((ups,), "its time")
+    async def _end_by_itself(self, window: Window) -> None:
+        async with self._turn:
+            if self._windows.get(window.ups) is window:
+                await self._end((window.ups,), "its time")
 
     def _tell(self, ups: str, phase: Phase, text: str) -> None:
         what = "under maintenance" if phase is Phase.BEGIN else "maintenance ended"
