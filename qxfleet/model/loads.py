@@ -209,7 +209,7 @@ class Plan:
         """
         stages: dict[str, dict[int, list[str]]] = {}
         for load in self.loads:
-            for ups in load.fed_by:
+            for ups in load.fed_by if load.name != self.host else ():
                 stages.setdefault(ups, {}).setdefault(load.stage, []).append(load.name)
         before: dict[str, set[str]] = {load.name: set(load.after) for load in self.loads}
         for ups, by_stage in stages.items():

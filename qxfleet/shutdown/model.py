@@ -170,10 +170,14 @@ class UpsMemory:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the triggers remember between two looks, as of ``at_s``; kept by the loop, and never needed after a restart."""
+    """What is remembered between two looks, as of ``at_s``; kept by the loop, and never needed after a restart.
+
+    ``spared``: the UPSes that were on battery when an operator cancelled, and have been since; None before.
+    """
 
     at_s: float | None = None
     upses: Mapping[str, UpsMemory] = field(default_factory=dict)
+    spared: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,148 @@
-"""What is next in a shutdown or a return: a pure function of the plan, what was done, and what is seen."""
+"""What is next in a shutdown or a return: a pure function of the plan, what was done, and what is seen.
+
+A load must go when fewer of its feeds last than it needs, and a trigger holds on one of them; with it go the loads that must be
+down before it. It is stopped when those are. A UPS is told to cut when nothing on it runs. When a load need not go any more it is
+left alone, and when its power is good it comes back, in the opposite order. All of it follows from the moment and the record:
+there is no state besides.
+"""
 
 from __future__ import annotations
 
-from qxfleet.model.loads import Plan
-from qxfleet.shutdown.model import Decision, Record, World
+from qxfleet.model.loads import Load, Plan
+from qxfleet.shutdown.cutting import all_told, call_backs, cuts, stranded, switch_ons
+from qxfleet.shutdown.model import Act, Answer, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
+from qxfleet.shutdown.progress import RETRY_S, Standing
+from qxfleet.shutdown.returning import back, by_hand, starts
+from qxfleet.shutdown.scene import SETTLED, Scene, quiet
+from qxfleet.shutdown.triggers import spell_s
+
+LOOK_S = 1.0
+"""While anything is on battery or under way, time alone can change what is to be done."""
 
 
 def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decision:
     """What is to happen now. Called again after every change, and by ``look_s`` at the latest."""
-    return Decision(memory=record.memory)
+    if quiet(plan, record, world):
+        return Decision(memory=Memory(now_s))
+    scene = Scene(plan, record, world, now_s)
+    steps = [*call_backs(scene), *_stops(scene)]
+    steps += [*cuts(scene), *switch_ons(scene), *starts(scene)]
+    hand = by_hand(scene)
+    active = bool(steps or scene.record.taken or scene.must)
+    return Decision(
+        begin=tuple(steps),
+        end=scene.ended,
+        memory=scene.memory,
+        look_s=now_s + LOOK_S if active or any(feed.on_battery for feed in scene.feeds.values()) else None,
+        finished=None if steps else _finished(scene, hand),
+        by_hand=hand,
+        loads=_load_phases(scene) if active else {},
+        upses=_ups_phases(scene),
+    )
+
+
+def _stops(scene: Scene) -> list[Step]:
+    """Loads that must go and wait for nobody any more."""
+    if not scene.must:
+        return []
+    host = scene.plan.host
+    lowest: dict[str, int] = {}
+    for name in scene.must:
+        if name != host:
+            load = scene.plan.named[name]
+            for ups in load.fed_by:
+                lowest[ups] = min(lowest.get(ups, load.stage), load.stage)
+    return [step for name in scene.must if (step := _stop(scene, scene.plan.named[name], lowest)) is not None]
+
+
+def _stop(scene: Scene, load: Load, lowest: dict[str, int]) -> Step | None:
+    at, run, now_s = scene.at[load.name], scene.run(load.name), scene.now_s
+    if at is Standing.STOPPING or any(_waited_for(scene, earlier) for earlier in load.after):
+        return None
+    if load.name == scene.plan.host:
+        if any(name != load.name for name in scene.must) or not all_told(scene):
+            return None
+    elif any(lowest.get(ups, load.stage) < load.stage for ups in load.fed_by):
+        return None
+    must, attempt, left_s = scene.must[load.name], 1, load.stop_time_s
+    if at is Standing.AGAIN and run is not None:
+        if run.stop.answer is not Answer.INTERRUPTED and now_s - (run.stop.ended_s or now_s) < RETRY_S:
+            return None
+        attempt, left_s = run.stop.step.attempt + 1, max(load.stop_time_s - (now_s - run.first.begun_s), 1.0)
+    return Step(Act.STOP, load.name, must.why, must.due_to, attempt=attempt, limit_s=left_s)
+
+
+def _waited_for(scene: Scene, name: str) -> bool:
+    return scene.at[name] not in SETTLED and scene.plan.named[name].stop is not None
+
+
+def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
+    """How a run ended, in a sentence; None while it has not."""
+    record = scene.record
+    wished = record.ordered is not None and not record.ordered.released
+    if not (record.taken or wished) or scene.must or scene.told or scene.kept_off or scene.finishing:
+        return None
+    if any(taken.result is None for taken in record.taken):
+        return None
+    if any(feed.on_battery and feed.seen.contact for feed in scene.feeds.values()):
+        return None
+    lonely = {load.name for load in stranded(scene) if load.down_when is None or record.cancelled}
+    for load in scene.plan.loads:
+        if scene.at[load.name] is Standing.DOWN and not back(scene, load) and load.name not in lonely:
+            return None
+    stopped = len({taken.step.target for taken in record.taken if taken.step.act is Act.STOP})
+    cut = len({taken.step.target for taken in record.taken if taken.step.act is Act.CUT and taken.result is Result.DONE})
+    began_s = record.taken[0].begun_s if record.taken else scene.now_s
+    parts = [f"{_count(stopped, 'load')} stopped", f"{_count(cut, 'UPS', 'UPSes')} cut", "all are back" if not hand else "",
+             f"it took {spell_s(scene.now_s - began_s)}", *hand.values()]  # fmt: skip
+    return "; ".join(part for part in parts if part) if record.taken else "there was nothing to stop"
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number or 'no'} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _load_phases(scene: Scene) -> dict[str, LoadPhase]:
+    """Every load that is not simply up and left alone."""
+    lost = {load.name for load in stranded(scene) if scene.powered(load)}
+    phases: dict[str, LoadPhase] = {}
+    for load in scene.plan.loads:
+        name, run = load.name, scene.run(load.name)
+        match scene.at[name]:
+            case Standing.UP | Standing.ABSENT:
+                if name in scene.must:
+                    phases[name] = LoadPhase.WAITING
+                elif run is not None:
+                    phases[name] = LoadPhase.BACK
+            case Standing.STOPPING | Standing.AGAIN:
+                phases[name] = LoadPhase.STOPPING
+            case Standing.STUCK:
+                phases[name] = LoadPhase.STUCK
+            case Standing.STARTING:
+                phases[name] = LoadPhase.WAITING if name in scene.must else LoadPhase.STARTING
+            case Standing.DOWN:
+                phases[name] = LoadPhase.STRANDED if name in lost else LoadPhase.BACK if back(scene, load) else LoadPhase.DOWN
+    return phases
+
+
+def _ups_phases(scene: Scene) -> dict[str, UpsPhase]:
+    """Every UPS that is not simply good."""
+    phases: dict[str, UpsPhase] = {}
+    for name, feed in scene.feeds.items():
+        run, seen = scene.ups_run(name), feed.seen
+        if run is not None and run.told:
+            over = scene.now_s >= run.cut.begun_s + run.cut.step.offdelay_s
+            on = seen.contact and seen.output_since_s is not None
+            gone = over and not (scene.record.armed and on)
+            racing = seen.mains is Mains.ON
+            phases[name] = UpsPhase.OFF if gone else UpsPhase.RACING if racing else UpsPhase.TOLD
+        elif name in scene.kept_off:
+            phases[name] = UpsPhase.OFF
+        elif feed.on_battery:
+            untold = run is not None and run.cut.result in (Result.NO_EFFECT, Result.FAILED) and not scene.new_outage(name)
+            phases[name] = UpsPhase.UNTOLD if untold else UpsPhase.TRIGGERED if scene.triggered(name) else UpsPhase.ON_BATTERY
+        elif run is not None and run.cut.result is Result.DONE:
+            phases[name] = UpsPhase.RETURNED
+        elif not seen.contact:
+            phases[name] = UpsPhase.UNSEEN
+    return phases

@@ -1,0 +1,268 @@
+"""What has become of each step so far: where loads and UPSes stand in a run, and which open steps have come to their end."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qxfleet.model.loads import Load, Outlet, Plan
+from qxfleet.shutdown.durations import expected_s, longest_s
+from qxfleet.shutdown.feeds import UNSEEN
+from qxfleet.shutdown.model import Act, Answer, End, Mains, Record, Result, Taken, UpsSeen, World
+from qxfleet.shutdown.triggers import spell_s
+
+RETRY_S = 10.0
+"""Between two tries of what was refused."""
+
+TRIES = 12
+"""Of one stop, however short; its stop_time ends it sooner as a rule."""
+
+CHECK_S = 10.0
+"""How long an interrupted step's effect is looked for before the step is taken not to have happened."""
+
+GRACE_S = 60.0
+"""Beyond its offdelay: a UPS that is still on then does not cut. Real units round, and some have delays of their own."""
+
+SETTLE_S = 5.0
+"""What a called-back UPS is given to show that it counts no more."""
+
+
+class Standing(enum.Enum):
+    """Of a load. ABSENT: down, and not by this run. AGAIN: its stop was refused, and is to be tried again."""
+
+    UP = "up"
+    STOPPING = "stopping"
+    AGAIN = "again"
+    STUCK = "stuck"
+    DOWN = "down"
+    STARTING = "starting"
+    ABSENT = "absent"
+
+
+@dataclass(slots=True)
+class LoadRun:
+    """The steps of a load since its last stop began: its first try, its last one, and the last try to start it since."""
+
+    first: Taken
+    stop: Taken
+    start: Taken | None = None
+
+
+@dataclass(slots=True)
+class UpsRun:
+    """The last cut of a UPS, how often that was tried, and what came after."""
+
+    cut: Taken
+    tries: int = 1
+    call_back: Taken | None = None
+    switch_on: Taken | None = None
+
+    @property
+    def told(self) -> bool:
+        """Told to cut, and not known to be back, or not to have done it."""
+        return self.cut.result is None
+
+    @property
+    def kept_off(self) -> bool:
+        """Cut to stay off, and not switched on again."""
+        on = self.switch_on is not None and self.switch_on.result is Result.DONE
+        return self.cut.step.stay_off and self.cut.result is Result.DONE and not on
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the record says, by load and by UPS; ``last_cut_s``: when the last UPS was told."""
+
+    loads: dict[str, LoadRun]
+    upses: dict[str, UpsRun]
+    open: list[Taken]
+    last_cut_s: float | None = None
+
+
+def progress(record: Record) -> Progress:
+    """The record, folded."""
+    found = Progress({}, {}, [])
+    for taken in record.taken:
+        step, name = taken.step, taken.step.target
+        if taken.result is None:
+            found.open.append(taken)
+        if step.act is Act.STOP:
+            run = found.loads.get(name)
+            first = taken if run is None or step.attempt == 1 else run.first
+            found.loads[name] = LoadRun(first, taken)
+        elif step.act is Act.START:
+            if name in found.loads:
+                found.loads[name].start = taken
+        elif step.act is Act.CUT:
+            was = found.upses.get(name)
+            found.upses[name] = UpsRun(taken, was.tries + 1 if was is not None and step.attempt > 1 else 1)
+            found.last_cut_s = taken.begun_s
+        elif name in found.upses and step.act is Act.CALL_BACK:
+            found.upses[name].call_back = taken
+        elif name in found.upses:
+            found.upses[name].switch_on = taken
+    return found
+
+
+def up_seen(load: Load, plan: Plan, record: Record, world: World) -> bool | None:
+    """Whether a load is seen to be up; None where nothing tells. Where nothing is touched, one that is up tells nothing of what
+    would have become of it; and the host that this runs on is up."""
+    if record.armed and load.name == plan.host:
+        return True
+    if load.down_when is None:
+        return None
+    seen = world.loads.get(load.name)
+    return None if seen is None or (seen.up and not record.armed) else seen.up
+
+
+def ends(plan: Plan, record: Record, world: World, found: Progress, now_s: float) -> list[End]:
+    """Open steps whose end is seen, or whose time is over."""
+    done: list[End] = []
+    for taken in found.open:
+        name = taken.step.target
+        end: End | None
+        if taken.step.act in (Act.STOP, Act.START):
+            load = plan.named[name]
+            up = up_seen(load, plan, record, world)
+            if taken.step.act is Act.STOP:
+                end = _stop_end(taken, found.loads[name].first, load, up, record, now_s)
+            else:
+                end = _start_end(taken, load, up, record, now_s)
+        else:
+            end = _ups_end(taken, world.upses.get(name, UNSEEN), record, now_s)
+        if end is None:
+            continue
+        done.append(end)
+        run = found.upses.get(name)
+        if taken.step.act is Act.CALL_BACK and end.result is Result.DONE and run is not None and run.told:
+            done.append(End(run.cut.number, Result.UNDONE, "called back before it cut"))
+    return done
+
+
+def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: Record, now_s: float) -> End | None:
+    def end(result: Result, text: str) -> End:
+        return End(taken.number, result, text)
+
+    spent_s, answer = now_s - first.begun_s, taken.answer
+    if up is False:
+        return end(Result.DONE, f"down after {spell_s(spent_s)}")
+    if not record.armed:
+        would_s = expected_s(load)
+        over = answer is not None and now_s - taken.begun_s >= would_s
+        return end(Result.DONE, f"would be down after {spell_s(would_s)}") if over else None
+    if answer in (Answer.FAILED, Answer.UNSUPPORTED):
+        return end(Result.FAILED, taken.text or "refused")
+    watched = load.down_when is not None
+    if answer is Answer.INTERRUPTED and not isinstance(load.stop, Outlet):
+        looked_s = now_s - (taken.begun_s if taken.answered_s is None else taken.answered_s)
+        if watched and up is None and looked_s < CHECK_S:
+            return None
+        return end(Result.FAILED, "the agent ended before it was answered" + (", and it is up" if up else ""))
+    if not watched and now_s - taken.begun_s >= load.stop_time_s:
+        if answer is None:
+            return end(Result.FAILED, f"no answer within {spell_s(load.stop_time_s)}")
+        return end(Result.DONE, f"taken to be down after {spell_s(load.stop_time_s)}; nothing tells")
+    if watched and spent_s >= load.stop_time_s:
+        return end(Result.FAILED, f"not down after {spell_s(spent_s)}" + (f": {taken.text}" if taken.text else ""))
+    return None
+
+
+def _start_end(taken: Taken, load: Load, up: bool | None, record: Record, now_s: float) -> End | None:
+    spent_s, answer = now_s - taken.begun_s, taken.answer
+    if up:
+        return End(taken.number, Result.DONE, f"up after {spell_s(spent_s)}")
+    if not record.armed:
+        return None if answer is None else End(taken.number, Result.DONE, "would be started")
+    if answer in (Answer.FAILED, Answer.UNSUPPORTED):
+        return End(taken.number, Result.FAILED, taken.text or "refused")
+    if answer is Answer.INTERRUPTED and now_s - (taken.answered_s or taken.begun_s) >= CHECK_S:
+        return End(taken.number, Result.FAILED, "the agent ended before it was answered")
+    if load.down_when is None and answer in (Answer.ACCEPTED, Answer.UNCONFIRMED):
+        return End(taken.number, Result.DONE, "started; nothing tells whether it is up")
+    if spent_s >= load.start_time_s:
+        return End(taken.number, Result.FAILED, f"not up after {spell_s(spent_s)}")
+    return None
+
+
+def _ups_end(taken: Taken, seen: UpsSeen, record: Record, now_s: float) -> End | None:
+    answer, on = taken.answer, seen.contact and seen.output_since_s is not None
+    if answer in (Answer.FAILED, Answer.UNSUPPORTED):
+        return End(taken.number, Result.FAILED, taken.text or "refused")
+    if taken.step.act is Act.CUT:
+        return _cut_end(taken, seen, record, on, now_s)
+    if answer is None:
+        return None
+    if not record.armed:
+        return End(taken.number, Result.DONE, "would be done")
+    spent_s = now_s - (taken.begun_s if taken.answered_s is None else taken.answered_s)
+    if taken.step.act is Act.CALL_BACK:
+        if spent_s >= SETTLE_S and on and not seen.counting_down:
+            return End(taken.number, Result.DONE, "counts down no more")
+        return End(taken.number, Result.FAILED, "it did not take it") if spent_s >= 6 * SETTLE_S else None
+    if on:
+        return End(taken.number, Result.DONE, "its output is on")
+    return End(taken.number, Result.FAILED, "its output stays off") if spent_s >= GRACE_S else None
+
+
+def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float) -> End | None:
+    """A cut is over when the UPS is back, or is shown never to have gone: on after its time without mains, which nothing but a
+    battery that was never cut can do, or on all the while. Whatever can't be shown is taken to have happened."""
+    step, off_s = taken.step, taken.begun_s + taken.step.offdelay_s
+    if not record.armed:
+        back_s = off_s + (0.0 if step.stay_off else step.ondelay_s)
+        over = taken.answer is not None and now_s >= back_s and (step.stay_off or seen.mains is Mains.ON)
+        return End(taken.number, Result.DONE, "would have been off" + ("" if step.stay_off else " and back")) if over else None
+    if now_s < off_s + GRACE_S:
+        return None
+    if on and (seen.mains is Mains.OFF or (seen.output_since_s or 0.0) <= taken.begun_s):
+        return End(taken.number, Result.NO_EFFECT, f"still on {spell_s(now_s - off_s)} after it was to be off")
+    if on and seen.mains is Mains.ON:
+        return End(taken.number, Result.DONE, "was off and is back")
+    if step.stay_off and not on:
+        return End(taken.number, Result.DONE, "off")
+    return None
+
+
+def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: float | None, now_s: float) -> Standing:
+    """Where a load stands. ``trouble_since_s``: since when it must go for the present reason; a stop that failed before that
+    counts no more. None: it need not go."""
+    if run is None:
+        return Standing.ABSENT if up is False else Standing.UP
+    if run.start is not None:
+        match run.start.result:
+            case None:
+                return Standing.STARTING
+            case Result.DONE:
+                return Standing.ABSENT if up is False else Standing.UP
+            case _:
+                return Standing.UP if up else Standing.DOWN
+    stop = run.stop
+    if stop.result is None:
+        return Standing.STOPPING
+    if stop.result is Result.DONE:
+        return Standing.UP if up else Standing.DOWN
+    if up is False:
+        return Standing.DOWN
+    if trouble_since_s is None or (stop.ended_s or now_s) < trouble_since_s:
+        return Standing.UP
+    refused = stop.answer in (Answer.FAILED, Answer.INTERRUPTED)
+    again = refused and stop.step.attempt < TRIES and now_s - run.first.begun_s < load.stop_time_s
+    return Standing.AGAIN if again else Standing.STUCK
+
+
+def left_s(load: Load, at: Standing, run: LoadRun | None, now_s: float) -> float:
+    """How long the stop of a load that must go may still take."""
+    if at in (Standing.DOWN, Standing.ABSENT, Standing.STUCK) or load.stop is None:
+        return 0.0
+    if at in (Standing.STOPPING, Standing.AGAIN) and run is not None:
+        begun_s = run.first.begun_s if load.down_when is not None else run.stop.begun_s
+        return max(longest_s(load) - (now_s - begun_s), 1.0)
+    return longest_s(load)
+
+
+def waits(record: Mapping[str, LoadRun], name: str) -> float | None:
+    """When the last step of a load ended; None if it has none, or one is open."""
+    run = record.get(name)
+    last = None if run is None else run.start or run.stop
+    return None if last is None else last.ended_s

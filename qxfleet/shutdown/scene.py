@@ -1,0 +1,319 @@
+"""Everything the planner looks at in one moment, worked out once: feeds, triggers, where loads and UPSes stand, who must go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from qxfleet.model.loads import Load, Plan
+from qxfleet.shutdown.durations import down_in_s
+from qxfleet.shutdown.feeds import Feed, feeds_of, runtime_alone_s
+from qxfleet.shutdown.model import Answer, End, Mains, Record, Result, Taken, World
+from qxfleet.shutdown.progress import LoadRun, Progress, Standing, UpsRun, ends, left_s, progress, standing, up_seen
+from qxfleet.shutdown.triggers import NOTHING, remember
+
+GONE = (Standing.DOWN, Standing.ABSENT)
+SETTLED = (Standing.DOWN, Standing.ABSENT, Standing.STUCK)
+"""What nobody waits for any more."""
+
+ALWAYS_S = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Must:
+    """Why a load must go, as a sentence, and for which UPSes' sake."""
+
+    why: str
+    due_to: tuple[str, ...]
+
+
+class Scene:
+    """One moment. ``ended`` are the steps that came to their end; everything else is as after them."""
+
+    def __init__(self, plan: Plan, record: Record, world: World, now_s: float) -> None:
+        self.plan, self.world, self.now_s = plan, world, now_s
+        self.feeds = feeds_of(plan, world, now_s)
+        found = progress(record)
+        self.ended = tuple(ends(plan, record, world, found, now_s))
+        self.record = _with_ends(record, self.ended, now_s)
+        self.found: Progress = progress(self.record) if self.ended else found
+        self.told = {name for name, run in self.found.upses.items() if run.told}
+        self.kept_off = {name for name, run in self.found.upses.items() if run.kept_off}
+        self.finishing = self._finishing()
+        self.up = {load.name: up_seen(load, plan, self.record, world) for load in plan.loads}
+        self.spared = self._spared()
+        self.memory = record.memory
+        self.at = {load.name: self._standing(load) for load in plan.loads}
+        self.need_s = self._need_s()
+        self.memory = replace(remember(plan, record.memory, self.feeds, self.need_s, now_s), spared=self.spared)
+        self.must = self._must_go()
+        if self.finishing and not any(name in self.must for name in plan.named) and not self._to_finish():
+            self.finishing = set()
+            self.must = self._must_go()
+
+    # -- feeds
+
+    def good(self, ups: str) -> bool:
+        """On mains, and to stay so as far as is known."""
+        return self.feeds[ups].good and ups not in self.told and ups not in self.kept_off and ups not in self.finishing
+
+    def fired(self, ups: str, load: Load) -> str | None:
+        """Why this feed of a load is as good as gone."""
+        if ups in self.told:
+            return "it was told to cut"
+        if ups in self.finishing:
+            return "the shutdown that it began is finished"
+        if self.spared is not None and ups in self.spared:
+            return None
+        return self.memory.upses.get(ups, NOTHING).fired.get(load.trigger or self.plan.trigger)
+
+    def triggered(self, ups: str) -> bool:
+        """Any trigger has fired on it."""
+        return bool(self.memory.upses.get(ups, NOTHING).fired)
+
+    def enough(self, ups: str) -> bool:
+        """Power that is good enough to start on."""
+        feed, back = self.feeds[ups], self.plan.coming_back
+        if not self.good(ups) or not feed.seen.contact or self.triggered(ups):
+            return False
+        stable_s = self.now_s - feed.seen.since_s
+        if feed.charge is None:
+            return stable_s >= max(back.mains_stable_s, back.unknown_charge_s)
+        return stable_s >= back.mains_stable_s and feed.charge >= back.charge_above
+
+    def powered(self, load: Load) -> bool:
+        """Enough of its feeds are good enough to start it."""
+        return sum(self.enough(ups) for ups in load.fed_by) >= load.needs_feeds
+
+    def _finishing(self) -> set[str]:
+        """UPSes that a run is to see through although mains are back."""
+        if self.plan.on_power_return != "finish" or self.record.cancelled:
+            return set()
+        due: set[str] = set()
+        for run in self.found.loads.values():
+            if run.start is None and run.stop.result is not Result.FAILED:
+                due.update(ups for ups in run.stop.step.due_to if not self._cut_since(ups, run.first.begun_s))
+        return due & self.feeds.keys()
+
+    def _to_finish(self) -> bool:
+        """Whether a UPS that is to be seen through can still be cut."""
+        return self.plan.ups_off.then != "leave" and any(self.empty(ups) and self.may_try(ups) for ups in self.finishing)
+
+    def _cut_since(self, ups: str, since_s: float) -> bool:
+        run = self.found.upses.get(ups)
+        return run is not None and run.cut.begun_s >= since_s and run.cut.result is not Result.FAILED
+
+    def may_try(self, ups: str) -> bool:
+        """Whether a UPS may be told to cut: in contact, with its output on, not told yet, and not in vain too often."""
+        seen, run = self.feeds[ups].seen, self.found.upses.get(ups)
+        if not seen.contact or seen.maintenance or seen.output_since_s is None or ups in self.told or ups in self.kept_off:
+            return False
+        if run is None or run.cut.result is Result.UNDONE or self.new_outage(ups):
+            return True
+        if run.cut.result is Result.DONE:
+            return any(
+                stopped is not None and stopped.first.begun_s > run.cut.begun_s
+                for stopped in (self.found.loads.get(load.name) for load in self.plan.fed[ups])
+            )
+        return run.cut.step.attempt < MOST_CUTS[run.cut.result or Result.FAILED] and not _never(run.cut)
+
+    def new_outage(self, ups: str) -> bool:
+        """Mains failed again since it was last told to cut, and a trigger has fired again."""
+        run, feed = self.found.upses.get(ups), self.feeds[ups]
+        return run is not None and feed.on_battery and self.triggered(ups) and run.cut.begun_s < feed.seen.since_s
+
+    def empty(self, ups: str) -> bool:
+        """Nothing on a UPS runs any more; the agent's own host is not asked."""
+        return all(self.at[load.name] in GONE for load in self.plan.fed[ups] if load.name != self.plan.host)
+
+    # -- loads
+
+    def _standing(self, load: Load) -> Standing:
+        return standing(load, self.found.loads.get(load.name), self.up[load.name], self._trouble_since(load), self.now_s)
+
+    def _trouble_since(self, load: Load) -> float | None:
+        wish = self.record.ordered
+        if wish is not None and not wish.released and load.name in wish.loads:
+            return ALWAYS_S
+        since: list[float] = []
+        for ups in load.fed_by:
+            feed = self.feeds[ups]
+            if feed.on_battery:
+                since.append(feed.seen.since_s)
+            elif ups in self.told or ups in self.finishing or self.triggered(ups):
+                since.append(ALWAYS_S)
+        for later in self.plan.behind.get(load.name, ()):
+            since.extend(s for s in [self._own_trouble(self.plan.named[later])] if s is not None)
+        return min(since, default=None)
+
+    def _own_trouble(self, load: Load) -> float | None:
+        return min((self.feeds[ups].seen.since_s for ups in load.fed_by if self.feeds[ups].on_battery), default=None)
+
+    def run(self, load: str) -> LoadRun | None:
+        """The steps of a load."""
+        return self.found.loads.get(load)
+
+    def ups_run(self, ups: str) -> UpsRun | None:
+        """The cut of a UPS."""
+        return self.found.upses.get(ups)
+
+    def at_risk(self, load: Load) -> bool:
+        """It runs on too few good feeds, and battery is what keeps it going."""
+        if load.stop is None or self.at[load.name] in SETTLED:
+            return False
+        good = sum(self.good(ups) for ups in load.fed_by)
+        return good < load.needs_feeds and any(not self.good(ups) and self._going(ups) for ups in load.fed_by)
+
+    def _going(self, ups: str) -> bool:
+        return self.feeds[ups].on_battery or ups in self.told or ups in self.finishing
+
+    def _spared(self) -> frozenset[str] | None:
+        if not self.record.cancelled:
+            return None
+        before = self.record.memory.spared
+        now = frozenset(name for name, feed in self.feeds.items() if feed.on_battery)
+        return now if before is None else before & now
+
+    def _need_s(self) -> dict[str, float]:
+        """What the plan still takes for the loads of each UPS."""
+        risk = [load for load in self.plan.loads if self.at_risk(load)]
+        if not risk:
+            return {}
+        going = {load.name for load in risk}
+        self._with_earlier(going)
+
+        def left(load: Load) -> float:
+            at = self.at[load.name]
+            return left_s(load, at, self.found.loads.get(load.name), self.now_s) if load.name in going else 0.0
+
+        in_s = down_in_s(self.plan, left)
+        need: dict[str, float] = {}
+        for load in risk:
+            for ups in load.fed_by:
+                need[ups] = max(need.get(ups, 0.0), in_s[load.name])
+        return need
+
+    def _with_earlier(self, going: set[str]) -> None:
+        """Add what must be down before these."""
+        stack = list(going)
+        while stack:
+            for name in self.plan.named[stack.pop()].after:
+                if name not in going and self.plan.named[name].stop is not None and self.at[name] not in SETTLED:
+                    going.add(name)
+                    stack.append(name)
+
+    def _must_go(self) -> dict[str, Must]:
+        """Loads that must go and are not settled yet, with what must be down before them."""
+        must: dict[str, Must] = {}
+        for load in self.plan.loads:
+            if load.stop is None or self.at[load.name] in SETTLED:
+                continue
+            reasons = {ups: why for ups in load.fed_by if (why := self.fired(ups, load)) is not None}
+            if reasons and self._lasting(load, reasons) < load.needs_feeds:
+                must[load.name] = Must("; ".join(f"{ups}: {why}" for ups, why in reasons.items()), tuple(reasons))
+        for name in self._wished():
+            must.setdefault(name, Must(f"{self.record.ordered.actor if self.record.ordered else ''} ordered it", ()))
+        self._close(must, list(must))
+        host = self.plan.host
+        if host is not None and host in must:
+            last = Must(f"{host}, where the agent runs, must stop; nobody is left to stop this one later", must[host].due_to)
+            more = [load.name for load in self.plan.loads if load.name not in must and self.at_risk(load)]
+            must.update((name, last) for name in more)
+            self._close(must, more)
+        return must
+
+    def _close(self, must: dict[str, Must], stack: list[str]) -> None:
+        while stack:
+            name = stack.pop()
+            for earlier in self.plan.named[name].after:
+                if earlier not in must and self.plan.named[earlier].stop is not None and self.at[earlier] not in SETTLED:
+                    must[earlier] = Must(f"{name} must stop and goes after it ({must[name].why})", must[name].due_to)
+                    stack.append(earlier)
+
+    def _lasting(self, load: Load, reasons: Iterable[str]) -> int:
+        """Feeds that carry a load on: good ones, and batteries that outlast what stopping takes even with all of it on them."""
+        leaving = [self.feeds[ups] for ups in reasons]
+        return sum(
+            self.good(ups) or self._outlasts(self.feeds[ups], leaving) for ups in load.fed_by if ups not in reasons
+        )  # fmt: skip
+
+    def _outlasts(self, feed: Feed, leaving: list[Feed]) -> bool:
+        if not feed.on_battery or feed.name in self.told or feed.low_battery:
+            return False
+        alone_s = runtime_alone_s(feed, leaving)
+        return alone_s is not None and alone_s > self.need_s.get(feed.name, 0.0) + self.plan.margin_s + self.plan.hold_s
+
+    # -- an operator's wish
+
+    def _wished(self) -> list[str]:
+        """Loads that an operator wants stopped and that were not yet."""
+        wish = self.record.ordered
+        if wish is None or wish.released:
+            return []
+        return [name for name in sorted(wish.loads) if name in self.plan.named and not self._tried(name)]
+
+    def _tried(self, name: str) -> bool:
+        run = self.found.loads.get(name)
+        if run is None:
+            return self.at[name] in SETTLED or self.plan.named[name].stop is None
+        return run.stop.result is not None and self.at[name] is not Standing.AGAIN
+
+    @property
+    def held_down(self) -> frozenset[str]:
+        """Loads that stay down because an operator wants them down."""
+        wish = self.record.ordered
+        if wish is None or wish.released:
+            return frozenset()
+        over = all(self._tried(name) for name in wish.loads if name in self.plan.named)
+        if wish.drill and over:
+            return frozenset()
+        names = {name for name in wish.loads if name in self.plan.named}
+        stack = list(names)
+        while stack:
+            earlier = set(self.plan.named[stack.pop()].after) - names
+            names |= earlier
+            stack.extend(earlier)
+        return frozenset(name for name in names if not (wish.cut and self.cycled(self.plan.named[name])))
+
+    def cycled(self, load: Load) -> bool:
+        """Its power was off and is back since it was stopped, so that a machine set to do so has started."""
+        run = self.found.loads.get(load.name)
+        if run is None:
+            return False
+        return all(self._cycled(ups, run) for ups in load.fed_by)
+
+    def _cycled(self, ups: str, run: LoadRun) -> bool:
+        cut, seen = self.found.upses.get(ups), self.feeds[ups].seen
+        if cut is not None and cut.cut.result is Result.DONE and cut.cut.begun_s >= run.first.begun_s:
+            return ups not in self.kept_off
+        ended_s = run.stop.ended_s
+        return ended_s is not None and seen.output_since_s is not None and seen.output_since_s > ended_s
+
+
+MOST_CUTS = {Result.FAILED: 3, Result.NO_EFFECT: 2}
+"""How often a UPS is told to cut at most, by how the last time ended."""
+
+
+def _never(cut: Taken) -> bool:
+    """It was said that there is no such order."""
+    return cut.answer is Answer.UNSUPPORTED
+
+
+def _with_ends(record: Record, done: tuple[End, ...], now_s: float) -> Record:
+    if not done:
+        return record
+    by_number = {end.number: end for end in done}
+    taken = tuple(
+        replace(each, result=end.result, ended_s=now_s) if (end := by_number.get(each.number)) is not None else each
+        for each in record.taken
+    )
+    return replace(record, taken=taken)
+
+
+def quiet(plan: Plan, record: Record, world: World) -> bool:
+    """Nothing is under way and nothing threatens: most moments of most years."""
+    if record.taken or record.memory.upses or (record.ordered is not None and not record.ordered.released):
+        return False
+    if any(seen.mains is Mains.OFF for seen in world.upses.values()):
+        return False
+    return not any(each.kind == "temperature-above" for trigger in plan.triggers for each in (*trigger.any, *trigger.all))
