@@ -1,0 +1,132 @@
+"""Users of the network faces: hashes, files, guessing from many sides at once, and the command that makes a hash."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qxfleet.agent.agent import Agent
+from qxfleet.config.load import load
+from qxfleet.errors import ConfigError
+from qxfleet.interfaces import accounts
+from qxfleet.interfaces.accounts import Accounts
+from qxfleet.model.password import hash_password, matches
+from tests.interfaces.nut_stage import stage
+from tests.interfaces.test_upsd import plain
+
+
+def test_a_hash_is_salted_and_known_again() -> None:
+    first, second = hash_password("pässword"), hash_password("pässword")
+    assert first != second
+    assert matches("pässword", first)
+    assert matches("pässword", second)
+    assert not matches("passwort", first)
+    assert not matches(first, first)
+    assert matches("plain", "plain")
+    assert not matches("plain ", "plain")
+
+
+def test_a_hash_made_elsewhere_is_known() -> None:
+    """RFC 7914 section 12: scrypt("pleaseletmein", "SodiumChloride", 16384, 8, 1, 64), in the form that passlib writes."""
+    rfc = bytes.fromhex(
+        "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+        "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
+    )
+    kept = f"$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU${base64.b64encode(rfc).decode().rstrip('=')}"
+    assert hashlib.scrypt(b"pleaseletmein", salt=b"SodiumChloride", n=16384, r=8, p=1, dklen=64, maxmem=1 << 26) == rfc
+    assert matches("pleaseletmein", kept)
+    assert not matches("pleaseletmeout", kept)
+
+
+def test_the_command_makes_what_the_configuration_takes(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "qxfleet", "user", "hash"], input="s3cret\n", capture_output=True, text=True, check=True
+    ).stdout
+    (tmp_path / "c.toml").write_text(f'[[user]]\nname = "u"\n{made}')
+    (user,) = load(tmp_path / "c.toml").faces.users
+    assert matches("s3cret", user.kept)
+    assert user.kept not in repr(user)
+    nothing = subprocess.run(
+        [sys.executable, "-m", "qxfleet", "user", "hash"], input="\n", capture_output=True, text=True, check=False
+    )
+    assert nothing.returncode == 2
+    assert "no password" in nothing.stderr
+
+
+def test_a_file_holds_the_password_or_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain").write_text("open sesame\n")
+    (tmp_path / "hashed").write_text(hash_password("open sesame") + "\n")
+    (tmp_path / "plain").chmod(0o604)
+    (tmp_path / "hashed").chmod(0o640)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "c.toml").write_text(
+        '[[user]]\nname = "a"\npassword_file = "plain"\n[[user]]\nname = "b"\npassword_file = "$CREDENTIALS_DIRECTORY/hashed"\n'
+    )
+    config = load(tmp_path / "c.toml")
+    assert all(matches("open sesame", user.kept) for user in config.faces.users)
+    (warning,) = config.warnings
+    assert "everybody on this machine can read" in warning
+    for content, complaint in (("", "no lines"), ("a\nb\n", "2 lines"), ("$scrypt$ln=14\n", "expected a hash")):
+        (tmp_path / "hashed").write_text(content)
+        with pytest.raises(ConfigError, match=complaint):
+            load(tmp_path / "c.toml")
+
+
+def test_what_listens_to_the_network_without_guard_is_told(tmp_path: Path) -> None:
+    def warnings(text: str) -> list[str]:
+        (tmp_path / "c.toml").write_text(text)
+        return [warning.partition("is reached from the network")[2] for warning in load(tmp_path / "c.toml").warnings]
+
+    user = f'[[user]]\nname = "u"\npassword_hash = "{hash_password("x")}"\n'
+    assert warnings('[nut]\nlisten = ["127.0.0.1:3493", "[::1]:3493", "localhost:3494"]') == []
+    assert warnings("[nut]") == []
+    (nobody,) = warnings('[nut]\nlisten = ["0.0.0.0:3493"]')
+    assert "no [[user]] is there" in nobody
+    (clear,) = warnings('[nut]\nlisten = ["192.0.2.1:3493"]\n' + user)
+    assert "clear text" in clear
+    (tmp_path / "both.pem").write_text("")
+    assert warnings('[nut]\nlisten = ["192.0.2.1:3493"]\ncert = "both.pem"\n' + user) == []
+
+
+async def test_many_guesses_at_once_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage([plain()]) as play:
+        part = play.agent.part(Accounts)
+        assert part is not None
+        looked_at = 0
+
+        def counting(password: str, kept: str) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return matches(password, kept)
+
+        monkeypatch.setattr(accounts, "matches", counting)
+        guesses = (part.authenticate("op", f"guess{n}", face="nut", address="192.0.2.9") for n in range(50))
+        assert await asyncio.gather(*guesses) == [None] * 50
+        assert looked_at == accounts.FREE_FAILURES
+        assert await part.authenticate("op", "secret", face="nut", address="192.0.2.9") is None
+        assert await part.authenticate("op", "secret", face="nut", address="192.0.2.10") is not None
+        assert await part.authenticate("nobody-knows", "secret", face="nut", address="192.0.2.11") is None
+        assert looked_at == accounts.FREE_FAILURES + 2, "an unknown name costs as much"
+        monkeypatch.setattr(part._agent.clock, "monotonic", _later(play.agent, accounts.FORGIVEN_S + 1))
+        assert await part.authenticate("op", "secret", face="nut", address="192.0.2.9") is not None
+
+
+async def test_addresses_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MOST_ADDRESSES", 10)
+    async with stage([plain()]) as play:
+        part = play.agent.part(Accounts)
+        assert part is not None
+        for n in range(30):
+            part._count(f"192.0.2.{n}")
+        assert list(part._failures) == [f"192.0.2.{n}" for n in range(20, 30)]
+
+
+def _later(agent: Agent, seconds: float):  # type: ignore[no-untyped-def]
+    now = agent.clock.monotonic
+    return lambda: now() + seconds
