@@ -13,7 +13,25 @@ from qxfleet.agent.assess import RULES, Rule
 from qxfleet.config.reference import option_reference
 from qxfleet.dialects.megatec import MEGATEC, RATING_QUERY, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
 from qxfleet.dialects.registry import DIALECTS, IDENTITY_PROBES, STATUS_PROBES
-from qxfleet.dialects.spec import AnswerStyle, Arg, Char, Claim, Dialect, Effect, Field, Form, Order, Span, Style, Token, Topic
+from qxfleet.dialects.spec import (
+    AnswerStyle,
+    Arg,
+    Char,
+    Claim,
+    Dialect,
+    Effect,
+    Field,
+    Form,
+    Holds,
+    Order,
+    Span,
+    Style,
+    Tier,
+    Token,
+    Topic,
+)
+from qxfleet.dialects.voltronic import VOLTRONIC
+from qxfleet.dialects.voltronic.complaints import WARNINGS_TABLE
 from qxfleet.model.variables import VARIABLES
 from qxfleet.model.wire import ACCEPTANCES, REFUSALS
 from qxfleet.session.orders import prepare
@@ -274,6 +292,56 @@ def usb_devices() -> str:
     return table(("ids", "vendor / product text", "bridge", "known as"), rows)
 
 
+def _holds(condition: Holds) -> str:
+    values = ", ".join(str(value) for value in condition.values)
+    if not values:
+        return f"{code(condition.name)} {'unknown' if condition.negated else 'known'}"
+    return f"{code(condition.name)} {'not ' if condition.negated else ''}{values}"
+
+
+def voltronic_queries() -> str:
+    """Every question to a voltronic UPS."""
+    rows = []
+    for query in VOLTRONIC.queries:
+        names = dict.fromkeys(field.name for reply in query.replies for field in reply.fields)
+        when = ", or ".join(" and ".join(_holds(condition) for condition in conditions) for conditions in query.when)
+        told = [code(name) for name in names if not name.startswith("qx.")]
+        more = " …" if told[MOST_NAMES:] else ""
+        asked = " and ".join(words for tier, words in ASKED.items() if query.tier & tier)
+        tells = ", ".join(told[:MOST_NAMES]) + more or JOINED[query.command]
+        rows.append((code(query.command), asked, when or "–", tells))
+    return table(("question", "asked", "of units with", "tells"), rows)
+
+
+ASKED = {Tier.QUICK: "every poll", Tier.FULL: "every full poll", Tier.ONCE: "once", Tier.AFTER_ORDER: "after orders"}
+
+JOINED = {b"QMOD\r": "the mode", b"QWS\r": "the warnings below", b"QFS\r": "the fault's code and what stood at its begin"}
+"""What becomes status and events instead of variables."""
+
+MOST_NAMES = 12
+"""Names of a question that tells more; the rest is of the same kind."""
+
+
+def voltronic_warnings() -> str:
+    """The warning bits."""
+    rows = [(str(number), text, what, str(level)) for number, text, what, level in WARNINGS_TABLE]
+    return table(("bit", "text", "about", "level"), rows)
+
+
+def voltronic_orders() -> str:
+    """Every instant command of the dialect."""
+    headings = ("command", "bytes", "value", "hazard", "seen to work by", "undone by")
+    return table(headings, [_order_row(order) for order in VOLTRONIC.orders])
+
+
+def voltronic_settings() -> str:
+    """What the device keeps and can be told."""
+    rows = [
+        (code(setting.name), code(setting.option or ""), setting.description) for setting in VOLTRONIC.device_settings
+    ]
+    return table(("variable", "option", "meaning"), rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "options": lambda: option_reference().strip(),
     "variables": variables,
@@ -291,6 +359,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "rules": rules,
     "instructions": instructions,
     "usb-devices": usb_devices,
+    "voltronic-queries": voltronic_queries,
+    "voltronic-warnings": voltronic_warnings,
+    "voltronic-orders": voltronic_orders,
+    "voltronic-settings": voltronic_settings,
 }
 
 
