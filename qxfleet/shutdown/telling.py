@@ -70,8 +70,8 @@ def ended(taken: Taken, end: End, wall_us: int, *, armed: bool) -> Event:
     step = taken.step
     name, text = ENDED.get((step.act, end.result), (BEGUN[step.act][0], f"{end.result.value}: {step.act.value}"))
     good = end.result is Result.DONE
-    said = f": {end.text}" if end.text else ""
-    return _event(step, name, end.result.value, f"{step.target} {text}{said}", wall_us, armed,
+    said = f"{step.target} {text}" if not end.text or end.text == text else f"{step.target}: {end.text}"
+    return _event(step, name, end.result.value, said, wall_us, armed,
                   Severity.NOTICE if good else Severity.CRITICAL)  # fmt: skip
 
 
