@@ -12,6 +12,7 @@ from qxfleet.store import maintenance as stored
 from qxfleet.store.maintenance import StoredWindow
 
 if TYPE_CHECKING:
+    from qxfleet.agent.agent import Agent
     from qxfleet.agent.bus import Bus
     from qxfleet.config.load import Config
     from qxfleet.model.clock import Clock
@@ -131,3 +132,8 @@ class Maintenance:
             self._clock.wall_us(), ups, EventKind.MAINTENANCE, "maintenance", phase.value, f"{what} {text}", Severity.NOTICE,
             phase,
         ))  # fmt: skip
+
+
+def maintenance(agent: Agent) -> Maintenance:
+    """The part, for an agent."""
+    return Maintenance(agent.store, agent.bus, agent.clock)

@@ -11,7 +11,7 @@ import inspect
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from qxfleet.errors import ConfigError
-from qxfleet.model.clock import Clock
+from qxfleet.model.clock import Clock, from_us
 
 TICK_S = 1.0
 COHORTS = 4
@@ -84,6 +84,18 @@ def cron_trigger(expression: str, zone: ZoneInfo) -> CalendarTrigger:
         raise ConfigError([f"cron {expression!r}: {error}"]) from None
 
 
+def dates(expression: str, zone: ZoneInfo, after_us: int, until_us: int | None = None) -> Iterator[int]:
+    """The dates of a cron expression after a moment, as UTC microseconds, up to and with ``until_us``. Raises ConfigError."""
+    trigger = cron_trigger(expression, zone)
+    at = from_us(after_us)
+    while (date := trigger.get_next_fire_time(None, at)) is not None:
+        date_us = round(date.timestamp()) * 1_000_000
+        if until_us is not None and date_us > until_us:
+            return
+        yield date_us
+        at = date
+
+
 class _Starter(AsyncIOExecutor):  # type: ignore[misc]
     """Jobs only start things, so one that is about to may do so: cancelling it at the end is logged as its failure."""
 
@@ -123,14 +135,22 @@ class Schedule:
         trigger = GridTrigger(self._clock, period_s, phase_s)
         self._grids.append((self._scheduler.add_job(work, trigger), trigger))
 
-    def at(self, expression: str, zone: ZoneInfo, work: Callable[[], Awaitable[None]]) -> None:
+    def at(self, expression: str, zone: ZoneInfo, work: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         """Call ``work`` at the dates of a cron expression; a date missed by more than an hour is skipped.
 
-        TypeError if ``work`` is no coroutine function, ConfigError for an expression that can't be read.
+        Returns what ends it. TypeError if ``work`` is no coroutine function, ConfigError for an expression that can't be read.
         """
         _check(work)
         trigger = cron_trigger(expression, zone)
-        self._calendar.append((self._scheduler.add_job(work, trigger, misfire_grace_time=3600), trigger))
+        entry = (self._scheduler.add_job(work, trigger, misfire_grace_time=3600), trigger)
+        self._calendar.append(entry)
+
+        def end() -> None:
+            if entry in self._calendar:
+                self._calendar.remove(entry)
+                entry[0].remove()
+
+        return end
 
     def start(self) -> None:
         """Begin; call on the running loop."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from qxfleet.agent.maintenance import maintenance
 from qxfleet.agent.part import MakePart
 from qxfleet.agent.upkeep import Upkeep
+from qxfleet.battery.keeper import Batteries
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.metrics import MetricsServer
 from qxfleet.interfaces.tokens import Tokens
 from qxfleet.interfaces.upsd import NutServer
 from qxfleet.interfaces.web import Web
+from qxfleet.selftest.calendar import Calendar
+from qxfleet.selftest.run import battery_tests
 from qxfleet.shutdown.run import StagedShutdown
 
-PARTS: tuple[MakePart, ...] = (StagedShutdown, Upkeep, Accounts, Tokens, MetricsServer, NutServer, Web)
+PARTS: tuple[MakePart, ...] = (
+    maintenance, StagedShutdown, battery_tests, Calendar, Upkeep, Batteries, Accounts, Tokens, MetricsServer, NutServer, Web,
+)  # fmt: skip
 """A part whose table is absent does nothing and loads nothing."""

@@ -206,11 +206,15 @@ def end_wave(wave_id: int, ended_us: int, outcome: str, text: str) -> Callable[.
     return write
 
 
-def note_date(schedule: str, date_us: int) -> Callable[..., None]:
-    """Write down which date of a schedule was dealt with last."""
+DEALT, KNOWN = "schedule", "schedule-since"
+"""Two dates kept of each schedule: the one dealt with last, and that of which it is known first."""
+
+
+def note_date(schedule: str, date_us: int, what: str = DEALT) -> Callable[..., None]:
+    """Write down the date of a schedule that was dealt with last, or since when it is :data:`KNOWN`."""
 
     def write(connection: Connection) -> None:
-        key, value = _date_key(schedule), str(date_us)
+        key, value = f"{what}/{schedule}", str(date_us)
         if not connection.execute(update(meta).where(meta.c.key == key).values(value=value)).rowcount:
             connection.execute(insert(meta).values(key=key, value=value))
 
@@ -220,9 +224,9 @@ def note_date(schedule: str, date_us: int) -> Callable[..., None]:
 # -- queries
 
 
-def last_dates(connection: Connection) -> dict[str, int]:
-    """The date dealt with last, by schedule."""
-    prefix = _date_key("")
+def noted_dates(connection: Connection, what: str = DEALT) -> dict[str, int]:
+    """The date dealt with last, or since when it is :data:`KNOWN`, by schedule."""
+    prefix = f"{what}/"
     rows = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith(prefix)))
     return {key.removeprefix(prefix): int(value) for key, value in rows}
 
@@ -371,6 +375,3 @@ def _key(connection: Connection, statement: Any) -> int:
     assert key is not None
     return int(key[0])
 
-
-def _date_key(schedule: str) -> str:
-    return f"schedule/{schedule}"

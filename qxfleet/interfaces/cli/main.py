@@ -19,13 +19,17 @@ from qxfleet.interfaces.cli import (
     discover,
     events,
     fleet,
+    history,
     import_nut,
+    maintenance,
     orders,
     probe,
     profile,
     run,
+    schedule,
     shutdown,
     simulate,
+    test,
     token,
     top,
     user,
@@ -94,7 +98,12 @@ app.command("command", rich_help_panel=ONE, context_settings={"ignore_unknown_op
 app.command("settings", rich_help_panel=ONE)(fleet.settings)
 app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
 app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
+app.add_typer(test.app, name="test", rich_help_panel=ONE)
+app.add_typer(schedule.app, name="schedule", rich_help_panel=ONE)
+app.add_typer(maintenance.app, name="maintenance", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
+app.command("history", rich_help_panel=ONE)(history.history)
+app.command("outages", rich_help_panel=ONE)(history.outages)
 app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
 app.command("audit", rich_help_panel=ONE)(audit.audit)
 app.add_typer(token.app, name="token", rich_help_panel=ONE)

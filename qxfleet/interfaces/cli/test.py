@@ -1,0 +1,202 @@
+"""``test start``, ``test stop``, ``test results``: battery tests now, and what came of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from qxfleet.config.durations import duration_text, parse_duration
+from qxfleet.interfaces.cli.client import ask, control_socket, follow
+from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
+
+INTERRUPTED = 130
+
+COLOURS = {"passed": "green", "failed": "red", "aborted": "yellow", "no-effect": "yellow", "inconclusive": "yellow",
+           "refused": "cyan"}  # fmt: skip
+
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="UPS names, group:NAME, or all.")]
+
+app = typer.Typer(no_args_is_help=True, help="Battery tests: start and stop them, and see how they ended.")
+
+
+@app.command("start")
+def start(
+    context: typer.Context,
+    targets: Targets,
+    quick: Annotated[bool, typer.Option("--quick", help="About ten seconds; the default.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Until the battery is low, or to --depth.")] = False,
+    for_: Annotated[str, typer.Option("--for", metavar="DURATION", help="So long, as in 10m.")] = "",
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="PERCENT", min=1, max=80, help="Until so much of the charge is taken out.")
+    ] = None,
+    parallel: Annotated[int | None, typer.Option("--parallel", min=1, help="UPSes at a time; else [tests] max_parallel.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Without preconditions; feeds of one load still take turns.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who would be tested, who not and why. Sends nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Test batteries now and wait for the verdicts.
+
+    Exit code 0 only if every UPS passed. Ctrl-C stops waiting, not the tests: ``test stop`` does that.
+    """
+    args: dict[str, Any] = {"targets": targets, "force": force, "max_parallel": parallel, **_asked(quick, deep, for_, depth)}
+    path = control_socket(context.obj)
+    if dry_run:
+        document = ask(path, "test-foresee", **args)
+        show_foreseen(document, json=json)
+        if document["not_tested"]:
+            raise typer.Exit(1)
+        return
+    follow_wave(follow(path, "test-start", **args), json=json)
+
+
+def _asked(quick: bool, deep: bool, for_: str, depth: int | None) -> dict[str, Any]:
+    if sum((quick, deep or depth is not None, bool(for_))) > 1:
+        raise typer.BadParameter("choose one of --quick, --deep (with or without --depth) and --for")
+    if for_:
+        try:
+            return {"kind": "timed", "for_s": parse_duration(for_)}
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--for'") from None
+    if deep or depth is not None:
+        return {"kind": "deep", "depth_percent": depth}
+    return {"kind": "quick"}
+
+
+@app.command("stop")
+def stop(context: typer.Context, targets: Targets, json: Json = False) -> None:
+    """End running tests, and take UPSes out of waves they still wait in.
+
+    Exit code 1 if no test of these UPSes runs or waits.
+    """
+    document = ask(control_socket(context.obj), "test-stop", targets=targets)
+    if json:
+        emit(document)
+    else:
+        stopped = ", ".join(document["stopped"])
+        complain(f"stopped: {stopped}" if stopped else "none of these is under test or waiting")
+    if not document["stopped"]:
+        raise typer.Exit(1)
+
+
+@app.command("results")
+def results(
+    context: typer.Context,
+    targets: Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="UPS names, group:NAME, or all.")] = None,
+    since: Annotated[str, typer.Option("--since", metavar="T", help="ISO 8601, or how long ago, as in 30d.")] = "90d",
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only the last so many.")] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="With --json: every reading of each test too.")] = False,
+    json: Json = False,
+) -> None:
+    """How battery tests ended, oldest first, and the waves that are under way."""
+    from qxfleet.interfaces.cli.when import since_us
+    from qxfleet.model.clock import Clock
+
+    start_us = since_us(since, Clock().wall_us())
+    document = ask(
+        control_socket(context.obj), "test-results", targets=targets or [], since_us=start_us, limit=last, curve=curve and json
+    )
+    if json:
+        emit(document)
+        return
+    if document["tests"]:
+        headings = ("TIME", "UPS", "TEST", "VERDICT", "WHAT WAS SEEN")
+        print_table([(heading, "left") for heading in headings], [_result_row(test) for test in document["tests"]])
+    else:
+        complain("no battery test since then")
+    for wave in document["waves"]:
+        typer.echo(_wave_line(wave))
+
+
+def _result_row(test: dict[str, Any]) -> list[tuple[str, str | None]]:
+    verdict = test["verdict"] or "running"
+    return [(test["started"][:16].replace("T", " "), None), (test["ups"], "bold"), (test["test"], None),
+            (verdict, COLOURS.get(verdict)), (test["text"] or "-", None)]  # fmt: skip
+
+
+def _wave_line(wave: dict[str, Any]) -> str:
+    states = [member["state"] for member in wave["ups"]]
+    order = ("testing", "waiting", "tested", "refused")
+    counts = ", ".join(f"{states.count(state)} {state}" for state in order if state in states)
+    closes = f", nothing begins after {wave['closes'][:16].replace('T', ' ')}Z" if wave["closes"] else ""
+    return printable(f"wave {wave['id']} ({wave['schedule'] or 'by hand'}, {wave['test']}) is under way: {counts}{closes}")
+
+
+def follow_wave(items: Iterator[dict[str, Any]], *, json: bool) -> None:
+    """Say what becomes of each UPS of a wave as it happens; ends the command with 1 unless all passed."""
+    wave: dict[str, Any] = {}
+    try:
+        for item in items:
+            if "ended" in item:
+                _ended(item, json=json)
+                return
+            if "wave" in item:
+                wave = item["wave"]
+                complain(f"wave {wave['id']}: {wave['test']} of {len(wave['ups'])} UPSes")
+            elif "member" in item:
+                complain(_member_line(item["member"], wave))
+    except KeyboardInterrupt:
+        complain(f"wave {wave.get('id', '?')} goes on; `qxfleet test results` shows it, `qxfleet test stop` ends it")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _ended(item: dict[str, Any], *, json: bool) -> None:
+    wave = item["wave"]
+    if json:
+        emit({"wave": wave})
+    else:
+        typer.echo(printable(f"{wave['test']}: {item['text']}"))
+    if item["ended"] != "passed":
+        raise typer.Exit(1)
+
+
+def _member_line(member: dict[str, Any], wave: dict[str, Any]) -> str:
+    names = [each["ups"] for each in wave.get("ups", [])]
+    place = f"[{names.index(member['ups']) + 1}/{len(names)}] " if member["ups"] in names else ""
+    word = member["verdict"] or member["state"]
+    text = f": {member['text']}" if member["text"] else ""
+    return f"{place}{member['ups']} {coloured(word, COLOURS.get(word))}{text}"
+
+
+def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
+    """Who would be tested, who not and why, and how long it would take."""
+    if json:
+        emit(document)
+        return
+    rows = [
+        [(each["ups"], "bold"), ("yes", "green") if each["tested"] else ("no", "red"), (_why(each), None)]
+        for each in document["ups"]
+    ]
+    if rows:
+        print_table([("UPS", "left"), ("TESTED", "left"), ("WHY", "left")], rows)
+    count, total = document["tested"], len(document["ups"])
+    title = f"{document['schedule']}: " if document["schedule"] else ""
+    typer.echo(printable(f"{title}{document['test']}: {count} of {total} UPSes would be tested now, {total - count} would not"))
+    if count:
+        at_once = document["max_parallel"]
+        needs = f"at most {at_once} at a time, {_span(document['recharge_s'])} apart" if at_once > 1 else (
+            f"one at a time, {_span(document['recharge_s'])} apart")  # fmt: skip
+        typer.echo(f"{needs}: up to {_span(document['needs_s'])} in all{_fits(document)}")
+
+
+def _why(each: dict[str, Any]) -> str:
+    if each["reasons"]:
+        return "; ".join(each["reasons"])
+    return f"once {each['after']} is tested and recharged: both feed the same load" if each["after"] else ""
+
+
+def _fits(document: dict[str, Any]) -> str:
+    window_s = document["window_s"]
+    if window_s is None:
+        return ""
+    if document["needs_s"] <= window_s:
+        return f", within the window of {duration_text(window_s)}"
+    return f"; the window is {duration_text(window_s)} only: whoever's turn has not come by then is not tested"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
