@@ -122,6 +122,9 @@ class HttpServer:
             except CannotListen as error:
                 log.error("%s; trying again in %g s", error, RETRY_S)
                 await asyncio.sleep(RETRY_S)
+            except QxfleetError as error:
+                log.error("%s; it stays off", error)
+                return
 
 
 def _without_signals(uvicorn: Any) -> Any:

@@ -48,7 +48,7 @@ null. **Times** are UTC, ISO 8601 with `Z`.
 **Errors** are RFC 9457 problem documents; `type` tells programs what it was.
 
 **Orders** wait for what becomes of them: 200 the UPS accepted it, 202 it was sent and nothing shows that the UPS acted, 409 the
-UPS refused it, 422 it has no such command or setting, 504 it gave no answer. None is repeated by itself.
+UPS refused it, 404 it has no such command or setting, 504 it gave no answer. None is repeated by itself.
 """
 
 TAGS = [

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from qxfleet.errors import OrderError, OrderNotSupported, QxfleetError, StoreError
 from qxfleet.interfaces.control.asking import UnknownTarget
@@ -99,7 +100,18 @@ def _http(request: Request, error: Exception) -> Any:
     """What the framework refuses by itself: unknown paths, methods, bodies that are too long."""
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-").replace("'", "")
-    return answer(request, error.status_code, code, str(error.detail), None, error.headers)
+    headers = {"Allow": _methods(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return answer(request, error.status_code, code, str(error.detail), None, headers)
+
+
+def _methods(request: Request) -> str:
+    """Every method of a path; the framework names those of the first route only."""
+    path, found = {**request.scope}, set()
+    for method in ("DELETE", "GET", "HEAD", "POST", "PUT"):
+        path["method"] = method
+        if any(route.matches(path)[0] is Match.FULL for route in request.app.router.routes):
+            found.add(method)
+    return ", ".join(sorted(found))
 
 
 def _unreadable(request: Request, error: Exception) -> Any:

@@ -14,7 +14,7 @@ from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import ThisAgent, ThisLive, routes
 from qxfleet.interfaces.web.api.fleet import Targets, chosen_names
 from qxfleet.interfaces.web.live import event_document, stream
-from qxfleet.interfaces.web.moments import moment_us
+from qxfleet.interfaces.web.moments import Moment, moment_us
 from qxfleet.interfaces.web.problems import documented
 from qxfleet.store import history
 from qxfleet.store.audit import trail
@@ -24,7 +24,7 @@ router = routes("events")
 HIGHEST_ID = 2**53
 """What every JSON reader can hold."""
 
-Since = Annotated[str | None, Query(max_length=64, description="ISO 8601, or how long ago: `30d`, `12h`.", examples=["24h"])]
+Since = Annotated[Moment | None, Query(description="ISO 8601, or how long ago: `30d`, `12h`.", examples=["24h"])]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="The last so many.")]
 After = Annotated[int | None, Query(ge=0, le=HIGHEST_ID, description="Events with a higher number, the first `limit` of them.")]
 
@@ -35,7 +35,7 @@ async def events(
 ) -> Document:
     """What happened, oldest first: of the targets, or of every UPS and the agent itself."""
     names = chosen_names(agent, targets) if targets else None
-    since_us = moment_us(since, "since", agent.clock.wall_us())
+    since_us = None if since is None else moment_us(since, agent.clock.wall_us())
     found = await agent.store.read(lambda connection: history.events(connection, names, since_us, limit, after))
     return {"events": [event_document(stored.id, stored.event) for stored in found]}
 
@@ -63,6 +63,6 @@ async def events_stream(
 @router.get("/audit", response_model=models.Audit, operation_id="audit")
 async def audit(agent: ThisAgent, visitor: Reader, since: Since = None, limit: Limit = 1000) -> Document:
     """Who did what, from where, and what became of it, oldest first."""
-    since_us = moment_us(since, "since", agent.clock.wall_us())
+    since_us = None if since is None else moment_us(since, agent.clock.wall_us())
     entries = await agent.store.read(lambda connection: trail(connection, since_us, limit))
     return {"audit": [shapes.audit_document(entry) for entry in entries]}

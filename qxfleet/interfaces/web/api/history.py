@@ -11,7 +11,7 @@ from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, UpsPath, routes
-from qxfleet.interfaces.web.moments import length_s, moment_us
+from qxfleet.interfaces.web.moments import Length, Moment, length_s, moment_us
 from qxfleet.interfaces.web.problems import Problem, documented
 from qxfleet.model.clock import iso
 from qxfleet.store.series import Series, numeric, series
@@ -20,32 +20,32 @@ router = routes("history")
 
 MOST_POINTS = 20_000
 
-Moment = Annotated[str | None, Query(max_length=64, description="ISO 8601, or how long ago: `30d`, `12h`.", examples=["24h"])]
+When = Annotated[Moment | None, Query(description="ISO 8601, or how long ago: `30d`, `12h`.", examples=["24h"])]
 
 
 @router.get(
-    "/ups/{name}/history/{variable}", response_model=models.History, operation_id="history", responses=documented(404, 503)
+    "/ups/{name}/history/{variable}", response_model=models.History, operation_id="history", responses=documented(404, 409, 503)
 )
 async def history(
     agent: ThisAgent, visitor: Reader, name: UpsPath,
     variable: Annotated[str, Path(pattern=NAME, max_length=64, description="NUT's name.", examples=["input.voltage"])],
-    since: Moment = "24h", until: Moment = None,
-    every: Annotated[str | None, Query(max_length=32, description="Width; none: as suits.", examples=["15m"])] = None,
+    since: When = "24h", until: When = None,
+    every: Annotated[Length | None, Query(description="Width of intervals; without: as suits.", examples=["15m"])] = None,
 ) -> Document:  # fmt: skip
-    """One numeric variable of one UPS, from the database: the lowest, mean and highest value of every interval."""
+    """One numeric variable of one UPS, from the database: the lowest, mean and highest value of every interval.
+
+    `every_s` 0: every reading is a point of its own. Where nothing was recorded there is no point.
+    """
     now_us = agent.clock.wall_us()
-    since_us, until_us = moment_us(since, "since", now_us), moment_us(until, "until", now_us) or now_us
-    width_s = length_s(every, "every")
-    if since_us is not None and since_us >= until_us:
-        raise Problem(422, "unreadable", "query.since: expected a time before until")
-    if width_s is not None and (width_s != int(width_s) or (since_us or 0) + width_s * MOST_POINTS * 1e6 < until_us):
-        raise Problem(422, "unreadable", f"query.every: expected whole seconds, and {MOST_POINTS} intervals at most")
+    since_us = None if since is None else moment_us(since, now_us)
+    until_us = now_us if until is None else moment_us(until, now_us)
+    every_s = None if every is None else length_s(every)
+    if every_s is not None and (until_us - (since_us or 0)) / 1e6 / every_s > MOST_POINTS:
+        raise Problem(409, "too-many-points", f"that is more than {MOST_POINTS} intervals: write a longer every or a later since")
     try:
         numeric(variable)
     except StoreError as error:
         raise Problem(404, "unknown-variable", str(error)) from error
-    every_s = None if width_s is None else int(width_s)
-
     found = await agent.store.read(lambda connection: series(connection, name, variable, since_us, until_us, every_s))
     return history_document(found)
 

@@ -18,7 +18,7 @@ from qxfleet.model.events import OrderResult, Outcome
 router = routes("commands and settings")
 
 STATUSES = {
-    Outcome.ACCEPTED: 200, Outcome.UNCONFIRMED: 202, Outcome.REJECTED: 409, Outcome.UNSUPPORTED: 422, Outcome.NO_ANSWER: 504,
+    Outcome.ACCEPTED: 200, Outcome.UNCONFIRMED: 202, Outcome.REJECTED: 409, Outcome.UNSUPPORTED: 404, Outcome.NO_ANSWER: 504,
 }  # fmt: skip
 """So that nobody takes a refusal for success who looks at the status alone."""
 
@@ -26,7 +26,7 @@ Named = Annotated[str, Path(pattern=NAME, max_length=64, description="NUT's name
 
 TRIED: dict[int | str, dict[str, Any]] = {
     202: {"model": models.Outcome, "description": "Sent, but nothing shows that the UPS acted"},
-    **documented(404, 409, 504),
+    **documented(400, 404, 409, 413, 504),
 }
 
 

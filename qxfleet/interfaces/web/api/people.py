@@ -36,7 +36,9 @@ async def tokens(agent: ThisAgent, visitor: Somebody) -> Document:
     return {"tokens": [shapes.token_document(each) for each in found]}
 
 
-@router.post("/tokens", response_model=models.NewToken, status_code=201, operation_id="token-create", responses=documented(409))
+@router.post(
+    "/tokens", response_model=models.NewToken, status_code=201, operation_id="token-create", responses=documented(400, 409, 413)
+)
 async def create(agent: ThisAgent, visitor: Somebody, wanted: models.WantedToken) -> Document:
     """Make a token that acts as you. Only with a password or a session: a token makes no tokens."""
     user = _person(visitor)
