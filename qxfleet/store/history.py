@@ -114,6 +114,9 @@ def events(
     since_us: int | None = None,
     limit: int | None = None,
     after_id: int | None = None,
+    *,
+    until_us: int | None = None,
+    kinds: Collection[EventKind] | None = None,
 ) -> list[StoredEvent]:
     """Events of these UPSes (None: of all, and of the agent) in the order they were recorded.
 
@@ -125,6 +128,10 @@ def events(
         query = query.where(device.c.name.in_(ups))
     if since_us is not None:
         query = query.where(event.c.at >= since_us)
+    if until_us is not None:
+        query = query.where(event.c.at < until_us)
+    if kinds:
+        query = query.where(event.c.kind.in_([kind.value for kind in kinds]))
     if after_id is not None:
         query = query.where(event.c.id > after_id)
     rows = _in_order(connection, query, event.c.id, limit, first=after_id is not None)

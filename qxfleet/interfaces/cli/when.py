@@ -9,7 +9,7 @@ import typer
 from qxfleet.config.durations import parse_duration
 
 
-def since_us(text: str, now_us: int) -> int:
+def since_us(text: str, now_us: int, option: str = "--since") -> int:
     """Wall time in microseconds of ``2026-05-01``, ``2026-05-01T12:00Z`` or ``30d``; a time without zone is UTC.
 
     Raises BadParameter with what was expected.
@@ -22,7 +22,7 @@ def since_us(text: str, now_us: int) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         expected = "expected how long ago (30d, 12h, 5m) or ISO 8601 (2026-05-01T12:00Z)"
-        raise typer.BadParameter(f"{text!r}: {expected}", param_hint="'--since'") from None
+        raise typer.BadParameter(f"{text!r}: {expected}", param_hint=f"'{option}'") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,254 @@
+"""``history`` and ``outages``: what was, from the database."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qxfleet.errors import StoreError
+from qxfleet.interfaces.cli.fleet import Name, Targets
+from qxfleet.interfaces.cli.output import Json, complain, emit, print_table, printable
+from qxfleet.model.discharge import Cause
+
+if TYPE_CHECKING:
+    from qxfleet.model.discharge import Discharge
+    from qxfleet.store.series import Series
+
+DEFAULT_SINCE = "24h"
+OUTAGES_SINCE = "365d"
+PICTURES = (".png", ".svg")
+
+Since = Annotated[str | None, typer.Option("--since", metavar="T", help="30d, 12h, ISO 8601, or always.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="T", help="Up to then.", show_default="now")]
+Csv = Annotated[bool, typer.Option("--csv", help="Comma-separated values on stdout.")]
+
+
+def history(
+    context: typer.Context,
+    name: Name,
+    variable: Annotated[str, typer.Argument(metavar="VAR", help="A numeric variable, or ups.status.")],
+    since: Since = DEFAULT_SINCE,
+    until: Until = None,
+    every: Annotated[
+        str | None,
+        typer.Option("--every", metavar="D", help="One point for each 5m, 1h, 1d; 0s: each reading.", show_default="as suits"),
+    ] = None,
+    as_csv: Csv = False,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: FILE.png or FILE.svg.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what a variable was, from the database.
+
+    Readings are kept for days, minutes and quarters of an hour for years, days for ever: the range decides which are shown
+    unless --every does. Where nothing was recorded there is no point.
+    """
+    from qxfleet.interfaces.cli.recorded import recorded, span_us
+    from qxfleet.model.clock import Clock
+    from qxfleet.store import series as stored
+
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise typer.BadParameter(f"expected a name that ends in {' or '.join(PICTURES)}", param_hint="'--plot'")
+    every_s = None if every is None else _every_s(every)
+    begin_us, end_us = span_us(since, until, Clock().wall_us())
+    with recorded(context) as (_, connection):
+        if connection is None:
+            raise StoreError(f"{name}: nothing is recorded yet")
+        if variable == stored.STATUS:
+            if plot or parquet or every:
+                raise typer.BadParameter("ups.status is shown as a list, CSV or JSON only", param_hint="VAR")
+            _show_status(name, stored.status_spans(connection, name, begin_us, end_us), as_csv=as_csv, json=json)
+            return
+        _check(variable)
+        found = stored.series(connection, name, variable, begin_us, end_us, every_s)
+        if plot is not None:
+            from qxfleet.interfaces.history_plot import draw
+            from qxfleet.store.batteries import discharges
+
+            draw(found, discharges(connection, [name], begin_us, end_us), plot)
+            complain(f"drawn to {plot}")
+    if found.finer_since_us is not None:
+        from qxfleet.model.clock import iso
+
+        complain(f"this fine, {variable} is kept since {iso(found.finer_since_us)}; for what was before ask for a wider --every")
+    if parquet is not None:
+        from qxfleet.interfaces.parquet import write_series
+
+        write_series(found, parquet)
+        complain(f"{len(found.points)} points written to {parquet}")
+    if json:
+        emit(series_document(found))
+    elif as_csv:
+        points = series_document(found)["points"]
+        write_csv(("time", "min", "mean", "max", "count"), (point.values() for point in points))
+    elif plot is None and parquet is None:
+        _show(found)
+
+
+def _every_s(text: str) -> int:
+    from qxfleet.config.durations import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--every'") from None
+    if seconds != int(seconds):
+        raise typer.BadParameter("expected whole seconds", param_hint="'--every'")
+    return int(seconds)
+
+
+def _check(variable: str) -> None:
+    """A name nobody knows is bad usage, with the nearest one that is known."""
+    from qxfleet.config.findings import did_you_mean
+    from qxfleet.model.variables import VARIABLES
+
+    if variable not in VARIABLES:
+        guess = did_you_mean(variable, VARIABLES)
+        raise typer.BadParameter(f"there is no variable {variable!r}{guess}; `qxfleet vars NAME` lists them", param_hint="VAR")
+
+
+def series_document(found: Series) -> dict[str, Any]:
+    """``history --json``; ``every_s`` 0: each point is one reading."""
+    from qxfleet.model.clock import iso
+    from qxfleet.model.variables import VARIABLES
+
+    digits = VARIABLES[found.variable].decimals + 2
+    return {
+        "ups": found.ups,
+        "variable": found.variable,
+        "unit": found.unit,
+        "every_s": found.every_s,
+        "points": [
+            {
+                "time": iso(point.at_us), "min": round(point.min, digits), "mean": round(point.mean, digits),
+                "max": round(point.max, digits), "count": point.readings,
+            }
+            for point in found.points
+        ],
+    }  # fmt: skip
+
+
+def _show(found: Series) -> None:
+    from qxfleet.config.durations import duration_text
+    from qxfleet.model.clock import iso
+    from qxfleet.model.variables import value_text
+
+    if not found.points:
+        complain(f"{found.ups}: no {found.variable} was recorded in this time")
+        return
+    width = f"by {duration_text(found.every_s)}" if found.every_s else "each reading"
+    typer.echo(f"{found.ups}  {found.variable}{f' in {found.unit}' if found.unit else ''}, {width}, UTC")
+    if found.every_s:
+        typer.echo(f"{'time':<24}  {'mean':>9}  {'min':>9}  {'max':>9}  {'readings':>8}")
+    for index, point in enumerate(found.points):
+        if index and point.at_us - found.points[index - 1].at_us > found.gap_us:
+            typer.echo("…")
+        low, mean, high = (value_text(found.variable, value) for value in (point.min, point.mean, point.max))
+        line = f"{iso(point.at_us)}  {mean:>9}"
+        typer.echo(f"{line}  {low:>9}  {high:>9}  {point.readings:>8}" if found.every_s else line)
+
+
+def _show_status(name: str, spans: Sequence[Any], *, as_csv: bool, json: bool) -> None:
+    from qxfleet.model.clock import iso
+    from qxfleet.model.status import status_text
+
+    rows = [(iso(span.at_us), iso(span.until_us), status_text(span.status)) for span in spans]
+    if json:
+        points = [{"time": begin, "until": end, "value": text} for begin, end, text in rows]
+        emit({"ups": name, "variable": "ups.status", "unit": "", "every_s": 0, "points": points})
+    elif as_csv:
+        write_csv(("time", "until", "ups.status"), rows)
+    else:
+        for begin, end, text in rows:
+            typer.echo(printable(f"{begin}  {end}  {text}"))
+
+
+def write_csv(heading: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Comma-separated values on stdout, with the heading first (RFC 4180)."""
+    writer = csv.writer(sys.stdout, lineterminator="\r\n" if sys.platform == "win32" else "\n")
+    writer.writerow(heading)
+    writer.writerows(rows)
+
+
+def outages(
+    context: typer.Context,
+    targets: Targets = None,
+    since: Since = OUTAGES_SINCE,
+    until: Until = None,
+    causes: Annotated[
+        list[Cause] | None, typer.Option("--cause", help="Only of this cause; may be given again.", show_default="all")
+    ] = None,
+    as_csv: Csv = False,
+    json: Json = False,
+) -> None:
+    """List outages and other discharges: when, why, how deep, how low, how much.
+
+    A battery test is a discharge with the cause test; energy is an estimate from load and rating.
+    """
+    from qxfleet.interfaces.cli.recorded import chosen, recorded, span_us
+    from qxfleet.model.clock import Clock
+    from qxfleet.store import batteries
+    from qxfleet.store import history as stored
+
+    begin_us, end_us = span_us(since, until, Clock().wall_us())
+    with recorded(context) as (config, connection):
+        names = chosen(targets, config, () if connection is None else stored.upses(connection))
+        found = [] if connection is None else batteries.discharges(connection, names, begin_us, end_us, causes or None)
+    documents = [outage_document(each) for each in found]
+    if json:
+        emit({"outages": documents})
+    elif as_csv:
+        write_csv(tuple(_OUTAGE), (document.values() for document in documents))
+    elif not documents:
+        complain(f"no discharge began since {since}")
+    else:
+        headings = ("begin", "UPS", "cause", "lasted", "lowest", "depth", "load", "energy", "recharge")
+        print_table(
+            [(heading, "left" if index < 3 else "right") for index, heading in enumerate(headings)],
+            (_outage_row(document) for document in documents),
+        )
+
+
+_OUTAGE = (
+    "ups", "begin", "end", "duration_s", "cause", "depth_percent", "lowest_voltage", "end_voltage", "load_percent", "energy_wh",
+    "recharge_s", "low_battery_after_s", "temperature", "longest_gap_s", "readings",
+)  # fmt: skip
+
+
+def outage_document(found: Discharge) -> dict[str, Any]:
+    """One of ``outages --json``; what is not known is null, and ``end`` of one that goes on."""
+    from qxfleet.model.clock import iso
+
+    lasted_s = None if found.ended_us is None else (found.ended_us - found.began_us) / 1e6
+    values = (
+        found.ups, iso(found.began_us), None if found.ended_us is None else iso(found.ended_us),
+        None if lasted_s is None else round(lasted_s, 1), found.cause.value, found.depth_percent, found.lowest_v, found.end_v,
+        found.load_percent, found.energy_wh, found.recharge_s, found.low_after_s, found.temperature_c, found.gap_s, found.points,
+    )  # fmt: skip
+    return {key: round(value, 2) if isinstance(value, float) else value for key, value in zip(_OUTAGE, values, strict=True)}
+
+
+def _outage_row(document: dict[str, Any]) -> list[tuple[str, str | None]]:
+    def figure(key: str, unit: str, digits: int = 0) -> tuple[str, str | None]:
+        value = document[key]
+        return ("–" if value is None else f"{value:.{digits}f} {unit}", None)
+
+    def time(key: str) -> tuple[str, str | None]:
+        value = document[key]
+        if value is None:
+            return ("goes on" if key == "duration_s" else "–", "yellow" if key == "duration_s" else None)
+        minutes, seconds = divmod(round(value), 60)
+        hours, minutes = divmod(minutes, 60)
+        return (f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s", None)
+
+    return [
+        (document["begin"][:19] + "Z", None), (document["ups"], None),
+        (document["cause"], {"mains": "red", "unknown": "yellow"}.get(document["cause"])), time("duration_s"),
+        figure("lowest_voltage", "V", 1), figure("depth_percent", "%"), figure("load_percent", "%"), figure("energy_wh", "Wh"),
+        time("recharge_s"),
+    ]  # fmt: skip
