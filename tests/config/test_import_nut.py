@@ -18,7 +18,9 @@ from qxfleet.config.load import Config, load
 from qxfleet.config.nut.syntax import lines, sections
 from qxfleet.config.nut.toml import block_text, ups_text
 from qxfleet.config.nut.ups import import_ups_conf
+from qxfleet.config.nut.upsmon import import_upsmon
 from qxfleet.config.nut.users import import_users
+from qxfleet.model.loads import Command
 from qxfleet.model.password import matches
 
 FILES = sorted((Path(__file__).parent / "nut").glob("*.conf"))
@@ -174,6 +176,46 @@ def test_users_keep_their_rights_and_lose_their_clear_passwords(tmp_path: Path) 
     assert matches("s e#cret", by_name["admin"].kept) and "cret" not in written.read_text()
     assert [str(note) for note in loose] == ["upsd.users:18: [nobody] no password: left out"]
     assert [note.text for user in users for note in user.notes if "allowfrom" in note.text]
+
+
+UPSMON = """
+MONITOR rack1-a@localhost 1 monuser pass master
+MONITOR rack1-b@localhost:3493 1 monuser pass primary
+MONITOR other@192.168.1.9 1 monuser pass slave
+MINSUPPLIES 1
+SHUTDOWNCMD "/sbin/shutdown -h +0"
+NOTIFYCMD /usr/sbin/upssched
+NOTIFYFLAG ONLINE SYSLOG+EXEC
+NOTIFYFLAG ONBATT SYSLOG+EXEC
+POLLFREQ 5
+POWERDOWNFLAG "/etc/killpower"
+"""
+
+
+def test_what_upsmon_did_becomes_a_load(tmp_path: Path) -> None:
+    monitor = import_upsmon(UPSMON, "upsmon.conf", ["rack1-a", "rack1-b"], "server one")
+    written = tmp_path / "qxfleet.toml"
+    upses = "".join(f'[[ups]]\nname = "rack1-{feed}"\nport = "/dev/ttyS{feed}"\n' for feed in "ab")
+    written.write_text(upses + block_text("load", monitor.load, ()) + block_text("[shutdown]", monitor.shutdown, ()))
+    plan = load(written).shutdown
+    [machine] = plan.loads
+    assert (machine.name, machine.fed_by, machine.needs_feeds) == ("server-one", ("rack1-a", "rack1-b"), 1)
+    assert machine.stop == Command(("/sbin/shutdown", "-h", "+0"))
+    assert plan.host == "server-one" and not plan.armed
+    assert [condition.kind for condition in plan.trigger.any] == ["low-battery"]
+    told = [str(note) for note in monitor.notes]
+    assert [line.partition(": ")[2].split(":")[0].split(",")[0] for line in told] == [
+        "NOTIFYCMD", "NOTIFYFLAG", "POWERDOWNFLAG",
+        "[other] upsmon stays as it is on this machine; let it connect to the agent's [nut] listen instead of upsd",
+        "the shutdown begins at low battery",
+    ]  # fmt: skip
+
+
+def test_supplies_of_unequal_worth_ask_for_all_feeds() -> None:
+    text = "MONITOR a@localhost 1 u p master\nMONITOR b@localhost 2 u p master\nMINSUPPLIES 2\n"
+    monitor = import_upsmon(text, "upsmon.conf", ["a", "b"], "h")
+    assert monitor.load["needs_feeds"] == 2
+    assert "correct it if fewer are enough" in monitor.notes[0].text
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

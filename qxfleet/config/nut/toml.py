@@ -23,13 +23,14 @@ def ups_text(ups: ImportedUps) -> str:
 
 
 def block_text(header: str, table: Mapping[str, object], notes: Iterable[Note]) -> str:
-    """One ``[[header]]`` block below its notes."""
+    """One ``[[header]]`` block below its notes; ``[shutdown]`` with its brackets is a table that stands once."""
     return "\n".join([*(f"# {note}" for note in notes), *block_lines(header, table)]) + "\n"
 
 
 def block_lines(header: str, table: Mapping[str, object]) -> list[str]:
     """The lines of one ``[[header]]`` block; a table inside stands in braces."""
-    return [f"[[{header}]]", *(f"{_key(key)} = {_value(value)}" for key, value in _worth(table.items()))]
+    head = header if header.startswith("[") else f"[[{header}]]"
+    return [head, *(f"{_key(key)} = {_value(value)}" for key, value in _worth(table.items()))]
 
 
 def _worth(items: Iterable[tuple[str, object]]) -> Iterable[tuple[str, object]]:
