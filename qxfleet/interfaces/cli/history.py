@@ -1,4 +1,4 @@
-"""``history`` and ``outages``: what was, from the database."""
+"""``history``: what a variable was, from the database."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qxfleet.errors import StoreError
-from qxfleet.interfaces.cli.fleet import Name, Targets
-from qxfleet.interfaces.cli.output import Json, complain, emit, print_table, printable
-from qxfleet.model.discharge import Cause
+from qxfleet.interfaces.cli.fleet import Name
+from qxfleet.interfaces.cli.output import Json, complain, emit, printable
 
 if TYPE_CHECKING:
-    from qxfleet.model.discharge import Discharge
     from qxfleet.store.series import Series
 
 DEFAULT_SINCE = "24h"
-OUTAGES_SINCE = "365d"
 PICTURES = (".png", ".svg")
 
 Since = Annotated[str | None, typer.Option("--since", metavar="T", help="30d, 12h, ISO 8601, or always.")]
@@ -173,82 +170,3 @@ def write_csv(heading: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\r\n" if sys.platform == "win32" else "\n")
     writer.writerow(heading)
     writer.writerows(rows)
-
-
-def outages(
-    context: typer.Context,
-    targets: Targets = None,
-    since: Since = OUTAGES_SINCE,
-    until: Until = None,
-    causes: Annotated[
-        list[Cause] | None, typer.Option("--cause", help="Only of this cause; may be given again.", show_default="all")
-    ] = None,
-    as_csv: Csv = False,
-    json: Json = False,
-) -> None:
-    """List outages and other discharges: when, why, how deep, how low, how much.
-
-    A battery test is a discharge with the cause test; energy is an estimate from load and rating.
-    """
-    from qxfleet.interfaces.cli.recorded import chosen, recorded, span_us
-    from qxfleet.model.clock import Clock
-    from qxfleet.store import batteries
-    from qxfleet.store import history as stored
-
-    begin_us, end_us = span_us(since, until, Clock().wall_us())
-    with recorded(context) as (config, connection):
-        names = chosen(targets, config, () if connection is None else stored.upses(connection))
-        found = [] if connection is None else batteries.discharges(connection, names, begin_us, end_us, causes or None)
-    documents = [outage_document(each) for each in found]
-    if json:
-        emit({"outages": documents})
-    elif as_csv:
-        write_csv(tuple(_OUTAGE), (document.values() for document in documents))
-    elif not documents:
-        complain(f"no discharge began since {since}")
-    else:
-        headings = ("begin", "UPS", "cause", "lasted", "lowest", "depth", "load", "energy", "recharge")
-        print_table(
-            [(heading, "left" if index < 3 else "right") for index, heading in enumerate(headings)],
-            (_outage_row(document) for document in documents),
-        )
-
-
-_OUTAGE = (
-    "ups", "begin", "end", "duration_s", "cause", "depth_percent", "lowest_voltage", "end_voltage", "load_percent", "energy_wh",
-    "recharge_s", "low_battery_after_s", "temperature", "longest_gap_s", "readings",
-)  # fmt: skip
-
-
-def outage_document(found: Discharge) -> dict[str, Any]:
-    """One of ``outages --json``; what is not known is null, and ``end`` of one that goes on."""
-    from qxfleet.model.clock import iso
-
-    lasted_s = None if found.ended_us is None else (found.ended_us - found.began_us) / 1e6
-    values = (
-        found.ups, iso(found.began_us), None if found.ended_us is None else iso(found.ended_us),
-        None if lasted_s is None else round(lasted_s, 1), found.cause.value, found.depth_percent, found.lowest_v, found.end_v,
-        found.load_percent, found.energy_wh, found.recharge_s, found.low_after_s, found.temperature_c, found.gap_s, found.points,
-    )  # fmt: skip
-    return {key: round(value, 2) if isinstance(value, float) else value for key, value in zip(_OUTAGE, values, strict=True)}
-
-
-def _outage_row(document: dict[str, Any]) -> list[tuple[str, str | None]]:
-    def figure(key: str, unit: str, digits: int = 0) -> tuple[str, str | None]:
-        value = document[key]
-        return ("–" if value is None else f"{value:.{digits}f} {unit}", None)
-
-    def time(key: str) -> tuple[str, str | None]:
-        value = document[key]
-        if value is None:
-            return ("goes on" if key == "duration_s" else "–", "yellow" if key == "duration_s" else None)
-        minutes, seconds = divmod(round(value), 60)
-        hours, minutes = divmod(minutes, 60)
-        return (f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s", None)
-
-    return [
-        (document["begin"][:19] + "Z", None), (document["ups"], None),
-        (document["cause"], {"mains": "red", "unknown": "yellow"}.get(document["cause"])), time("duration_s"),
-        figure("lowest_voltage", "V", 1), figure("depth_percent", "%"), figure("load_percent", "%"), figure("energy_wh", "Wh"),
-        time("recharge_s"),
-    ]  # fmt: skip
