@@ -19,19 +19,14 @@ DARK_BELOW = 0.3
 
 UNKNOWN_NOMINAL_V = 110.0
 
-Predict = Callable[[str], tuple[float | None, float | None]]
-"""UPS → seconds that its battery will last from its last reading: likely, and at worst; None where nothing is known."""
-
-
-def no_prediction(ups: str) -> tuple[float | None, float | None]:
-    """Nothing is known beyond what the UPS says itself."""
-    return None, None
+Predict = Callable[[str, float | None, float | None], tuple[float | None, float | None]]
+"""(UPS, load in percent, charge) → seconds that its battery will last: likely, and at worst; None where nothing is known."""
 
 
 class Observer:
     """Keeps :class:`UpsSeen` of every UPS up to date. Hand it each UPS's state after every change."""
 
-    def __init__(self, predict: Predict = no_prediction) -> None:
+    def __init__(self, predict: Predict) -> None:
         self._seen: dict[str, UpsSeen] = {}
         self._predict = predict
 
@@ -60,13 +55,13 @@ class Observer:
     def _read(self, was: UpsSeen, state: DeviceState, reading: Reading) -> UpsSeen:
         mains, since_s = _mains(was, state, reading)
         output = _output_on(reading)
-        load_percent = _number(reading, "ups.load")
-        likely_s, low_s = self._predict(state.name)
+        load_percent, charge = _number(reading, "ups.load"), _number(reading, "battery.charge")
+        likely_s, low_s = self._predict(state.name, load_percent, charge) if mains is Mains.OFF else (None, None)
         return replace(
             was, mains=mains, since_s=since_s, seen_s=reading.mono_s,
             output_since_s=(reading.mono_s if was.output_since_s is None else was.output_since_s) if output else None,
             counting_down=output and bool(state.status & FSD),
-            low_battery=bool(reading.status & LB), charge=_number(reading, "battery.charge"),
+            low_battery=bool(reading.status & LB), charge=charge,
             runtime_s=_number(reading, "battery.runtime") if likely_s is None else likely_s, runtime_low_s=low_s,
             load_percent=load_percent, load_w=_watts(reading, load_percent),
             temperature_c=_number(reading, "ups.temperature"), testing=bool(reading.status & CAL),

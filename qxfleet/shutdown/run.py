@@ -22,10 +22,11 @@ from qxfleet.model.reading import Reading
 from qxfleet.shutdown import telling
 from qxfleet.shutdown.act import ACTOR, Doors
 from qxfleet.shutdown.effects import Effects, RealEffects
+from qxfleet.shutdown.forecast import Forecast
 from qxfleet.shutdown.journal import Journal, Key, interrupted
 from qxfleet.shutdown.looks import Looks
 from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Step, Taken, World
-from qxfleet.shutdown.observe import Observer, Predict, no_prediction
+from qxfleet.shutdown.observe import Observer
 from qxfleet.shutdown.plan import next_steps
 from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
 from qxfleet.store import shutdown as stored
@@ -36,7 +37,7 @@ BUSY_S, IDLE_S = 1.0, 5.0
 """Longest time between two looks while anything is on battery or a run is under way, and else."""
 
 PAUSE_S = 0.1
-"""Shortest time between two looks: what changes meanwhile is seen together."""
+"""Shortest time between two looks, and never less than the last one took: what changes meanwhile is seen together."""
 
 PARTING_S = 1.5
 """Acts under way when the agent stops may end within this; then they are left to the record."""
@@ -45,7 +46,7 @@ PARTING_S = 1.5
 class StagedShutdown:
     """Runs the plan of the configuration. ``effects`` are the doors to the outside."""
 
-    def __init__(self, agent: Agent, effects: Effects | None = None, predict: Predict = no_prediction) -> None:
+    def __init__(self, agent: Agent, effects: Effects | None = None) -> None:
         self._agent = agent
         self._clock = agent.clock
         self._bus = agent.bus
@@ -54,7 +55,8 @@ class StagedShutdown:
         self._doors = Doors(agent.fleet, agent.forced, effects)
         self._news = asyncio.Event()
         self._changed: Callable[[], None] = self._news.set
-        self._observer = Observer(predict)
+        self._forecast = Forecast()
+        self._observer = Observer(self._forecast)
         self._looks = Looks(effects, agent.forced, agent.clock, self._changed)
         self._configured = agent.config.shutdown
         self._times: dict[str, list[float]] = {}
@@ -189,6 +191,7 @@ class StagedShutdown:
     async def _supervise(self) -> None:
         """A mistake of ours in one look must not end a shutdown: it is told, and the next look comes."""
         while True:
+            began_s = self._clock.monotonic()
             try:
                 await self._look()
             except asyncio.CancelledError:
@@ -197,7 +200,7 @@ class StagedShutdown:
                 log.exception("a look of the staged shutdown failed; the next one comes")
                 self._tell("shutdown-trouble", type(error).__name__, f"a look failed by an error of ours: {error}",
                            Severity.CRITICAL)  # fmt: skip
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(max(PAUSE_S, self._clock.monotonic() - began_s))
             await self._wait()
 
     async def _wait(self) -> None:
@@ -318,6 +321,7 @@ class StagedShutdown:
         """The plan that the next run is to follow, with what earlier ones have taught."""
         self._drawn_s = self._clock.monotonic()
         self._times = await self._agent.store.read(lambda connection: stored.times_taken(connection, Act.STOP.value))
+        await self._forecast.refresh(self._agent.store, self._configured.fed)
         self.plan = self._new_plan()
         self.record = replace(self.record, armed=self.plan.armed)
 

@@ -228,7 +228,7 @@ async def short_outage(scene: Scene) -> None:
     await asyncio.sleep(10)
 
 
-KILL_RACKS, KILL_EVERY = (2, 1) if SOAK else (1, 13)
+KILL_RACKS, KILL_EVERY = (20, 1) if SOAK else (1, 13)
 
 
 def test_the_agent_is_killed_at_each_recorded_step(sqlite_path: Path, tmp_path: Path) -> None:
