@@ -13,10 +13,12 @@ from sqlalchemy import Connection, select
 from qxfleet.battery import register
 from qxfleet.battery.capacity import cells_of, score
 from qxfleet.battery.discharge import Cut, Rating, cut
+from qxfleet.errors import StoreError
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.discharge import Discharge, Sample
 from qxfleet.model.reading import Identity
 from qxfleet.store import batteries
+from qxfleet.store.rows import identity_of
 from qxfleet.store.tables import device
 
 VA_TO_WATTS = 0.7
@@ -38,6 +40,15 @@ def rating_of(facts: BatteryFacts, identity: Identity | None) -> Rating:
     if watts is None and volts and amps:
         watts = VA_TO_WATTS * volts * amps
     return Rating(watts, facts.efficiency, facts.idle_w, volts, number("battery.voltage.nominal"))
+
+
+def identity(connection: Connection, ups: str) -> Identity | None:
+    """Who a UPS is, as stored; None if it was never recognised, or what is stored can't be read."""
+    stored = connection.scalar(select(device.c.identity).where(device.c.name == ups))
+    try:
+        return None if stored is None else identity_of(ups, stored)
+    except StoreError:
+        return None
 
 
 def update_span(

@@ -25,6 +25,9 @@ LEAST_POINTS, LEAST_SPAN_DAYS = 4, 180.0
 LIFE_LOW, LIFE_LIKELY, LIFE_HIGH = 0.50, 0.80, 1.40
 """Service life as a share of design life: three to five years of five are usual below 10 kVA (section 5.5)."""
 
+STILL = 0.10
+"""A battery that outlived the usual span, and was not found worn, may go on for such a share of its expected life at least."""
+
 MODEL_ERROR = 1.5
 """Percent points by which capacity leaves any straight line."""
 
@@ -141,6 +144,8 @@ def forecast(
         low = max(min(low, horizon), min(prior.low_day, horizon))
         likely = max(prior.likely_day, horizon)
         return Forecast(low, likely, max(prior.high_day, likely), "age")
+    low = max(low, max((point.day for point in points if point.percent - Z * point.error > WORN), default=low))
+    likely = max(likely, low)
     if high > horizon:
         high = max(horizon, prior.high_day) if prior is not None else horizon + (line.last_day - line.first_day)
     return Forecast(low, likely, max(high, likely), "trend")
@@ -166,5 +171,7 @@ def _by_age(points: Sequence[Point], today: float, life_days: float) -> Forecast
     bad = [point for point in points if point.percent + Z * point.error < WORN]
     if bad:
         high = min(high, max(bad[0].day, low))
+    else:
+        high = max(high, today + STILL * life_days)
     likely = min(max(likely, low), high) if high >= low else low
     return Forecast(low, likely, max(high, likely), "age")

@@ -6,6 +6,7 @@ Source of every formula: engine.md section 8; the seeds' chapter "BATTERY CHARGE
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 LOW_PER_NOMINAL, HIGH_PER_NOMINAL = 104 / 120, 130 / 120
@@ -42,6 +43,34 @@ class Calibration:
         exponent = math.log(t2_s / t1_s) / math.log(l1_percent / l2_percent)
         return cls(t1_s * (l1_percent / 100) ** exponent, exponent)
 
+    def burden(self, load_percent: float) -> float:
+        """Full-load seconds that one second at a load costs."""
+        return float((load_percent / 100) ** self.exponent)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeTable:
+    """Runtimes of a full battery, (load in percent, seconds) in order of load, two at least; log-log between and beyond."""
+
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def full_s(self) -> float:
+        """Runtime at full load."""
+        return self.runtime_s(100.0)
+
+    def runtime_s(self, load_percent: float) -> float:
+        """Seconds at a load."""
+        loads = [load for load, _ in self.points]
+        right = min(max(bisect_left(loads, load_percent), 1), len(loads) - 1)
+        (low, long_s), (high, short_s) = self.points[right - 1], self.points[right]
+        share = math.log(load_percent / low) / math.log(high / low)
+        return float(long_s * (short_s / long_s) ** share)
+
+    def burden(self, load_percent: float) -> float:
+        """Full-load seconds that one second at a load costs."""
+        return self.full_s / self.runtime_s(max(load_percent, 1.0))
+
 
 def packs_for(reported_v: float, nominal_v: float) -> float | None:
     """By how much a reported battery voltage must be multiplied to get the real one; None where it can't be told.
@@ -61,13 +90,19 @@ def packs_for(reported_v: float, nominal_v: float) -> float | None:
 class Estimator:
     """Estimates one battery's charge and runtime, poll by poll."""
 
-    def __init__(self, calibration: Calibration | None, chargetime_s: float, idleload_percent: float) -> None:
+    def __init__(self, calibration: Calibration | RuntimeTable | None, chargetime_s: float, idleload_percent: float) -> None:
         self._calibration = calibration
         self._chargetime_s = chargetime_s
         self._idle = idleload_percent / 100
         self._left_s: float | None = None
         self._burden = 1.0
         self._at_s = 0.0
+
+    def learn(self, table: RuntimeTable | None) -> None:
+        """Take runtimes that were learned; None forgets them. What is left of the charge keeps its share."""
+        before, self._calibration = self._calibration, table
+        if self._left_s is not None:
+            self._left_s = self._left_s * table.full_s / before.full_s if before and table else None
 
     def estimate(
         self, mono_s: float, on_mains: bool, battery_v: float | None, limits: Limits | None, load_percent: float | None
@@ -97,5 +132,5 @@ class Estimator:
         charge = 100 * self._left_s / cal.full_s
         if load_percent is None:
             return charge, None
-        self._burden = max((load_percent / 100) ** cal.exponent, self._idle)
+        self._burden = max(cal.burden(load_percent), self._idle)
         return charge, self._left_s / self._burden

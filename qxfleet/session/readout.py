@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
-from qxfleet.model.battery import Calibration, Estimator, Limits, packs_for
+from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable, packs_for
 from qxfleet.model.notice import Notice
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.plausible import sift_rating, sift_status
@@ -125,6 +125,11 @@ class Readout:
         """Keep the value of a writable variable that lives here and not in the device."""
         self.settings[name] = value
         self._rebuild()
+
+    def learn_runtimes(self, table: RuntimeTable | None) -> None:
+        """Estimate ``battery.runtime`` by a table, where the device tells none and no ``runtimecal`` is given."""
+        if self.options.runtimecal is None:
+            self._estimator.learn(table)
 
     def _rebuild(self) -> None:
         self._merge()

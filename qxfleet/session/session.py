@@ -28,6 +28,7 @@ from qxfleet.errors import (
     ReplyRefused,
     ReplyTimeout,
 )  # fmt: skip
+from qxfleet.model.battery import RuntimeTable
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import (
     EventKind,
@@ -124,6 +125,7 @@ class Session:
         self._skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
         self._readout: Readout | None = None
         self._kept: dict[str, float] = {}
+        self._runtimes: RuntimeTable | None = None
         self._agenda: Agenda | None = None
         self._quick: tuple[tuple[Query, Ask], ...] = ()
         self._jobs: deque[_Job] = deque()
@@ -242,6 +244,12 @@ class Session:
         """Prepare and apply. Raises OrderNotSupported or OrderInvalid."""
         return await self.apply(self.prepare_setting(name, value))
 
+    def learn_runtimes(self, table: RuntimeTable | None) -> None:
+        """Estimate ``battery.runtime`` by a table from now on, where neither the device nor ``runtimecal`` gives one."""
+        self._runtimes = table
+        if self._readout is not None:
+            self._readout.learn_runtimes(table)
+
     def _require(self) -> Readout:
         if self._readout is None:
             known = dialect_named(self.identity.dialect if self.identity else self.options.dialect)
@@ -256,6 +264,7 @@ class Session:
             value = self._kept.get(setting.name)
             if value is not None and setting.low <= value <= setting.high:
                 readout.keep_setting(setting.name, value)
+        readout.learn_runtimes(self._runtimes)
         return readout
 
     # -- life of the link

@@ -11,6 +11,7 @@ from sqlalchemy.exc import NoResultFound
 
 from qxfleet.errors import StoreError
 from qxfleet.model.discharge import Cause, Discharge, Method, Sample, Score
+from qxfleet.model.status import Status
 from qxfleet.model.variables import VARIABLES
 from qxfleet.store.tables import battery, battery_in_ups, battery_month, device, discharge, discharge_point, reading, reading_day
 
@@ -20,6 +21,8 @@ FIGURES = (
     "recharge_s",
 )  # fmt: skip
 SCORES = ("used_percent", "capacity_percent", "capacity_error", "index_v", "resistance_ratio")
+
+WORKING = int(Status.OB | Status.CAL)
 
 _SAMPLE = (
     ("battery_voltage", "battery_v", VARIABLES["battery.voltage"].scale),
@@ -54,8 +57,9 @@ def first_reading_us(connection: Connection, ups: str) -> int | None:
 
 
 def last_rest_before_us(connection: Connection, ups: str, before_us: int) -> int | None:
-    """The newest stored reading of a UPS before a moment."""
-    query = select(func.max(reading.c.at)).join(device).where(device.c.name == ups, reading.c.at < before_us)
+    """The newest stored reading of a UPS before a moment in which its battery did not work."""
+    at_rest = reading.c.status.bitwise_and(WORKING) == 0
+    query = select(func.max(reading.c.at)).join(device).where(device.c.name == ups, reading.c.at < before_us, at_rest)
     found: int | None = connection.scalar(query)
     return found
 
@@ -417,3 +421,29 @@ def days_at_rest(connection: Connection, device_id: int, since_us: int, until_us
         col.battery_voltage_mean, col.ups_load_mean, col.ups_load_min, col.ups_load_max,
     ).where(col.device_id == device_id, col.at >= since_us, col.at < until_us).order_by(col.at)  # fmt: skip
     return list(connection.execute(query))
+
+
+# What the agent asks now and then
+
+
+def open_since_us(connection: Connection, device_id: int) -> int | None:
+    """When the discharge of a UPS began that is not known to have ended."""
+    query = select(func.min(discharge.c.began)).where(discharge.c.device_id == device_id, discharge.c.ended.is_(None))
+    found: int | None = connection.scalar(query)
+    return found
+
+
+def recharging_since_us(connection: Connection, device_id: int, since_us: int) -> int | None:
+    """When the oldest discharge began that ended since a moment and whose recharge has not shown yet."""
+    col = discharge.c
+    query = select(func.min(col.began)).where(
+        col.device_id == device_id, col.ended >= since_us, col.recharge_s.is_(None), col.float_v.is_not(None)
+    )
+    found: int | None = connection.scalar(query)
+    return found
+
+
+def of_current_battery(connection: Connection, ups: str) -> list[Discharge]:
+    """The discharges of the battery that is in a UPS now, in order of time."""
+    places = placements(connection, ups, now_only=True)
+    return discharges_of_battery(connection, places[-1].battery.id) if places else []

@@ -13,6 +13,7 @@ import typer
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
 from qxfleet.interfaces.cli import (
     audit,
+    battery,
     check,
     db,
     demo,
@@ -23,6 +24,7 @@ from qxfleet.interfaces.cli import (
     import_nut,
     maintenance,
     orders,
+    outages,
     probe,
     profile,
     run,
@@ -102,6 +104,8 @@ app.add_typer(test.app, name="test", rich_help_panel=ONE)
 app.add_typer(schedule.app, name="schedule", rich_help_panel=ONE)
 app.add_typer(maintenance.app, name="maintenance", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
+app.command("outages", rich_help_panel=ONE)(outages.outages)
+app.add_typer(battery.app, name="battery", rich_help_panel=ONE)
 app.command("history", rich_help_panel=ONE)(history.history)
 app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
 app.command("audit", rich_help_panel=ONE)(audit.audit)
