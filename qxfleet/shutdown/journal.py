@@ -53,16 +53,14 @@ class Journal:
         await self._write(write)
         return key
 
-    async def go_on(self, key: Key, plan: Plan, ends: Sequence[tuple[Taken, End]], begun: Sequence[Taken]) -> None:
+    async def go_on(
+        self, key: Key, plan: Plan, ends: Sequence[tuple[Taken, End]], begun: Sequence[Taken], *, armed: bool
+    ) -> None:
         """Ends of steps, and the intents of the next."""
         scale = Scale.of(self._clock)
-        ended = [self._ended(taken, end, plan, scale) for taken, end in ends]
+        ended = [_ended(taken, end, scale, teaches=armed and _seen_to_end(taken, end, plan)) for taken, end in ends]
         rows = [step_row(taken, scale) for taken in begun]
         await self._write(lambda connection: stored.go_on(_known(key), ended, rows)(connection))
-
-    def _ended(self, taken: Taken, end: End, plan: Plan, scale: Scale) -> stored.Ended:
-        took_s = max(0.0, scale.now_s - taken.begun_s) if _seen_to_end(taken, end, plan) else None
-        return stored.Ended(end.number, end.result.value, scale.now_us, took_s, end.text or taken.text)
 
     async def answer(self, key: Key, number: int, answer: Answer, text: str) -> None:
         """What came of an act."""
@@ -104,6 +102,11 @@ def _known(key: Key) -> int:
     if key.id is None:
         raise StoreError("the run that this belongs to was not stored")
     return key.id
+
+
+def _ended(taken: Taken, end: End, scale: Scale, *, teaches: bool) -> stored.Ended:
+    took_s = max(0.0, scale.now_s - taken.begun_s) if teaches else None
+    return stored.Ended(end.number, end.result.value, scale.now_us, took_s, end.text or taken.text)
 
 
 def _seen_to_end(taken: Taken, end: End, plan: Plan) -> bool:

@@ -243,7 +243,8 @@ class StagedShutdown:
         first = len(self.record.taken) + 1
         begun = [Taken(number, step, now_s) for number, step in enumerate(decision.begin, first)]
         taken = {each.number: each for each in self.record.taken}
-        await self._journal.go_on(self._key, self.plan, [(taken[end.number], end) for end in decision.end], begun)
+        ends = [(taken[end.number], end) for end in decision.end]
+        await self._journal.go_on(self._key, self.plan, ends, begun, armed=self.record.armed)
         for end in decision.end:
             self.record = self.record.ended(end, now_s)
             self._bus.publish(telling.ended(taken[end.number], end, self._clock.wall_us(), armed=self.record.armed))
