@@ -19,6 +19,7 @@ from qxfleet import __version__
 from qxfleet.agent.agent import Agent, Health
 from qxfleet.config.load import Config
 from qxfleet.interfaces.http import HttpServer, Message, Receive, Send, load
+from qxfleet.interfaces.judgements import Judgements
 from qxfleet.model.events import Event, Link, Phase
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.state import DeviceState
@@ -270,6 +271,7 @@ class Metrics:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._outages = Outages(agent)
+        self.judgements = Judgements(agent)
 
     def close(self) -> None:
         """Let go of the agent's bus."""

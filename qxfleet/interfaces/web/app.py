@@ -16,7 +16,7 @@ from qxfleet.interfaces.http import App, Message, Receive, Send
 from qxfleet.interfaces.metrics import Metrics
 from qxfleet.interfaces.web import pages
 from qxfleet.interfaces.web.access import Access
-from qxfleet.interfaces.web.api import events, fleet, history, orders, people
+from qxfleet.interfaces.web.api import batteries, battery_tests, events, fleet, history, orders, people, shutdown
 from qxfleet.interfaces.web.live import Live
 from qxfleet.interfaces.web.problems import handle_problems
 
@@ -73,10 +73,12 @@ def application(agent: Agent, metrics: Metrics) -> App:
     app.state.agent = agent
     app.state.access = Access(agent)
     app.state.live = Live(agent)
+    app.state.judgements = metrics.judgements
+    app.state.streams = {name: stream for noun in NOUNS for name, stream in noun.streams(agent).items()}
     app.state.verbs = {name: verb for noun in NOUNS for name, verb in noun.verbs(agent).items()}
     handle_problems(app)
     app.add_exception_handler(pages.NotLoggedIn, pages.to_login)
-    for module in (fleet, orders, history, events, people):
+    for module in (fleet, orders, history, events, batteries, battery_tests, shutdown, people):
         app.include_router(module.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
