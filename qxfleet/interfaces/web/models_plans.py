@@ -23,8 +23,8 @@ class Battery(BaseModel):
     replace_by: Time | None
     replace_by_low: Time | None = Field(description="The earliest date within the error.")
     replace_by_high: Time | None
-    confidence: str = Field(
-        description="A measured capacity, B partial discharge, C indicators only, D age only; empty: nothing.", examples=["B"]
+    confidence: str | None = Field(
+        description="A measured capacity, B partial discharge, C indicators only, D age only.", examples=["B"]
     )
     evidence: dict[str, Any] = Field(
         description="Verdict, reasons, the cheapest next step, and what they rest on.",
