@@ -75,3 +75,26 @@ class Plan:
 
 def named(names: tuple[str, ...], values: list[float | str | bool | None]) -> dict[str, float | str | bool]:
     """Values by name, those that are not available left out. Raises ValueError unless there is one name per value."""
+
+@final
+class Overlay:
+    """Lays what a frame says over what was known before it, where nothing of it is out of the ordinary: a poll in one step.
+
+    ``names`` has one name per slot of the plan, None for a slot that shows in the key alone; ``ranges`` the least and the
+    greatest number of each. Raises ValueError unless there is one of both per slot, and for a plan of more than 31 slots.
+    """
+
+    def __new__(cls, plan: Plan, names: tuple[str | None, ...], ranges: Sequence[tuple[float, float]]) -> Self: ...
+    def lay(self, frame: bytes, over: dict[str, float | str]) -> int:
+        """Write the values of ``frame`` into ``over`` and return the frame's key.
+
+        The key holds two bits per slot, those of the first slot lowest: 0 where nothing is available, 1 for a bit that is 0,
+        2 for a bit that is 1 and for anything else. -1, and ``over`` as it was, for a frame that :meth:`Plan.parse` would not
+        take and for one with a number out of its range.
+        """
+
+def steps(names: tuple[str, ...], scales: tuple[int, ...], values: dict[str, float | str]) -> list[int | None] | None:
+    """Each named value times its scale, rounded half to even; None for a name without a value.
+
+    None instead of a list where a value is anything but a finite float. Raises ValueError unless there is one scale per name.
+    """

@@ -3,16 +3,20 @@
 # cython: freethreading_compatible=True, subinterpreters_compatible=own_gil
 """Compiled parser: bytes → frames → values. What each call promises stands in ``_fastparse.pyi``.
 
-Two halves: C functions over ``const unsigned char *`` that neither raise nor touch a Python object, and two thin classes
+Two halves: C functions over ``const unsigned char *`` that neither raise nor touch a Python object, and thin classes
 that hand their results over. The rules are megatec-family.md section 13 and quirks.md "Parser rules in short".
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_FromDouble
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.math cimport isfinite, rint
 from libc.string cimport memchr, memcmp, memcpy
 
 from fractions import Fraction
@@ -43,6 +47,7 @@ cdef enum:
     MAX_JUNK = 4  # quirks.md: skip up to 4 bytes before the lead character, more is another talker
     MAX_DIGITS = 15  # what a double holds exactly; the division below then rounds once, like float() does
     MAX_SCALE = 8  # decimals of a scale: 10 ** (14 + 8) is the largest power of ten a double holds exactly
+    MAX_LAID = 31  # two bits of a key each
     BITS_TAIL = 2  # megatec-family.md section 8: bytes after the last bit are ignored
 
 cdef enum Reason:
@@ -457,21 +462,23 @@ cdef class Plan:
             layout.count += 1
         self.choices = tuple(choices)
 
+    cdef object value(self, Cell *cells, int i):
+        if cells[i].outcome == VALUE:
+            return cells[i].number
+        if cells[i].outcome == ZERO:
+            return self.choices[2 * i]
+        if cells[i].outcome == ONE:
+            return self.choices[2 * i + 1]
+        if cells[i].outcome == STRING:
+            return PyUnicode_DecodeASCII(<const char *> cells[i].text.at, cells[i].text.len, NULL)
+        return None
+
     cdef list values(self, Cell *cells):
         cdef list values = PyList_New(self.layout.count)
         cdef int i
         cdef object value
         for i in range(self.layout.count):
-            if cells[i].outcome == VALUE:
-                value = cells[i].number
-            elif cells[i].outcome == ZERO:
-                value = self.choices[2 * i]
-            elif cells[i].outcome == ONE:
-                value = self.choices[2 * i + 1]
-            elif cells[i].outcome == STRING:
-                value = PyUnicode_DecodeASCII(<const char *> cells[i].text.at, cells[i].text.len, NULL)
-            else:
-                value = None
+            value = self.value(cells, i)
             Py_INCREF(value)
             PyList_SET_ITEM(values, i, value)
         return values
@@ -512,6 +519,75 @@ def named(tuple names not None, list values not None):
         if values[i] is not None:
             found[names[i]] = values[i]
     return found
+
+
+@cython.final
+cdef class Overlay:
+    """Lays what a frame says over what was known before it, where nothing of it is out of the ordinary."""
+
+    cdef Plan plan
+    cdef tuple names
+    cdef double low[MAX_LAID]
+    cdef double high[MAX_LAID]
+
+    def __cinit__(self, Plan plan not None, tuple names not None, ranges not None):
+        cdef int i
+        if not len(names) == len(ranges) == plan.layout.count:
+            raise ValueError(f"{len(names)} names and {len(ranges)} ranges for {plan.layout.count} slots")
+        if plan.layout.count > MAX_LAID:
+            raise ValueError(f"a plan of {plan.layout.count} slots, {MAX_LAID} at most have room in a key")
+        self.plan = plan
+        self.names = names
+        for i in range(plan.layout.count):
+            self.low[i], self.high[i] = ranges[i]
+
+    def lay(self, bytes frame not None, dict over not None):
+        """The key of the frame, and its values laid over ``over``; or -1 and nothing done."""
+        cdef Cell cells[MAX_SLOTS]
+        cdef int count = self.plan.layout.count
+        cdef int i
+        cdef object value
+        cdef unsigned long long key = 0
+        if read_frame(
+            &self.plan.layout, <const unsigned char *> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), cells
+        ) != OK:
+            return -1
+        for i in range(count):
+            if cells[i].outcome == VALUE and not self.low[i] <= cells[i].number <= self.high[i]:
+                return -1
+        for i in range(count - 1, -1, -1):
+            key = key << 2 | (0 if cells[i].outcome == ABSENT else 1 if cells[i].outcome == ZERO else 2)
+        for i in range(count):
+            if self.names[i] is not None:
+                value = self.plan.value(cells, i)
+                if value is not None:
+                    over[self.names[i]] = value
+        return key
+
+
+def steps(tuple names not None, tuple scales not None, dict values not None):
+    """Whole steps of each named number, None where it is not known; or None if one is no plain finite number."""
+    cdef Py_ssize_t i
+    cdef PyObject *found
+    cdef double scaled
+    cdef object step
+    cdef list row
+    if len(names) != len(scales):
+        raise ValueError(f"{len(names)} names for {len(scales)} scales")
+    row = PyList_New(len(names))
+    for i in range(len(names)):
+        found = PyDict_GetItem(values, names[i])
+        step = None
+        if found != NULL:
+            if not PyFloat_CheckExact(<object> found):
+                return None
+            scaled = PyFloat_AS_DOUBLE(<object> found) * <double> scales[i]
+            if not isfinite(scaled):
+                return None
+            step = PyLong_FromDouble(rint(scaled))
+        Py_INCREF(step)
+        PyList_SET_ITEM(row, i, step)
+    return row
 
 
 @cython.final

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Slot
@@ -87,6 +88,8 @@ class Oracle:
         self.shortest, self.longest = min_len, max_len
         self.tokens, self.bits, self.digits, self.lenient = tokens, bits, digits, lenient
         self.readers = [self.reader(*slot) for slot in slots]
+        self.zeros = [zero if kind == BIT else None for kind, _, _, _, _, zero, _, _ in slots]
+        self.telling = all(zero != one for kind, _, _, _, _, zero, one, _ in slots if kind == BIT)
         self.number_words = {slot[1] for slot in slots if slot[0] in (NUMBER, POINTED)}
 
     def reader(
@@ -206,6 +209,31 @@ def arguments(query: Query, reply: Reply) -> tuple[tuple[Any, ...], dict[str, An
         "blanks": reply.blanks,
         "lenient": reply.lenient,
     }  # fmt: skip
+
+
+def laid(
+    oracle: Oracle, names: Sequence[str | None], ranges: Sequence[tuple[float, float]], frame: bytes, over: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """The key of a frame and what becomes of ``over``."""
+    values = oracle.parse(frame)
+    if isinstance(values, str):
+        return -1, over
+    if any(isinstance(value, float) and not low <= value <= high for (low, high), value in zip(ranges, values, strict=True)):
+        return -1, over
+    told = [0 if value is None else 1 if value is zero else 2 for value, zero in zip(values, oracle.zeros, strict=True)]
+    said = {name: value for name, value in zip(names, values, strict=True) if name is not None and value is not None}
+    return sum(two_bits * 4**slot for slot, two_bits in enumerate(told)), over | said
+
+
+def in_steps(names: Sequence[str], scales: Sequence[int], values: dict[str, Any]) -> list[int | None] | None:
+    """Named numbers as whole steps, half a step going to the even one."""
+    known = [values.get(name) for name in names]
+    if not all(value is None or (type(value) is float and isfinite(value)) for value in known):
+        return None
+    try:
+        return [None if value is None else round(value * scale) for value, scale in zip(known, scales, strict=True)]
+    except OverflowError:
+        return None
 
 
 def cut(stream: bytes, end: int, max_len: int) -> tuple[list[bytes], bytes, int]:

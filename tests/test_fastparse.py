@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Plan, named
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Overlay, Plan, named, steps
 from qxfleet.dialects.megatec import MEGATEC, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
 from qxfleet.dialects.spec import Query, Reply
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
 from qxfleet.session.plans import plan_for
 from tests.fuzz_fastparse import Pair, captured, fuzz, mutated, pairs, shortest
-from tests.oracle import Oracle, arguments, cut
+from tests.oracle import Oracle, arguments, cut, in_steps, laid
 
 STATUS_QUERY, RATING_QUERY, VENDOR_QUERY = MEGATEC.queries
 GOOD = b"(226.0 195.0 226.0 014 49.0 27.5 30.0 00001000"
@@ -471,6 +471,75 @@ def test_any_layout_against_the_plain_parser(
 
 
 @settings(max_examples=1000)
+# ---- a frame laid over what was known, and numbers as steps
+
+
+def overlay(**ranges: tuple[float, float]) -> Overlay:
+    """The megatec status; what is named ``bit.`` shows in the key alone."""
+    names = [field.name for field in STATUS_REPLY.fields]
+    shown = tuple(None if name.startswith("bit.") else name for name in names)
+    return Overlay(plan_for(STATUS_QUERY, STATUS_REPLY), shown, [ranges.get(name, (-1e9, 1e9)) for name in names])
+
+
+def test_a_frame_is_laid_over_what_was_known() -> None:
+    known = {"device.model": "RT-1000", "ups.load": 99.0}
+    key = overlay().lay(GOOD, known)
+    assert known == {
+        "device.model": "RT-1000", "input.voltage": 226.0, "input.voltage.fault": 195.0, "output.voltage": 226.0,
+        "ups.load": 14.0, "input.frequency": 49.0, "battery.voltage": 27.5, "ups.temperature": 30.0,
+        "ups.type": "offline / line interactive", "ups.beeper.status": "disabled",
+    }  # fmt: skip
+    bits = [key >> 2 * slot & 3 for slot in range(7, 15)]
+    assert bits == [2 if bit == ord("1") else 1 for bit in GOOD[-8:]]
+
+
+def test_what_is_not_told_leaves_what_was_known() -> None:
+    known: dict[str, float | str] = {"ups.temperature": 21.0}
+    key = overlay().lay(GOOD.replace(b"30.0", b"--.-"), known)
+    assert known["ups.temperature"] == 21.0
+    assert key >> 2 * 6 & 3 == 0
+
+
+@pytest.mark.parametrize("frame", [b"", b"NAK", GOOD[:-1], GOOD.replace(b"27.5", b"2x.5"), GOOD.replace(b"226.0", b"408.0", 1)])
+def test_what_is_out_of_the_ordinary_is_left_to_others(frame: bytes) -> None:
+    known: dict[str, float | str] = {"ups.load": 99.0}
+    assert overlay(**{"input.voltage": (0.0, 400.0)}).lay(frame, known) == -1
+    assert known == {"ups.load": 99.0}
+
+
+def test_overlays_that_make_no_sense() -> None:
+    plan = plan_for(STATUS_QUERY, STATUS_REPLY)
+    with pytest.raises(ValueError, match="14 names and 15 ranges for 15 slots"):
+        Overlay(plan, (None,) * 14, [(0.0, 1.0)] * 15)
+    wide = Plan(b"(", 0, 80, [(NUMBER, -1, n, n + 1, 1.0, None, None, False) for n in range(1, 33)])
+    with pytest.raises(ValueError, match="32 slots, 31"):
+        Overlay(wide, (None,) * 32, [(0.0, 1.0)] * 32)
+    with pytest.raises(ValueError, match="2 names for 1 scales"):
+        steps(("a", "b"), (1,), {})
+
+
+@given(st.sampled_from([pair for pair in PAIRS if len(pair.oracle.readers) <= 31 and pair.oracle.telling]), st.data())
+def test_laying_against_the_plain_parser(pair: Any, data: st.DataObject) -> None:
+    near_st = st.sampled_from(pair.frames or (b"",))
+    frame = data.draw(near_st | st.builds(lambda seed: mutated(random.Random(seed), pair.frames, CAPTURED), st.integers(0)))
+    count = len(pair.oracle.readers)
+    names = tuple(data.draw(st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=count, max_size=count)))
+    bounds = st.tuples(st.floats(-10, 300), st.floats(-10, 300))
+    ranges = data.draw(st.lists(st.just((-1e18, 1e18)) | bounds, min_size=count, max_size=count))
+    over: dict[str, float | str] = {"a": 1.0, "e": "kept"}
+    expected = laid(pair.oracle, names, ranges, frame, dict(over))
+    assert repr((Overlay(pair.plan, names, ranges).lay(frame, over), over)) == repr(expected)
+
+
+number_st = st.floats() | st.floats(-1000, 1000).map(lambda value: round(value * 20) / 20) | st.integers() | st.text(max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), number_st), st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 1000))))
+def test_steps_against_the_plain_ones(values: dict[str, float | str], columns: list[tuple[str, int]]) -> None:
+    names, scales = tuple(name for name, _ in columns), tuple(scale for _, scale in columns)
+    assert steps(names, scales, values) == in_steps(names, scales, values)
+
+
 @given(st.from_regex(r"[+-]?[0-9]{1,8}(\.[0-9]{1,7})?", fullmatch=True))
 def test_numbers_equal_python_s(figures: str) -> None:
     assert Plan(b"", 1, 40, [(NUMBER, -1, 0, -1, 1.0, 0, 1, False)]).parse(figures.encode()) == [float(figures)]

@@ -95,6 +95,8 @@ class Fleet:
         self._clock = clock
         self._transport_for = transport_for
         self._devices: dict[str, Device] = {}
+        self._cohorts: dict[tuple[int, int], tuple[Session, ...]] = {}
+        self._racing: list[Session] = []
         self._states: dict[str, DeviceState] = {}
         self._swept_s = -SWEEP_PAUSE_S
         self._orders: set[asyncio.Task[OrderResult]] = set()
@@ -179,6 +181,7 @@ class Fleet:
             self._begin(options, known, state)
             changes.append(f"{options.name}: {'changed' if running else 'added'}")
         ordered = {name: self._states[name] for name in by_name}
+        self._cohorts.clear()
         self._states.clear()
         self._states.update(ordered)
         return changes
@@ -266,11 +269,19 @@ class Fleet:
         return self._origin_s + cohort * SLOT_S
 
     def tick(self, cohort: int, cohorts: int) -> None:
-        """Wake the sessions of one cohort, and those whose interval is no whole number of ticks."""
+        """Wake the sessions of one cohort, those whose interval is no whole number of ticks, and those that race."""
         now_s = self._clock.monotonic()
-        for device in self._devices.values():
-            if device.slot % cohorts == cohort or device.every_tick or device.session.racing_until_s > now_s:
-                device.session.wake(now_s)
+        members = self._cohorts.get((cohort, cohorts))
+        if members is None:
+            members = self._cohorts[cohort, cohorts] = tuple(
+                device.session for device in self._devices.values() if device.slot % cohorts == cohort or device.every_tick
+            )
+        for session in members:
+            session.wake(now_s)
+        if self._racing:
+            self._racing = [session for session in self._racing if session.racing_until_s > now_s]
+            for session in self._racing:
+                session.wake(now_s)
 
     def _sweep(self) -> None:
         """Mains fail to racks, not to single units: ask every idle UPS at once."""
@@ -294,6 +305,8 @@ class Fleet:
         device = self._device(ups)
         until_s = self._clock.monotonic() + for_s
         device.session.race(until_s)
+        if device.session not in self._racing:
+            self._racing.append(device.session)
         self._states[ups] = replace(self._states[ups], test_until_s=until_s)
 
     async def perform(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qxfleet.model.notice import Notice, alarm_text
+from qxfleet.model.record import record
 from qxfleet.model.status import status_text
 from qxfleet.model.variables import value_text
 
@@ -23,7 +24,7 @@ class Origin(enum.Enum):
     AGENT = "agent"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """All values of one poll cycle, with the time they belong to.
 

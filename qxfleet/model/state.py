@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from qxfleet.model.events import Link
 from qxfleet.model.reading import Identity, Reading
+from qxfleet.model.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Counters:
     links_lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeviceState:
     """One device as every face shows it. ``status`` and ``alarms`` are what is published, which may hold back a bit that is
     not trusted yet; ``alarm`` is all of that in NUT's one line. ``reading`` is the last good one and keeps its own time."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
+from math import inf
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Plan, Slot, named
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Overlay, Plan, Slot, named
 from qxfleet.dialects.spec import Char, Convert, Field, Letter, Query, Reply, Span, Token
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
+from qxfleet.model.plausible import RANGES
 from qxfleet.model.wire import Answer, sealed, sort_answer
 
 _KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE}
 
 _ANOTHER_SHAPE = frozenset({"lead", "short", "long"})
 """Reasons that say a layout was not meant; any other reason comes from one whose lead and length fit."""
+
+BIT_PREFIX = "bit."
+"""What begins the name of a status bit."""
 
 _LONGEST_REFUSAL = 12
 """Longer frames are no refusal words (``UPS No Ack`` has 10 characters, ``(NAK`` with its CRC 6)."""
@@ -56,6 +61,32 @@ def plan_for(query: Query, reply: Reply) -> Plan:
     return _plan(query.command, reply)
 
 
+def overlay_for(query: Query) -> Overlay | None:
+    """What reads a status reply in one step, where its values are nothing but what stands in the slots of its first layout.
+
+    Status bits show in the key alone: two bits for each of :func:`slot_names`.
+    """
+    reply = query.replies[0]
+    if reply.alphabet or query.sealed or reply.length[0] <= _LONGEST_REFUSAL or any(map(_is_special, reply.fields)):
+        return None
+    ranges = {name: (low, high) for name, low, high in RANGES}
+    names = slot_names(query)
+    return Overlay(
+        plan_for(query, reply),
+        tuple(None if name.startswith(BIT_PREFIX) else name for name in names),
+        [ranges.get(name, (-inf, inf)) for name in names],
+    )
+
+
+def slot_names(query: Query) -> tuple[str, ...]:
+    """Names of the slots of a query's first layout."""
+    return tuple(field.name for field in _placed(query.replies[0]))
+
+
+def _is_special(field: Field) -> bool:
+    return bool(field.words or field.after) or isinstance(field.where, Letter)
+
+
 class QueryPlan:
     """Every layout one query may be answered in, compiled; reads a frame into named values."""
 
@@ -67,7 +98,7 @@ class QueryPlan:
             (
                 plan_for(query, reply).parse,
                 tuple(field.name for field in _placed(reply)),
-                tuple(field for field in reply.fields if field.words or field.after or isinstance(field.where, Letter)),
+                tuple(filter(_is_special, reply.fields)),
                 reply,
             )
             for reply in query.replies

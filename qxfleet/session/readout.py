@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
 from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable, packs_for
@@ -13,6 +14,7 @@ from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status, derive_status
 from qxfleet.session.limits import shown_limits
 from qxfleet.session.meanings import Said, Sayings
+from qxfleet.session.plans import BIT_PREFIX, overlay_for, slot_names
 
 _OL, _OB, _LB = int(Status.OL), int(Status.OB), int(Status.LB)
 _FSD, _RB, _ALARM = int(Status.FSD), int(Status.RB), int(Status.ALARM)
@@ -26,6 +28,17 @@ def sift(query: Query, values: dict[str, Value | bool]) -> tuple[str, ...]:
     if query.topic is Topic.RATING:
         return sift_rating(values)
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What follows from a status reply's bits alone, and from which of its values are there."""
+
+    bits: dict[str, bool]
+    status: int
+    alarms: tuple[str, ...]
+    absent: frozenset[str]
+    regulating: bool
 
 
 class Readout:
@@ -64,7 +77,11 @@ class Readout:
             if query.topic is Topic.STATUS
             for field in query.replies[0].fields
         )
-        self._bit_names = tuple(name for name in _order(self._expected) if name.startswith("bit."))
+        self._bit_names = tuple(name for name in _order(self._expected) if name.startswith(BIT_PREFIX))
+        quick = dialect.tier(Tier.QUICK)
+        self._overlay = overlay_for(quick[0]) if len(quick) == 1 else None
+        self._slot_names = slot_names(quick[0])
+        self._patterns: dict[int, _Pattern | None] = {}
         self._rebuild()
 
     def learn(self, values: Mapping[str, Value | bool]) -> None:
@@ -165,6 +182,7 @@ class Readout:
             self._given_packs = 1.0  # packs the device counts are parallel, and its voltage is whole (voltronic.md section 13)
         self._reported_runtime = "battery.runtime" in self.told
         self._base, self._base_origins = base, origins
+        self._origins: dict[tuple[str, ...], Mapping[str, Origin]] = {(): origins}
         self._plain = self._sayings is None and not self._wins
         if self._sayings is not None:
             watched = {f.name for query in self._watching for reply in query.replies for f in reply.fields}
@@ -198,13 +216,43 @@ class Readout:
         told.update(wins)
         self.told, self.facts, self._wins = told, facts, wins
 
+    def quick(self, frame: bytes, wall_us: int, mono_s: float) -> Reading | None:
+        """What :meth:`reading` makes of the values of this status reply, in one step; None, and nothing done, where a reply or
+        a device wants more than that."""
+        overlay = self._overlay
+        if overlay is None or not self._plain:
+            return None
+        values = self._base.copy()
+        key = overlay.lay(frame, values)
+        try:
+            pattern = self._patterns[key]
+        except KeyError:
+            pattern = self._patterns[key] = self._pattern(key)
+        if pattern is None or not values["battery.voltage"]:
+            return None
+        if self._overrides:
+            values.update(self._overrides)
+        status, alarms = pattern.status, pattern.alarms
+        if pattern.regulating:
+            status, alarms = derive_status(pattern.bits, values, ignore_shutdown=self.options.ignoresab)
+        return self._complete(wall_us, mono_s, status, pattern.bits, values, alarms, pattern.absent, (), ())
+
+    def _pattern(self, key: int) -> _Pattern | None:
+        """What a key of :meth:`Overlay.lay` says; None where a status bit or the battery's voltage is not known."""
+        there = {name: key >> 2 * slot & 3 for slot, name in enumerate(self._slot_names)}
+        if key < 0 or not there.get("battery.voltage") or not all(there.get(name) for name in self._bit_names):
+            return None
+        bits = {name: there[name] == 2 for name in self._bit_names}
+        status, alarms = derive_status(bits, {}, ignore_shutdown=self.options.ignoresab)
+        absent = self._expected - {name for name, told in there.items() if told}
+        return _Pattern(bits, status, alarms, absent, bits.get("bit.regulating", False))
+
     def reading(self, live: dict[str, Value | bool], wall_us: int, mono_s: float) -> Reading:
         """One reading from the values of one status reply (with those of other live queries merged in).
 
         Takes ``live`` over. Raises ReplyImplausible where the reply can't be true as a whole.
         """
         notes = sift_status(live)
-        options = self.options
         names = self._bit_names
         bits: dict[str, bool] = {name: live.pop(name) for name in names if name in live}  # type: ignore[misc]
         if len(bits) < len(names):
@@ -216,13 +264,22 @@ class Readout:
             values.update(self._wins)
         if self._overrides:
             values.update(self._overrides)
-        status, alarms = derive_status(bits, values, self.status, ignore_shutdown=options.ignoresab)
+        status, alarms = derive_status(bits, values, self.status, ignore_shutdown=self.options.ignoresab)
         notices: tuple[Notice, ...] = ()
         if not self._plain:
             status, alarms, notices, more = self._interpret(status, alarms, bits, values)
             notes = (*notes, *more)
+        absent = self._expected - bits.keys() if len(live) + len(bits) < len(self._expected) else _NONE
+        return self._complete(wall_us, mono_s, status, bits, values, alarms, absent, notes, notices)
+
+    def _complete(
+        self, wall_us: int, mono_s: float, status: int, bits: dict[str, bool], values: dict[str, Value],
+        alarms: tuple[str, ...], absent: frozenset[str], notes: tuple[str, ...], notices: tuple[Notice, ...],
+    ) -> Reading:  # fmt: skip
+        """Add what is scaled and estimated; the values are taken over. ``absent``: what the reply did not tell."""
+        options = self.options
         self.status, self.bits = status, bits
-        origins: Mapping[str, Origin] = self._base_origins
+        added: tuple[str, ...] = ()
         battery_v = values.get("battery.voltage")
         if isinstance(battery_v, float) and battery_v > 0:
             packs = self._given_packs
@@ -234,7 +291,7 @@ class Readout:
                 battery_v *= packs
                 if self.dialect.scales_battery:
                     values["battery.voltage"] = battery_v
-                    origins = {**origins, "battery.voltage": Origin.SCALED}
+                    added = ("battery.voltage",)
             elif packs is None and self._nominal_v and not 0.6 <= battery_v / self._nominal_v <= 1.3:
                 battery_v = None  # a part of the battery, and not known which: no estimate rather than a wrong one
         else:
@@ -245,13 +302,16 @@ class Readout:
         )
         if charge is not None and "battery.charge" not in values:
             values["battery.charge"] = charge
-            origins = {**origins, "battery.charge": Origin.ESTIMATED}
+            added = (*added, "battery.charge")
         if runtime_s is not None and not self._reported_runtime and "battery.runtime" not in values:
             values["battery.runtime"] = runtime_s
-            origins = {**origins, "battery.runtime": Origin.ESTIMATED}
+            added = (*added, "battery.runtime")
         if options.ignorelb:
             status = self.status = status & ~_LB | self._low_battery(values)
-        missing = self._expected - values.keys() - bits.keys() if len(live) + len(bits) < len(self._expected) else _NONE
+        origins = self._origins.get(added)
+        if origins is None:
+            origins = self._origins[added] = {**self._base_origins, **{name: _ADDED[name] for name in added}}
+        missing = absent - values.keys() if absent else _NONE
         return Reading(options.name, wall_us, mono_s, status, values, alarms, missing, origins, notes, notices)
 
     def _interpret(
@@ -309,6 +369,9 @@ class Readout:
 
 
 _NONE: frozenset[str] = frozenset()
+_ADDED = {
+    "battery.voltage": Origin.SCALED, "battery.charge": Origin.ESTIMATED, "battery.runtime": Origin.ESTIMATED,
+}  # fmt: skip
 _ORDER = ("bit.utility_fail", "bit.battery_low", "bit.regulating", "bit.failed", "bit.fault", "bit.test", "bit.shutdown")
 _BYPASS = int(Status.BYPASS)
 _REGULATES = int(Status.BYPASS | Status.TRIM | Status.BOOST)

@@ -134,6 +134,7 @@ class Session:
         self._busy = False
         self._start = getattr(transport, "start", None)
         self._flying = False
+        self._steady_until_s = -math.inf
         self._failed: Exception | None = None
         self._urgent_until_s = -math.inf
         self._misses = 0
@@ -361,11 +362,13 @@ class Session:
             await self._grant()
         else:
             self._waiter = asyncio.get_running_loop().create_future()
+            self._steady_until_s = self._steady_s()
             self._busy = False
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                self._steady_until_s = -math.inf
                 self._busy = True
         if self._lost is not None:
             raise self._lost
@@ -393,6 +396,7 @@ class Session:
 
     def _kick(self) -> None:
         if self._waiter is not None and not self._waiter.done() and not self._flying:
+            self._steady_until_s = -math.inf
             self._waiter.set_result(None)
 
     def _on_lost(self, error: LinkError) -> None:
@@ -519,19 +523,25 @@ class Session:
 
     def _start_poll(self, now_s: float) -> bool:
         """Ask for the status without waking the coroutine, which sleeps on until something is not as always. False: wake it."""
-        agenda = self._agenda
-        if (
-            self._start is None or self._waiter is None or self._waiter.done() or self._jobs or self._misses
-            or self._link is not Link.ONLINE or len(self._quick) != 1 or not self._wished
-            or agenda is None or now_s >= agenda.next_s or self._readout is None or self._readout.watching
-        ):  # fmt: skip
+        if now_s >= self._steady_until_s:
             return False
+        assert self._start is not None
         self._busy = self._flying = True
         if not self._start(self._quick[0][1], self._polled):
             self._busy = self._flying = False
             return False
         self._note_lateness(now_s)
         return True
+
+    def _steady_s(self) -> float:
+        """Until when nothing but the one status query is to be expected of this device."""
+        agenda, readout = self._agenda, self._readout
+        if (
+            self._start is None or self._misses or self._link is not Link.ONLINE or len(self._quick) != 1 or not self._wished
+            or agenda is None or readout is None or readout.watching
+        ):  # fmt: skip
+            return -math.inf
+        return agenda.next_s
 
     def _polled(self, answer: bytes | BaseException) -> None:
         """The end of a poll begun so. Whatever went wrong is for the coroutine."""
@@ -542,8 +552,12 @@ class Session:
             if not isinstance(answer, bytes):
                 raise answer
             packs = readout.packs
-            live = self._read(self._quick[0][0], answer)
-            self._took(readout.reading(live, self._clock.wall_us(), self._clock.monotonic()), packs)
+            clock = self._clock
+            reading = None if self._sealed else readout.quick(answer, clock.wall_us(), clock.monotonic())
+            if reading is None:
+                live = self._read(self._quick[0][0], answer)
+                reading = readout.reading(live, clock.wall_us(), clock.monotonic())
+            self._took(reading, packs)
             self._next_due()
         except Exception as error:  # noqa: BLE001 - handed over: the coroutine repeats the question, or raises it
             self._failed = error

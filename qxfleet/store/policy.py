@@ -11,6 +11,7 @@ from math import inf
 from qxfleet.model.notice import Notice
 from qxfleet.model.reading import Reading
 from qxfleet.model.status import Status
+from qxfleet.store.rows import Extra
 
 EVERY_POLL = int(Status.OB | Status.CAL)
 """Under these the battery is being used up, and its curve is what is wanted later."""
@@ -50,7 +51,7 @@ class Kept:
         self.notices: tuple[Notice, ...] = ()
         self.mono_s = -inf
         self.bounds = dict.fromkeys(BANDS, UNKNOWN)
-        self.extra: dict[str, float] = {}
+        self.extra = Extra()
 
     def outdated_by(self, reading: Reading) -> bool:
         """Whether this reading deserves a row. Costs under 2 µs: it runs for every poll."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, TypeAlias
 
+from qxfleet._fastparse import steps
 from qxfleet.errors import StoreError
 from qxfleet.model.events import Event, OrderResult
 from qxfleet.model.reading import Identity, Reading, Value
@@ -15,7 +16,8 @@ from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind
 ReadingRow: TypeAlias = tuple[Any, ...]
 """Device name, wall time in µs, status, one integer or None per column of ``READING_COLUMNS``, JSON text or None."""
 
-_STEPS = tuple((variable.name, variable.scale) for variable in READING_COLUMNS)
+_NAMES = tuple(variable.name for variable in READING_COLUMNS)
+_SCALES = tuple(variable.scale for variable in READING_COLUMNS)
 _COLUMN_STEPS = tuple((str(variable.column), variable.name, variable.scale) for variable in READING_COLUMNS)
 NOT_EXTRA = frozenset(variable.name for variable in READING_COLUMNS) | frozenset(
     variable.name for variable in VARIABLES.values() if variable.kind is not Kind.NUMBER
@@ -28,13 +30,11 @@ INT4 = 2**31 - 1
 
 def reading_row(reading: Reading, extra: str | None) -> ReadingRow:
     """One reading as a row: numbers rounded to the column's steps, whatever is no number absent."""
-    get = reading.values.get
-    steps: list[int | None]
-    try:
-        steps = [None if (value := get(name)) is None else round(value * scale) for name, scale in _STEPS]  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        steps = [_step(get(name), scale) for name, scale in _STEPS]
-    return (reading.device, reading.wall_us, int(reading.status), *steps, extra)
+    values = reading.values
+    row = steps(_NAMES, _SCALES, values) if type(values) is dict else None
+    if row is None:
+        row = [_step(values.get(name), scale) for name, scale in zip(_NAMES, _SCALES, strict=True)]
+    return (reading.device, reading.wall_us, int(reading.status), *row, extra)
 
 
 def _step(value: Value | None, scale: int) -> int | None:
@@ -47,15 +47,30 @@ def within_columns(row: ReadingRow) -> ReadingRow:
     return (*key[:3], *(None if step is not None and abs(step) > INT4 else step for step in key[3:]), extra)
 
 
-def changed_extra(values: Mapping[str, Value], before: dict[str, float]) -> str | None:
-    """Finite numbers without a column that differ from ``before``, as JSON; ``before`` is brought up to date."""
-    known = before.get
-    news = [name for name in values.keys() - NOT_EXTRA if known(name) != values[name]]
-    changed = {name: value for name in news if isinstance(value := values[name], (int, float)) and isfinite(value)}
-    if not changed:
-        return None
-    before.update(changed)
-    return json.dumps(changed)
+class Extra:
+    """What the rows of one device say so far in their column ``extra``: numbers that have no column of their own."""
+
+    __slots__ = ("_names", "_others", "_said")
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._others: tuple[str, ...] = ()
+        self._said: dict[str, float] = {}
+
+    def news(self, values: Mapping[str, Value]) -> str | None:
+        """Finite numbers without a column that differ from what was said, as JSON; from now on they are said."""
+        names = tuple(values)
+        if names != self._names:
+            self._names, self._others = names, tuple(name for name in names if name not in NOT_EXTRA)
+        said = self._said
+        news = [name for name in self._others if said.get(name) != values[name]]
+        if not news:
+            return None
+        changed = {name: value for name in news if isinstance(value := values[name], (int, float)) and isfinite(value)}
+        if not changed:
+            return None
+        said.update(changed)
+        return json.dumps(changed)
 
 
 def row_values(row: Mapping[str, Any]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from qxfleet.store import history
 from qxfleet.store.engine import explained, open_engine
 from qxfleet.store.migrate import upgrade
 from qxfleet.store.policy import Kept
-from qxfleet.store.rows import changed_extra, clean, identity_json, identity_of, outcome_row, reading_row
+from qxfleet.store.rows import clean, identity_json, identity_of, outcome_row, reading_row
 from qxfleet.store.tables import device, order_log
 from qxfleet.store.writer import QUEUE_LIMIT, Job, StoreHealth, Writer
 
@@ -75,7 +75,7 @@ class Store:
             return
         if not self._keep_all:
             kept.keep(reading)
-        self._writer.put(reading_row(reading, changed_extra(reading.values, kept.extra)))
+        self._writer.put(reading_row(reading, kept.extra.news(reading.values)))
 
     def record_event(self, event: Event) -> None:
         """Keep an event; never blocks, never dropped, committed at once."""

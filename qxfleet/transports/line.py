@@ -219,7 +219,8 @@ class LineTransport:
         if waiter is None or waiter.done():
             self.unsolicited += len(frames)
         elif frames:
-            self.unsolicited += len(frames) - 1
+            if len(frames) > 1:
+                self.unsolicited += len(frames) - 1
             self._end_seen = True
             if self.raw:
                 self._become(raw=False)

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from typing import Final, Protocol
 
-COMPANY: Final = 8
+COMPANY: Final = 2
 """With this many replies still outstanding, one that arrives is likely to be followed by more soon."""
 
 COMPANY_S: Final = 0.01
@@ -100,17 +100,16 @@ class Wakeups:
             self._set_timer(min(link.due_s for link in self.waiting))
 
     def _wake(self) -> None:
-        self._take()
         if len(self.waiting) >= COMPANY:
             self._gate_epoll.unregister(self._links_epoll)
             self._pause = self._loop.call_later(COMPANY_S, self._look_again)
+        else:
+            self._take()
 
     def _look_again(self) -> None:
-        if self._take() > 1 and len(self.waiting) >= COMPANY:
-            self._pause = self._loop.call_later(COMPANY_S, self._look_again)
-        else:
-            self._pause = None
-            self._gate_epoll.register(self._links_epoll, select.EPOLLIN)
+        self._pause = None
+        self._take()
+        self._gate_epoll.register(self._links_epoll, select.EPOLLIN)
 
     def _take(self) -> int:
         ready = self._links_epoll.poll(0)

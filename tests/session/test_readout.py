@@ -1,0 +1,71 @@
+"""A status reply read in one step means what it means read the long way."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.spec import Dialect, Tier
+from qxfleet.errors import ReplyError
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Reading
+from qxfleet.session.plans import read
+from qxfleet.session.readout import Readout
+from tests.fuzz_fastparse import captured, mutated
+
+FRAMES = tuple(frame for frames in captured().values() for frame in frames)
+IN_ONE_STEP = ("megatec", "megatec/old", "mecer", "mustek", "zinto", "q1")
+KNOWN: dict[str, float | str] = {"battery.voltage.nominal": 24.0, "input.voltage.nominal": 230.0, "device.model": "RT-1000"}
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"runtimecal": (240.0, 100.0, 720.0, 50.0)},
+    {"overrides": {"battery.voltage.low": 20.0, "battery.voltage.high": 27.0, "ups.load": 40.0}, "ignoresab": True},
+    {"defaults": {"ups.temperature": 25.0, "battery.packs": 2.0, "battery.charge.low": 30.0}, "ignorelb": True},
+)
+
+
+def status_frames(dialect: Dialect) -> tuple[bytes, ...]:
+    """Sample and captured answers to the status query."""
+    query = dialect.tier(Tier.QUICK)[0]
+    own = captured().get(query.command.decode().rstrip("\r"), [])
+    return (*(sample.frame for sample in query.samples), *own)
+
+
+def the_long_way(readout: Readout, frame: bytes, mono_s: float) -> Reading | str:
+    try:
+        return readout.reading(read(readout.dialect.tier(Tier.QUICK)[0], frame), 0, mono_s)
+    except ReplyError as error:
+        return f"{type(error).__name__} {error.reason}"
+
+
+@given(st.sampled_from(DIALECTS), st.sampled_from(OPTIONS), st.lists(st.integers(0), min_size=1, max_size=6))
+def test_one_step_and_the_long_way_agree(dialect: Dialect, options: dict[str, Any], seeds: list[int]) -> None:
+    quick, plain = (Readout(UpsOptions("a", "/dev/a", **options), dialect) for _ in range(2))
+    for readout in (quick, plain):
+        readout.learn(KNOWN)
+    own = status_frames(dialect)
+    for number, seed in enumerate(seeds):
+        rng = random.Random(seed)
+        frame = rng.choice(own) if rng.random() < 0.4 else mutated(rng, own, FRAMES)
+        expected = the_long_way(plain, frame, 2.0 * number)
+        seen = quick.quick(frame, 0, 2.0 * number) or the_long_way(quick, frame, 2.0 * number)
+        assert repr(seen) == repr(expected)
+        assert (quick.status, quick.bits, quick.packs) == (plain.status, plain.bits, plain.packs)
+        assert quick.known == plain.known
+
+
+@pytest.mark.parametrize("name", IN_ONE_STEP)
+def test_the_ordinary_reply_takes_one_step(name: str) -> None:
+    dialect = next(each for each in DIALECTS if each.name == name)
+    query = dialect.tier(Tier.QUICK)[0]
+    readout = Readout(UpsOptions("a", "/dev/a"), dialect)
+    reading = readout.quick(query.samples[0].frame, 0, 0.0)
+    assert reading is not None
+    assert {name: reading.values[name] for name in ("input.voltage", "battery.voltage", "ups.load")} == {
+        name: query.samples[0].values[name] for name in ("input.voltage", "battery.voltage", "ups.load")
+    }
