@@ -1,69 +1,41 @@
-"""Metrics for Prometheus: the fleet in nut_exporter's names with label ``ups``, one UPS as nut_exporter itself gives it, and
-``qxfleet_*`` for the agent.
-
-nut_exporter's rules (its README and collector): a variable's name with ``.`` and ``-`` as ``_`` behind ``network_ups_tools_``;
-words for on and off become 1 and 0, other text is left out; one ``ups_status`` series per flag; what text there is to show stands
-in the labels of ``device_info``. A UPS that is out of contact has no values, as ``upsd`` gives none (DATA-STALE).
+"""Metrics for Prometheus: the fleet at ``/metrics`` of [http], one UPS as nut_exporter itself gives it at ``/ups_metrics`` of
+[metrics].
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from qxfleet import __version__
-from qxfleet.agent.agent import Agent, Health
+from qxfleet.agent.agent import Agent
+from qxfleet.battery.health import Health
 from qxfleet.config.load import Config
+from qxfleet.errors import StoreError
 from qxfleet.interfaces.http import HttpServer, Message, Receive, Send, load
 from qxfleet.interfaces.judgements import Judgements
+from qxfleet.interfaces.metric_families import (
+    View,
+    agent_families,
+    battery_families,
+    nut_families,
+    one_ups,
+    plan_families,
+    ups_families,
+)  # fmt: skip
 from qxfleet.model.events import Event, Link, Phase
-from qxfleet.model.options import UpsOptions
-from qxfleet.model.state import DeviceState
-from qxfleet.model.status import status_text
-from qxfleet.model.variables import VARIABLES
-from qxfleet.store.writer import StoreHealth
+from qxfleet.shutdown.model import LoadPhase
+from qxfleet.shutdown.run import StagedShutdown
+from qxfleet.store.tests import StoredTest, latest_tests
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-PREFIX = "network_ups_tools_"
-
-ALWAYS = ("OL", "OB", "LB", "HB", "RB", "CHRG", "DISCHRG", "BYPASS", "CAL", "OFF", "OVER", "TRIM", "BOOST", "FSD", "SD")
-"""Flags that have a series whether they are up or not: nut_exporter's default list."""
-
-INFO = ("model", "mfr", "serial", "type", "description", "contact", "location", "part", "macaddr")
-"""Labels of ``device_info``, from ``device.*``."""
-
-WORDS = {
-    **dict.fromkeys(("enable", "enabled", "on", "true", "active", "activated"), 1.0),
-    **dict.fromkeys(("disable", "disabled", "off", "false", "inactive", "deactivated"), 0.0),
-}
-"""Text that is a number to nut_exporter."""
-
-LATENESS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 999)
-"""Bounds of the histogram of poll lateness."""
-
 PLAIN = "text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one scrape shows, taken on the loop in one go and written out on a thread."""
-
-    agent: str
-    states: Mapping[str, DeviceState]
-    options: Mapping[str, UpsOptions]
-    polls: Mapping[str, tuple[int, int]]
-    """UPS → good polls, missed ones."""
-    health: Health
-    store: StoreHealth
-    lateness: tuple[int, ...]
-    outage_s: Mapping[str, float]
-    wall_us: int
 
 
 class Outages:
@@ -97,7 +69,7 @@ class Outages:
             self._ended_s[event.ups] = self._ended_s.get(event.ups, 0.0) + now_s - since_s
 
 
-def view(agent: Agent, outages: Outages) -> View:
+def view(agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = ()) -> View:
     """The agent as it is now. Call on the loop."""
     states = dict(agent.fleet.snapshot())
     sessions = {name: agent.fleet.session(name) for name in states}
@@ -110,136 +82,18 @@ def view(agent: Agent, outages: Outages) -> View:
         store=agent.store.health(),
         lateness=tuple(agent.fleet.pace.lateness),
         outage_s=outages.seconds(),
-        wall_us=agent.clock.wall_us(),
+        batteries=batteries,
+        tests=tests,
+        plan=_plan(agent),
     )
 
 
-def one_ups(state: DeviceState, options: UpsOptions, variables: Collection[str], statuses: Collection[str]) -> Iterator[Metric]:
-    """What nut_exporter gives of one UPS: no label ``ups``. ``variables`` and ``statuses`` limit it; empty: everything."""
-    yield from nut_families({state.name: state}, {state.name: options}, (), variables, statuses)
-
-
-def nut_families(
-    states: Mapping[str, DeviceState],
-    options: Mapping[str, UpsOptions],
-    labels: tuple[str, ...] = ("ups",),
-    variables: Collection[str] = (),
-    statuses: Collection[str] = (),
-) -> Iterator[Metric]:
-    """The families ``network_ups_tools_*`` of every UPS that is in contact, by name."""
-    from prometheus_client.core import GaugeMetricFamily
-
-    info = GaugeMetricFamily(f"{PREFIX}device_info", "UPS Device information", labels=(*labels, *INFO))
-    flags = GaugeMetricFamily(f"{PREFIX}ups_status", "UPS Status Code (ups.status)", labels=(*labels, "flag"))
-    values: dict[str, GaugeMetricFamily] = {}
-    for name, state in states.items():
-        reading = state.reading
-        if reading is None or state.link is not Link.ONLINE:
-            continue
-        key = [name] if labels else []
-        info.add_metric([*key, *_info(state, options[name])], 1.0)
-        up = status_text(state.status).split()
-        for flag in statuses or dict.fromkeys((*ALWAYS, *up)):
-            flags.add_metric([*key, flag], float(flag in up))
-        for variable, value in reading.values.items():
-            number = WORDS.get(value.lower()) if isinstance(value, str) else value
-            if number is None or (variables and variable not in variables):
-                continue
-            family = values.get(variable)
-            if family is None:
-                listed = VARIABLES.get(variable)
-                text = f"{listed.description} ({variable})" if listed else f"Value of {variable} ({variable})"
-                family = values[variable] = GaugeMetricFamily(PREFIX + _identifier(variable), text, labels=labels)
-            family.add_metric(key, number)
-    yield info
-    if not variables or "ups.status" in variables:
-        yield flags
-    for variable in sorted(values):
-        yield values[variable]
-
-
-def _identifier(variable: str) -> str:
-    """The variable in a metric's name. OpenMetrics keeps ``_count`` for itself; only a name of our own ends so."""
-    name = variable.replace(".", "_").replace("-", "_")
-    return f"{name.removesuffix('_count')}_number" if name.endswith("_count") else name
-
-
-def _info(state: DeviceState, options: UpsOptions) -> list[str]:
-    values = state.reading.values if state.reading else {}
-    texts = [str(values.get(f"device.{label}", "")) for label in INFO]
-    if not texts[4]:
-        texts[4] = options.description
-    return texts
-
-
-def agent_families(seen: View) -> Iterator[Metric]:
-    """``qxfleet_*`` of the agent as a whole."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    def gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:
-        if value is not None:
-            yield GaugeMetricFamily(f"qxfleet_{name}", text, value=value)
-
-    def counter(name: str, text: str, value: float) -> Metric:
-        return CounterMetricFamily(f"qxfleet_{name}", text, value=value)
-
-    about = GaugeMetricFamily("qxfleet_build_info", "Version and name of the agent.", labels=("version", "agent"))
-    about.add_metric([__version__, seen.agent], 1.0)
-    yield about
-    yield from gauge("ups_configured", "UPSes in the configuration.", len(seen.states))
-    below, buckets = 0, []
-    for bound in LATENESS_MS:
-        below = sum(seen.lateness[: bound + 1])
-        buckets.append((f"{bound / 1000:g}", float(below)))
-    total = float(sum(seen.lateness))
-    yield HistogramMetricFamily(
-        "qxfleet_poll_lateness_seconds", "How long after their time polls left.", buckets=[*buckets, ("+Inf", total)],
-        sum_value=sum(ms * count for ms, count in enumerate(seen.lateness)) / 1000,
-    )  # fmt: skip
-    yield from gauge("store_up", "1 while the database takes what it is given.", float(seen.store.error is None))
-    yield from gauge("store_queued_readings", "Readings that wait for the database.", seen.store.queued_readings)
-    yield from gauge("store_queued_events", "Events and orders that wait for the database.", seen.store.queued_events)
-    yield counter("store_written_rows", "Rows the database took.", seen.store.written)
-    yield counter("store_dropped_readings", "Readings lost because the database was away for too long.", seen.store.dropped)
-    yield counter("store_given_up_rows", "Single rows the database would not take.", seen.store.given_up)
-    committed_s = None if seen.store.last_commit_us is None else seen.store.last_commit_us / 1e6
-    yield from gauge("store_last_commit_timestamp_seconds", "When the database last took something.", committed_s)
-    yield from gauge("store_size_bytes", "Size of the database.", seen.store.size_bytes)
-
-
-def ups_families(seen: View) -> Iterator[Metric]:
-    """``qxfleet_*`` of every UPS, in contact or not."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    info = GaugeMetricFamily("qxfleet_ups_info", "What the UPS is called and speaks.", labels=("ups", "dialect", "description"))
-    groups = GaugeMetricFamily("qxfleet_ups_group_info", "Groups a UPS belongs to.", labels=("ups", "group"))
-    link = GaugeMetricFamily("qxfleet_ups_state", "How contact with the UPS stands.", labels=("ups", "state"))
-    last = GaugeMetricFamily("qxfleet_last_success_timestamp_seconds", "When its last good reading came.", labels=("ups",))
-    polls = CounterMetricFamily("qxfleet_polls", "Good polls.", labels=("ups",))
-    missed = CounterMetricFamily("qxfleet_missed_polls", "Polls that were due and not made.", labels=("ups",))
-    errors = CounterMetricFamily("qxfleet_poll_errors", "Polls that gave nothing usable, by why.", labels=("ups", "kind"))
-    lost = CounterMetricFamily("qxfleet_link_losses", "How often contact was lost.", labels=("ups",))
-    mended = CounterMetricFamily("qxfleet_link_remedies", "What the link did to mend itself.", labels=("ups", "remedy"))
-    outage = CounterMetricFamily("qxfleet_outage_seconds", "Time without mains, as far as it was watched.", labels=("ups",))
-    for name, state in seen.states.items():
-        options, counters = seen.options[name], state.counters
-        info.add_metric([name, state.identity.dialect if state.identity else options.dialect, options.description], 1.0)
-        for group in options.groups:
-            groups.add_metric([name, group], 1.0)
-        for each in Link:
-            link.add_metric([name, each.value], float(state.link is each))
-        if state.reading is not None:
-            last.add_metric([name], state.reading.wall_us / 1e6)
-        good, skipped = seen.polls[name]
-        polls.add_metric([name], good)
-        missed.add_metric([name], skipped)
-        for kind in ("silent", "malformed", "implausible", "refused"):
-            errors.add_metric([name, kind], getattr(counters, kind))
-        lost.add_metric([name], counters.links_lost)
-        for remedy, count in state.remedies.items():
-            mended.add_metric([name, remedy], count)
-        outage.add_metric([name], seen.outage_s.get(name, 0.0))
-    yield from (info, groups, link, last, polls, missed, errors, lost, mended, outage)
+def _plan(agent: Agent) -> tuple[bool, bool, Mapping[str, int]]:
+    part = agent.part(StagedShutdown)
+    if part is None:
+        return False, False, {}
+    phases = Counter(phase.value for phase in part.decision.loads.values())
+    return part.armed, part.running, {phase.value: phases[phase.value] for phase in LoadPhase}
 
 
 class _Collector:
@@ -279,13 +133,23 @@ class Metrics:
 
     async def fleet(self, accept: str) -> tuple[bytes, str]:
         """``/metrics`` of [http]: everything, with label ``ups``."""
-        seen = view(self._agent, self._outages)
+        tests = await self._tests()
+        seen = view(self._agent, self._outages, await self.judgements.known(), tests)
 
         def work() -> tuple[bytes, str]:
-            families = chain(nut_families(seen.states, seen.options), ups_families(seen), agent_families(seen))
+            families = chain(
+                nut_families(seen.states, seen.options), ups_families(seen), battery_families(seen), plan_families(seen),
+                agent_families(seen),
+            )  # fmt: skip
             return written(families, accept, process=True)
 
         return await asyncio.to_thread(work)
+
+    async def _tests(self) -> list[StoredTest]:
+        try:
+            return list((await self._agent.store.read(latest_tests)).values())
+        except StoreError:
+            return []
 
     async def itself(self, accept: str) -> tuple[bytes, str]:
         """``/metrics`` of [metrics]: the agent alone, as nut_exporter tells of itself there."""
