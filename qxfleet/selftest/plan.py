@@ -136,7 +136,7 @@ def objections(unit: Unit, others: Sequence[Unit], asked: Asked, rules: Rules) -
         found.append(Objection("it tells no charge, so a depth can't be kept", lasting=True))
     if rules.partner_healthy:
         weak = ((other, text) for other in others for text in _weakness(other, rules))
-        found += [Objection(f"{other.name} must carry its load, but {text}") for other, text in weak]
+        found += [Objection(f"{other.name} must carry its load, but {text}", lasting=bool(other.failed)) for other, text in weak]
     elif rules.no_maintenance:
         found += [_maintained(other, f"{other.name}, which must carry its load, is ") for other in others if other.maintenance]
     return tuple(found)

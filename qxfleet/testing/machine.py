@@ -300,6 +300,14 @@ class Machine:
             self._sense()
             self._react()
 
+    def skip(self, now_s: float) -> None:
+        """Let a long quiet time pass at once, up to ``now_s``: on mains, nothing happening, the battery full afterwards."""
+        self.advance(self._now)
+        self._test_until_s = None
+        self._now_s = max(self._now, now_s)
+        self.battery.set_charge(1.0)
+        self.battery.recharge(3600.0)
+
     # -- how it happens ----------------------------------------------------------------------------------------------
 
     @property

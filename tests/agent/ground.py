@@ -25,9 +25,10 @@ class Ground:
     """
 
     def __init__(
-        self, database: Path, upses: list[UpsOptions], transport_for: Callable[[UpsOptions], Transport]
+        self, database: Path, upses: list[UpsOptions], transport_for: Callable[[UpsOptions], Transport],
+        clock: VirtualClock | None = None,
     ) -> None:
-        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.clock = clock or VirtualClock(asyncio.get_running_loop())
         self.bus = Bus()
         self.store = TimelessStore(f"sqlite:///{database}", clock=self.clock)
         self.fleet = Fleet(self.bus, self.store, self.clock, transport_for)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qxfleet.agent.fleet import SLOT_S
 from qxfleet.agent.maintenance import Maintenance
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.dialects.voltronic import VOLTRONIC
@@ -18,12 +18,13 @@ from qxfleet.selftest.run import BatteryTests, Wave
 from qxfleet.store import tests as stored
 from qxfleet.store.tests import StoredTest
 from qxfleet.testing.machine import Machine, Ratings
-from qxfleet.testing.simulator import SimulatedUps, Unknown
+from qxfleet.testing.simulator import SimulatedUps
 from qxfleet.testing.unit import Unit
 from qxfleet.testing.voltronic.models import model
 from qxfleet.testing.voltronic.ups import VoltronicUps
 from qxfleet.transports.inproc import InProcTransport
 from tests.agent.ground import Ground
+from tests.virtual import VirtualClock
 
 QUICK = Asked("quick")
 
@@ -34,7 +35,9 @@ START = b"T"
 """How every order begins that starts a test (megatec-family.md section 10)."""
 
 
-def a_unit(name: str, *, dialect: str = "megatec", load: float = 40.0, noise: float = 0.0, age: float = 1.0, seed: int = 0) -> Unit:
+def a_unit(
+    name: str, *, dialect: str = "megatec", load: float = 40.0, noise: float = 0.0, age: float = 1.0, seed: int = 0
+) -> Unit:
     """A healthy unit of 1 kVA; voltronic ones are of protocol P01."""
     if dialect == "voltronic":
         product = model("P01")
@@ -53,15 +56,18 @@ class TestGround(Ground):
 
     def __init__(
         self, database: Path, units: Iterable[Unit], *, rules: Rules = SOON, pairs: Sequence[Sequence[str]] = (),
-        poll_s: float = 2.0,
+        poll_s: float = 2.0, clock: VirtualClock | None = None,
     ) -> None:  # fmt: skip
         self.units = {unit.name: unit for unit in units}
         self.pairs = pairs
         self.rules = rules
         self.heard: dict[str, list[tuple[float, bytes]]] = {name: [] for name in self.units}
         self.dead: set[str] = set()
-        options = [UpsOptions(name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s) for name, unit in self.units.items()]
-        super().__init__(database, options, self._transport)
+        options = [
+            UpsOptions(name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s)
+            for name, unit in self.units.items()
+        ]
+        super().__init__(database, options, self._transport, clock)
         self.maintenance = Maintenance(self.store, self.bus, self.clock)
         self.tests = BatteryTests(self.fleet, self.store, self.bus, self.clock, self.maintenance, rules, pairs)
 
@@ -75,6 +81,16 @@ class TestGround(Ground):
         await self.tests.stop()
         await self.maintenance.stop()
         await super().__aexit__(*failure)
+
+    async def _tick(self) -> None:
+        """Where nobody is polled more often than every ten seconds, one tick a second does, but for tests."""
+        if self.upses[0].poll_interval_s < 10:
+            await super()._tick()
+        while True:
+            now_s = self.clock.monotonic()
+            racing = any(self.fleet.session(name).racing_until_s > now_s for name in self.units)
+            self.fleet.tick(0, 1)
+            await asyncio.sleep(SLOT_S if racing else 1.0)
 
     def _transport(self, options: UpsOptions) -> InProcTransport:
         unit, heard = self.units[options.name], self.heard[options.name]
@@ -140,5 +156,3 @@ def counted(wave: Wave) -> Counter[str]:
     """How many members have each verdict or state."""
     return Counter(member.verdict.value if member.verdict else member.state for member in wave.members.values())
 
-
-__all__ = ["QUICK", "SOON", "Mapping", "TestGround", "Unknown", "a_unit", "counted", "replace", "verdicts"]

@@ -11,8 +11,9 @@ from typing import Any
 
 from qxfleet.interfaces.shapes import variable_texts
 from qxfleet.model.selftest import Asked
+from qxfleet.testing.simulator import Unknown
 from qxfleet.testing.unit import Fault
-from tests.selftest.ground import SOON, TestGround, Unknown, a_unit, verdicts
+from tests.selftest.ground import SOON, TestGround, a_unit, verdicts
 from tests.virtual import run_virtual
 
 
@@ -61,7 +62,8 @@ async def test_bad_units_are_told_from_each_other(sqlite_path: Path) -> None:
         await site.settled()
         wave = await site.wave()
         assert verdicts(wave) == {
-            "good": "passed", "dead": "failed", "lazy": "no-effect", "naks": "aborted", "echo": "aborted", "mecer-lazy": "no-effect",
+            "good": "passed", "dead": "failed", "lazy": "no-effect", "naks": "aborted", "echo": "aborted",
+            "mecer-lazy": "no-effect",
         }  # fmt: skip
         assert wave.stored.outcome == "failed"
         assert all(len(site.starts(name)) == 1 for name in names)
@@ -156,7 +158,8 @@ async def test_a_unit_that_tests_as_if_mains_were_gone_makes_no_outage(sqlite_pa
 
 @virtual
 async def test_a_test_is_ended_by_hand_by_maintenance_by_load_and_by_silence(sqlite_path: Path) -> None:
-    async with TestGround(sqlite_path, map(a_unit, ("hand", "work", "load", "mute")), rules=replace(SOON, max_parallel=4)) as site:
+    names = ("hand", "work", "load", "mute")
+    async with TestGround(sqlite_path, map(a_unit, names), rules=replace(SOON, max_parallel=4)) as site:
         await site.settled()
         wave = await site.begin(asked=Asked("timed", 300))
         await asyncio.sleep(30)
