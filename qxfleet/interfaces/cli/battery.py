@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -30,7 +29,7 @@ INSUFFICIENT = "insufficient"
 class ShowsByDefault(TyperGroup):
     """``battery NAME`` is ``battery show NAME``; UPSes called as a command are reached that long way."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         helping = any(arg in ctx.help_option_names for arg in args[:1])
         if not helping and (not args or args[0] not in self.commands):
             args = ["show", *args]

@@ -27,6 +27,7 @@ from qxfleet.interfaces.cli import (
     outages,
     probe,
     profile,
+    report,
     run,
     schedule,
     shutdown,
@@ -106,6 +107,7 @@ app.add_typer(maintenance.app, name="maintenance", rich_help_panel=ONE)
 app.command("events", rich_help_panel=ONE)(events.events)
 app.command("outages", rich_help_panel=ONE)(outages.outages)
 app.add_typer(battery.app, name="battery", rich_help_panel=ONE)
+app.command("report", rich_help_panel=ONE)(report.report)
 app.command("history", rich_help_panel=ONE)(history.history)
 app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
 app.command("audit", rich_help_panel=ONE)(audit.audit)

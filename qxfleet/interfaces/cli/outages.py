@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from qxfleet.interfaces.cli.battery import discharge_table
 from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, emit
 from qxfleet.interfaces.cli.recorded import chosen, recorded, span_us
+
+if TYPE_CHECKING:
+    from qxfleet.model.discharge import Discharge, Sample
 
 DEFAULT_SINCE = "365d"
 
@@ -38,10 +41,10 @@ def outages(
         raise typer.BadParameter("goes with --json only; `qxfleet battery NAME --plot FILE` draws them", param_hint="'--curves'")
     begin_us, end_us = span_us(since, until, Clock().wall_us())
     causes = None if tests else (Cause.MAINS, Cause.UNKNOWN)
+    found: list[Discharge] = []
+    points: dict[int | None, list[Sample]] = {}
     with recorded(context) as (config, connection):
-        if connection is None:
-            found, points = [], {}
-        else:
+        if connection is not None:
             names = chosen(targets, config, history.upses(connection))
             found = batteries.discharges(connection, names, begin_us, end_us, causes)
             points = {each.id: batteries.curve(connection, each.id) for each in found if curves and each.id is not None}
