@@ -1,7 +1,7 @@
 """The whole thing in real time: UPSes on pseudo-terminals, loads that are processes here, stopped and started by commands.
 
-What the agent tells the UPSes is read off their wires, with the time it came. The long form has 10 UPSes and 20 loads, and goes on
-until all are back; a cut counts as over a minute after its time at the soonest, which is too long for every day.
+What the agent tells the UPSes is read off their wires, with the time it came. The long form has 10 UPSes and 20 loads, and goes
+on until all are back; a cut counts as over a minute after its time at the soonest, which is too long for every day.
 """
 
 from __future__ import annotations
