@@ -13,10 +13,13 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import Response
 
 import qxfleet
+from qxfleet.battery.health import Verdict
 from qxfleet.interfaces import shapes
+from qxfleet.interfaces.battery_shapes import battery_document
 from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web.access import COOKIE, SESSION_S, Visitor, access_of, address_of, known_host, same_origin
-from qxfleet.interfaces.web.api.common import ThisAgent
+from qxfleet.interfaces.web.api.batteries import judgements_of
+from qxfleet.interfaces.web.api.common import ThisAgent, ask
 from qxfleet.interfaces.web.live import event_document, summary
 from qxfleet.interfaces.web.problems import Problem
 from qxfleet.store import history
@@ -24,7 +27,16 @@ from qxfleet.store.audit import trail
 
 router = APIRouter(include_in_schema=False)
 
-PAGES = (("/", "Fleet"), ("/events", "Events"), ("/audit", "Audit"))
+PAGES = (
+    ("/", "Fleet"), ("/batteries", "Batteries"), ("/tests", "Tests"), ("/shutdown", "Shutdown"), ("/events", "Events"),
+    ("/audit", "Audit"),
+)  # fmt: skip
+TONES = {
+    "good": "good", "watch": "odd", "test due": "odd", "replace soon": "odd", "replace now": "bad",
+    "passed": "good", "failed": "bad", "aborted": "odd", "no-effect": "bad", "inconclusive": "odd", "testing": "odd",
+    "stuck": "bad", "down": "bad", "stopping": "odd", "back": "good", "stranded": "bad", "lost": "bad",
+}  # fmt: skip
+"""Of words that verdicts and phases have; others are told without alarm."""
 FIGURES = (
     ("input.voltage", "Input", " V", 1), ("output.voltage", "Output", " V", 1), ("ups.load", "Load", " %", 0),
     ("battery.charge", "Charge", " %", 0), ("battery.runtime", "Runtime", " s", 0), ("battery.voltage", "Battery", " V", 1),
@@ -91,12 +103,44 @@ async def one(request: Request, agent: ThisAgent, visitor: Reader, name: str) ->
         return page(request, "problem.html", visitor, 404, title="No such UPS", detail=f"No UPS is named {name}.")
     found = await agent.store.read(lambda connection: history.events(connection, [name], limit=20))
     commands = shapes.orders_document(name, agent.fleet.orders(name))["commands"]
+    health = next((each for each in await judgements_of(request).known() if each.evidence.ups == name), None)
     return page(
-        request, "ups.html", visitor, ups=_ups(agent, name), figures=FIGURES, battery=None,
+        request, "ups.html", visitor, ups=_ups(agent, name), figures=FIGURES, tones=TONES,
+        battery=None if health is None else battery_document(health),
         commands=[each for each in commands if visitor.may_command(each["name"])],
         settings=shapes.settings_shape(agent.fleet.settings(name)) if visitor.may("set") else {},
         events=[event_document(stored.id, stored.event) for stored in reversed(found)],
     )  # fmt: skip
+
+
+@router.get("/batteries")
+async def batteries(request: Request, agent: ThisAgent, visitor: Reader) -> Response:
+    """What the batteries are worth, the worst first."""
+    found = [each for each in await judgements_of(request).known() if each.evidence.ups in agent.fleet.snapshot()]
+    worst = list(Verdict)[::-1]
+    found.sort(key=lambda each: worst.index(each.verdict))
+    return page(request, "batteries.html", visitor, batteries=[battery_document(each) for each in found], tones=TONES)
+
+
+@router.get("/tests")
+async def tests(request: Request, visitor: Reader) -> Response:
+    """Battery tests that were, are and will be."""
+    found = await ask(request, "test-results", visitor, limit=100)
+    return page(
+        request, "tests.html", visitor, tests=found["tests"][::-1], waves=found["waves"], tones=TONES,
+        schedules=(await ask(request, "schedules", visitor))["schedules"],
+        maintenance=(await ask(request, "maintenance", visitor))["maintenance"],
+        may_test=visitor.may_command("test.battery.start"),
+    )  # fmt: skip
+
+
+@router.get("/shutdown")
+async def shutdown(request: Request, visitor: Reader) -> Response:
+    """How the staged shutdown stands."""
+    plan = await ask(request, "shutdown-status", visitor)
+    runs = (await ask(request, "shutdown-history", visitor, most=20))["runs"]
+    may_act = visitor.may("shutdown") and bool(plan["loads_configured"])
+    return page(request, "shutdown.html", visitor, plan=plan, runs=runs, may_act=may_act, tones=TONES)
 
 
 @router.get("/events")

@@ -64,9 +64,10 @@ function draw(chart, histories, since, until) {
     bands.push({ series: [index * 3 + 3, index * 3 + 1], fill: colour(key) + "33" });
   });
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+  const first = Math.max(since / 1000, Math.min(data[0][0], until / 1000 - 60));
   const options = {
     width: box.clientWidth, height: 200, series, bands, legend: { show: true, live: true },
-    scales: { x: { min: since / 1000, max: until / 1000 }, y: chart.range ? { range: chart.range } : {} },
+    scales: { x: { min: first, max: until / 1000 }, y: chart.range ? { range: chart.range } : {} },
     axes: [axis, { ...axis, size: 48 }], cursor: { sync: { key: "ups" } },
   };
   drawn.push([box, new uPlot(options, data, box)]);
