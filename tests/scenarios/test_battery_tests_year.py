@@ -32,7 +32,8 @@ POLL_S = 30.0
 SETTLE_S = 700.0
 DIALECTS = ("megatec", "mecer", "voltronic", "zinto", "mustek")
 
-RULES = Rules(mains_stable_s=300, charged_s=600, load_steady_s=300, recharge_s=600, max_parallel=20, longest_s=3600 if SOAK else 600)
+LONGEST_S = 3600 if SOAK else 600
+RULES = Rules(mains_stable_s=300, charged_s=600, load_steady_s=300, recharge_s=600, max_parallel=20, longest_s=LONGEST_S)
 WINDOW_US = 3 * 3600 * 1_000_000
 
 CALENDAR: tuple[tuple[str, str, Asked, str], ...] = (
