@@ -17,10 +17,12 @@ from qxfleet.agent.forced import ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
+from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
+from qxfleet.store import history
 from qxfleet.store.store import Store
 from qxfleet.transports.address import transport_for
 from qxfleet.transports.base import Transport
@@ -64,7 +66,7 @@ class Agent:
         self.config = config
         self.clock = clock or Clock()
         self.bus = Bus()
-        self.store = Store(config.agent.database, clock=self.clock, keep=config.agent.record)
+        self.store = Store(config.agent.database, clock=self.clock, keep=config.agent.record, spool=config.agent.spool)
         self.fleet = Fleet(self.bus, self.store, self.clock, transport)
         self.forced = ForcedShutdown(self.bus, self.clock)
         self.schedule = Schedule(self.clock, self._clock_stepped)
@@ -79,28 +81,52 @@ class Agent:
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Run until :meth:`stop`. Raises StoreError if the database can't be used; ``started`` is called when all is up."""
+        """Run until :meth:`stop`; ``started`` is called when all is up. Raises StoreError if the database can't be used.
+
+        A database server that is away for now stops nobody: what happens is kept beside, and parts that must read the database
+        before they begin do so when it is there.
+        """
         _raise_descriptor_limit()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.store.open)
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
         running: list[Part] = []
+        late: list[Part] = []
+        away = self.store.away
+        coming: asyncio.Task[None] | None = None
         try:
-            await self._close_forgotten_orders()
+            if not away:
+                await self._close_forgotten_orders()
             identities = {name: identity for name, (_, identity) in self.store.identities().items()}
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             self.fleet.apply(self.config.ups, identities)
             self.schedule.every(TICK_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
+            if away:
+                coming = asyncio.create_task(self._database_comes(late, running), name="database comes")
+                coming.add_done_callback(lambda ended: None if ended.cancelled() or not ended.exception() else self.stop())
             for part in self.parts:
-                await part.start()
-                running.append(part)
+                try:
+                    await part.start()
+                except StoreError as error:
+                    if not away:
+                        raise
+                    what = type(part).__name__
+                    self._tell("waiting-for-database", what, f"{what} begins when the database is there: {error}", Severity.WARNING)
+                    late.append(part)
+                else:
+                    running.append(part)
             gc.collect()
             gc.freeze()
             started()
             await self._stopping.wait()
+            if coming is not None and coming.done():
+                coming.result()
         finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.wait({coming})
             for part in reversed(running):
                 await part.stop()
             self.schedule.stop()
@@ -117,7 +143,7 @@ class Agent:
         config = load(path)
         restart = [
             f"[agent] {key}: a change takes effect at the next start"
-            for key in ("database", "control", "record", "name")
+            for key in ("database", "control", "record", "name", "spool")
             if getattr(config.agent, key) != getattr(self.config.agent, key)
         ]
         changes = self.fleet.apply(config.ups, {})
@@ -157,9 +183,21 @@ class Agent:
             wait_s = self.fleet.phase_s(cohort) - first_s - late_s
             loop.call_later(max(0.0, wait_s), self.fleet.tick, cohort, COHORTS)
 
+    async def _database_comes(self, late: list[Part], running: list[Part]) -> None:
+        """What a start without the database left undone, as soon as it is there and before any order of this run is in it."""
+        names = [options.name for options in self.config.ups]
+        forgotten = await self.store.commit(lambda connection: history.orders(connection, names, open_only=True))
+        await self._close_orders(forgotten)
+        while late:
+            await late[0].start()
+            running.append(late.pop(0))
+
     async def _close_forgotten_orders(self) -> None:
+        await self._close_orders(self.store.open_orders([options.name for options in self.config.ups]))
+
+    async def _close_orders(self, orders: Sequence[history.StoredOrder]) -> None:
         """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""
-        for order in self.store.open_orders([options.name for options in self.config.ups]):
+        for order in orders:
             result = order.result(Outcome.UNCONFIRMED, "the agent stopped before its end was known; it was not sent again")
             await self.store.order_outcome(order.id, result)
             self.bus.publish(order_event(self.clock.wall_us(), EventKind.COMMAND, result, order.actor))

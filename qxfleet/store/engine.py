@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from qxfleet.errors import StoreError
 
@@ -126,6 +126,18 @@ def _prepare_sqlite(engine: Engine, *, writing: bool, migrating: bool) -> None:
 
 def _postgres_reads_only(connection: Any, _record: object) -> None:
     connection.read_only = True
+
+
+_FOR_NOW = ("starting up", "shutting down", "recovery mode", "too many", "remaining connection slots")
+
+
+def out_of_reach(error: BaseException) -> bool:
+    """Whether a :class:`StoreError` means a PostgreSQL server that is away for now, not one that refuses us."""
+    cause = error.__cause__
+    if not isinstance(cause, OperationalError) or not type(cause.orig).__module__.startswith("psycopg"):
+        return False
+    said = str(cause)
+    return "FATAL" not in said or any(words in said for words in _FOR_NOW)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -15,12 +16,14 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, OrderResult, Outcome
 from qxfleet.model.reading import Identity, Reading
 from qxfleet.store import history
-from qxfleet.store.engine import explained, open_engine
+from qxfleet.store.engine import explained, open_engine, out_of_reach
 from qxfleet.store.migrate import upgrade
 from qxfleet.store.policy import Kept
 from qxfleet.store.rows import clean, identity_json, identity_of, outcome_row, reading_row
+from qxfleet.store.spool import Spool
 from qxfleet.store.tables import device, order_log
-from qxfleet.store.writer import QUEUE_LIMIT, Job, StoreHealth, Writer
+from qxfleet.store.transactions import Job
+from qxfleet.store.writer import QUEUE_LIMIT, StoreHealth, Writer
 
 T = TypeVar("T")
 
@@ -35,7 +38,8 @@ class Store:
 
     ``keep="changes"`` stores readings on change and on the minute, ``"all"`` stores every one. ``on_trouble`` gets one
     sentence whenever storing turns bad or good or something was lost; it is called on the writer's thread. Without it the
-    sentences are logged as warnings. :class:`StoreError` for a URL that is none of ours.
+    sentences are logged as warnings. ``spool`` is the file for what a database that is away can't take; without one that
+    waits in memory. :class:`StoreError` for a URL that is none of ours.
     """
 
     def __init__(
@@ -46,23 +50,40 @@ class Store:
         keep: Literal["changes", "all"] = "changes",
         on_trouble: Callable[[str], None] = log.warning,
         queue_limit: int = QUEUE_LIMIT,
+        spool: Path | None = None,
     ) -> None:
         self._url = url
         self._clock = clock
         self._keep_all = keep == "all"
         self._trouble = on_trouble
         self._engine: Engine = open_engine(url, writing=False, connections=READERS)
-        self._writer = Writer(open_engine(url, writing=True), clock, on_trouble, queue_limit=queue_limit)
+        aside = None if spool is None else Spool(spool)
+        self._writer = Writer(open_engine(url, writing=True), clock, on_trouble, queue_limit=queue_limit, spool=aside)
+        self._can_wait = spool is not None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._kept: dict[str, Kept] = {}
 
     def open(self) -> None:
         """Check the schema, upgrade an older one, start writing. Blocks; what was recorded before is written now.
 
-        :class:`StoreError`: out of reach, not writable, not a database, or a newer schema.
+        With a spool, a server that is away is waited for: see :attr:`away`. :class:`StoreError`: out of reach, not writable,
+        not a database, or a newer schema.
         """
-        upgrade(self._url)
+        try:
+            upgrade(self._url)
+        except StoreError as error:
+            if not (self._can_wait and out_of_reach(error)):
+                raise
+            self._writer.prepare = self._upgrade
         self._writer.start()
+
+    def _upgrade(self) -> None:
+        upgrade(self._url)
+
+    @property
+    def away(self) -> bool:
+        """Whether the database was not reached since the start: nothing can be read from it yet."""
+        return self._writer.prepare is not None
 
     # In
 
@@ -173,6 +194,8 @@ class Store:
     def identities(self) -> dict[str, tuple[str, Identity]]:
         """Every UPS that was recognised once: its port or fingerprint then, and its identity. Blocks for one query."""
         known: dict[str, tuple[str, Identity]] = {}
+        if self.away:
+            return known
         columns = (device.c.name, device.c.port, device.c.identity)
         with explained(self._engine), self._engine.connect() as connection:
             for name, port, stored in connection.execute(select(*columns).where(device.c.identity.is_not(None))):
@@ -195,6 +218,8 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
 
     def _query(self, query: Callable[[Connection], T]) -> T:
+        if self.away:
+            raise StoreError("the database was not reached since the start")
         with explained(self._engine), self._engine.connect() as connection:
             return query(connection)
 

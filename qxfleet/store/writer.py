@@ -3,29 +3,33 @@
 Three queues wait for it. Readings are bounded: the oldest are dropped and counted. Events and jobs (orders, identities)
 are never dropped; they wake the writer, readings don't. A batch is written in one transaction and held until it is
 committed; if a row itself is the trouble, the batch is written row by row, and that row is given up and reported.
+
+While the database is away, readings and events go to the spool on the disk; jobs wait in memory, because whoever gave them waits
+too. When it is back, what happened goes in first, then the jobs, then the readings, beside what comes anew.
 """
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
-from sqlalchemy import Connection, Engine, insert, select, text
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event
-from qxfleet.store.bulk import insert_readings
 from qxfleet.store.engine import explain, sqlite_path
-from qxfleet.store.rows import ReadingRow, event_row, within_columns
-from qxfleet.store.tables import device, event
+from qxfleet.store.rows import ReadingRow
+from qxfleet.store.spool import Sort, Spool
+from qxfleet.store.transactions import ROW_AT_FAULT, Batch, Job, Transactions
 
 BATCH = 500
 """Readings that wake the writer before its second is over."""
@@ -33,8 +37,11 @@ BATCH = 500
 LARGEST_BATCH = 2_000
 """Readings of one transaction at most, so that a backlog does not hold the lock for long."""
 
+REPLAY_BATCH = 10_000
+"""Rows from the spool in one transaction: a tenth of a second, in which nothing else is written."""
+
 QUEUE_LIMIT = 50_000
-"""Readings kept for a database that is away: about 20 MB; 250 UPSes on mains fill it in some hours."""
+"""Readings kept in memory: about 20 MB; only where nothing can be set aside on the disk do they ever become that many."""
 
 FLUSH_S = 1.0
 SIZE_EVERY_S = 60.0
@@ -43,47 +50,11 @@ BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 CLOSE_S = 5.0
 """How long closing waits for the last commit."""
 
-ROW_AT_FAULT = (DataError, IntegrityError, OverflowError, UnicodeError, StoreError)
-"""Errors that come back however often the same row is written."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One write that someone may wait for. ``write`` gets the connection and the id of each of ``ups``, and may run again."""
-
-    ups: tuple[str, ...]
-    write: Callable[..., Any]
-    done: Future[Any] | None = None
-    result: Any = None
-    error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one transaction writes, kept until it is committed."""
-
-    readings: list[ReadingRow]
-    events: list[Event]
-    jobs: list[Job]
-    waiting: list[Future[None]]
-    transaction: int | None = None
-    given_up: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.readings or self.events or self.jobs or self.waiting)
-
-    def names(self) -> set[str]:
-        """Every UPS the batch speaks of."""
-        names = {row[0] for row in self.readings}
-        names.update(name for job in self.jobs for name in job.ups)
-        names.update(event.ups for event in self.events if event.ups is not None)
-        return names
-
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
     """How storing goes. ``dropped`` and ``given_up`` count readings and single rows lost since the start; ``error`` is the
-    trouble that lasts, None when all is well; ``size_bytes`` is None until measured."""
+    trouble that lasts, None when all is well; ``size_bytes`` is None until measured. What is queued may be on the disk."""
 
     queued_readings: int
     queued_events: int
@@ -96,12 +67,28 @@ class StoreHealth:
 
 
 class Writer:
-    """Owns the write connection. ``trouble`` is called on this thread with one sentence per turn for the worse or better."""
+    """Owns the write connection. ``trouble`` is called on this thread with one sentence per turn for the worse or better.
 
-    def __init__(self, engine: Engine, clock: Clock, trouble: Callable[[str], None], *, queue_limit: int = QUEUE_LIMIT) -> None:
+    ``prepare`` is called before the first transaction, until it succeeds once; ``spool`` None: everything waits in memory.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        trouble: Callable[[str], None],
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        spool: Spool | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._trouble = trouble
+        self._transactions = Transactions(engine, clock)
+        self._spool = spool
+        self.prepare = prepare
+        self._compared = False
         self._readings: deque[ReadingRow] = deque(maxlen=queue_limit)
         self._events: list[Event] = []
         self._jobs: list[Job] = []
@@ -112,7 +99,6 @@ class Writer:
         self._closing = threading.Event()
         self._give_up_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._ids: dict[str, int] = {}
         self._written = 0
         self._put = 0
         self._taken = 0
@@ -168,10 +154,11 @@ class Writer:
     def health(self) -> StoreHealth:
         """How storing goes at this moment."""
         with self._lock:
-            held = self._held
+            held, spool = self._held, self._spool
             return StoreHealth(
-                queued_readings=len(self._readings) + (len(held.readings) if held else 0),
-                queued_events=len(self._events) + len(self._jobs) + (len(held.events) + len(held.jobs) if held else 0),
+                queued_readings=len(self._readings) + (len(held.readings) if held else 0) + (spool.readings if spool else 0),
+                queued_events=len(self._events) + len(self._jobs) + (len(held.events) + len(held.jobs) if held else 0)
+                + (spool.events if spool else 0),
                 written=self._written,
                 dropped=self._dropped(),
                 given_up=self._given_up,
@@ -192,22 +179,24 @@ class Writer:
         self._engine.dispose()
 
     def _dropped(self) -> int:
-        return self._put - self._taken - len(self._readings)
+        return self._put - self._taken - len(self._readings) + (self._spool.dropped if self._spool is not None else 0)
 
     def _check_open(self) -> None:
         if self._closing.is_set():
             raise StoreError("the store is closed")
 
     def _abandon(self) -> None:
-        left = self.health()
-        if left.queued_readings or left.queued_events:
-            self._trouble(
-                f"closing with {left.queued_events} events and orders and {left.queued_readings} readings unwritten: "
-                f"{self._error or 'the database did not answer'}"
-            )
-        held = self._held
-        jobs = [*(held.jobs if held else ()), *self._jobs]
-        waiting = [*(held.waiting if held else ()), *self._waiting]
+        with self._lock:
+            held, spool = self._held, self._spool
+            jobs = [*(held.jobs if held else ()), *self._jobs]
+            events = len(self._events) + (len(held.events) if held else 0)
+            readings = len(self._readings) + (len(held.readings) if held else 0)
+            waiting = [*(held.waiting if held else ()), *self._waiting]
+        if events or readings or jobs:
+            why = self._error or "the database did not answer"
+            self._trouble(f"closing with {events + len(jobs)} events and orders and {readings} readings unwritten: {why}")
+        if spool is not None and spool.waiting:
+            self._trouble(f"closing with {spool.events} events and {spool.readings} readings in {spool.path}, for the next start")
         for done in (*(job.done for job in jobs if job.done is not None), *waiting):
             if not done.done():
                 done.set_exception(StoreError("the store was closed before this was written"))
@@ -216,25 +205,44 @@ class Writer:
 
     def _run(self) -> None:
         try:
+            self._find_spool()
             self._loop()
         except BaseException as error:
             self._error = f"the writer stopped on a mistake of its own: {error!r}"
             self._trouble(self._error)
             raise
+        finally:
+            if self._spool is not None:
+                self._spool.close()
+
+    def _find_spool(self) -> None:
+        try:
+            if self._spool is not None:
+                self._spool.find()
+        except (sqlite3.Error, OSError) as error:
+            self._lose_spool(error)
 
     def _loop(self) -> None:
         while True:
-            self._wake.wait(FLUSH_S)
+            self._wake.wait(0 if self._behind() else FLUSH_S)
             self._wake.clear()
             closing = self._closing.is_set()
-            while self._take():
+            while self._take() or self.prepare is not None or self._behind():
                 if not self._write_held():
                     return
+                if not self._queued():
+                    break
             self._tell_dropped()
             if closing:
                 return
             if time.monotonic() >= self._size_due_s:
                 self._measure()
+
+    def _queued(self) -> bool:
+        return bool(self._readings or self._events or self._jobs or self._waiting)
+
+    def _behind(self) -> bool:
+        return self._spool is not None and self._spool.waiting
 
     def _take(self) -> Batch | None:
         with self._lock:
@@ -249,37 +257,119 @@ class Writer:
             return self._held
 
     def _write_held(self) -> bool:
-        """Write the batch in hand, however long it takes; False if closing cut the attempts short."""
-        batch = self._held
-        assert batch is not None
+        """Write the batch in hand and some of what is set aside, however long it takes; False if closing cut it short."""
+        batch = self._held or Batch([], [], [], [])
         failures = 0
         while True:
             try:
-                self._commit(batch)
+                self._write(batch)
                 break
             except (SQLAlchemyError, *ROW_AT_FAULT) as error:
                 self._failed(error, first=failures == 0)
+            self._set_aside(batch, batch.transaction)
             delay_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
             failures += 1
             if self._closing.is_set():
                 if time.monotonic() + BACKOFF_S[0] > self._give_up_s:
+                    self._set_aside_queued()
                     return False
-                time.sleep(BACKOFF_S[0])
-            else:
-                self._closing.wait(delay_s)
+                delay_s = BACKOFF_S[0]
+            self._wait(delay_s)
             self._tell_dropped()
         self._finish(batch, recovered=failures > 0)
         return True
 
+    def _write(self, batch: Batch) -> None:
+        """Events that were set aside, then the batch, then some readings that were set aside."""
+        if self.prepare is not None:
+            self.prepare()
+            self.prepare = None
+        while self._replay(Sort.EVENTS):
+            pass
+        if batch:
+            self._transactions.commit(batch)
+        self._replay(Sort.READINGS)
+
+    def _replay(self, sort: Sort) -> bool:
+        """Write one batch of what is set aside; whether there was one."""
+        spool = self._spool
+        if spool is None or not spool.waiting:
+            return False
+        try:
+            if not self._compared:  # once after each trouble: what did the database take, though its answer was lost?
+                with self._engine.begin() as connection:
+                    spool.compare(connection)
+                self._compared = True
+            aside = spool.take(sort, REPLAY_BATCH)
+            if aside is None:
+                return False
+            if aside.txid is None or not self._transactions.committed(aside.txid):
+                again = Batch(aside.readings, aside.events, [], [], also=partial(spool.mark, aside=aside))
+                self._transactions.commit(again)
+                self._count(again)
+            spool.forget(aside.sort, aside.last)
+            if not (spool.events or spool.readings):
+                with self._engine.begin() as connection:
+                    spool.unmark(connection)
+                spool.close()
+        except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+            self._lose_spool(error)
+            return False
+        return True
+
+    def _wait(self, delay_s: float) -> None:
+        """Wait for the next attempt; what comes meanwhile is set aside within a second, events at once."""
+        closing, until_s = self._closing.is_set(), time.monotonic() + delay_s
+        while (left_s := until_s - time.monotonic()) > 0 and self._closing.is_set() == closing:
+            self._wake.wait(min(FLUSH_S, left_s))
+            self._wake.clear()
+            self._set_aside_queued()
+
+    def _set_aside(self, batch: Batch, transaction: int | None) -> None:
+        """Readings and events of a batch onto the disk; its jobs wait in memory."""
+        if self._spool is None or not (batch.readings or batch.events):
+            return
+        try:
+            self._spool.put(batch.readings, batch.events, transaction)
+        except (sqlite3.Error, OSError) as error:
+            self._lose_spool(error)
+            return
+        with self._lock:
+            batch.readings, batch.events = [], []
+
+    def _set_aside_queued(self) -> None:
+        if self._spool is None:
+            return
+        with self._lock:
+            queue = self._readings
+            queued = Batch([queue.popleft() for _ in range(len(queue))], self._events, [], [])
+            self._taken += len(queued.readings)
+            self._events = []
+        self._set_aside(queued, None)
+        if queued:  # the disk did not take them
+            with self._lock:
+                self._taken -= len(queued.readings)
+                self._readings.extendleft(reversed(queued.readings))
+                self._events = queued.events + self._events
+
+    def _lose_spool(self, error: Exception) -> None:
+        """Without a place on the disk everything waits in memory, as far as that goes; what is in the file stays there."""
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            self._trouble(f"{spool.path} takes nothing ({error}): what the database can't take waits in memory")
+            spool.close()
+
     def _failed(self, error: BaseException, *, first: bool) -> None:
         self._engine.dispose()
-        sentence = explain(self._engine.url, error)
+        self._compared = False
+        sentence = str(error) if isinstance(error, StoreError) else explain(self._engine.url, error)
         news = first or sentence != self._error
         self._error = sentence
         if news:
             left = self.health()
+            where = "in memory" if self._spool is None else f"in {self._spool.path}"
             self._trouble(
-                f"{sentence}; keeping {left.queued_events} events and orders and {left.queued_readings} readings in memory "
+                f"{sentence}; keeping {left.queued_events} events and orders and {left.queued_readings} readings {where} "
                 "and trying again"
             )
 
@@ -292,19 +382,23 @@ class Writer:
             )
             self._dropped_told = dropped
 
-    def _finish(self, batch: Batch, *, recovered: bool) -> None:
+    def _count(self, batch: Batch) -> None:
         with self._lock:
-            self._held = None
             self._written += len(batch.readings)
             self._given_up += len(batch.given_up)
             self._last_commit_us = self._clock.wall_us()
-            self._error = None
         for sentence in batch.given_up:
             self._trouble(sentence)
+
+    def _finish(self, batch: Batch, *, recovered: bool) -> None:
+        with self._lock:
+            self._held = None
+            self._error = None
+        self._count(batch)
         if recovered:
+            left = self.health()
             self._trouble(
-                f"the database is back: {len(batch.events) + len(batch.jobs)} events and orders and "
-                f"{len(batch.readings)} readings written, {len(self._readings)} readings to go"
+                f"the database is back: all events and orders are written, {left.queued_readings} readings to go"
             )
         for job in batch.jobs:
             if job.done is None or job.done.done():
@@ -316,72 +410,6 @@ class Writer:
         for done in batch.waiting:
             if not done.done():
                 done.set_result(None)
-
-    # One transaction
-
-    def _commit(self, batch: Batch) -> None:
-        if batch.transaction is not None and self._was_committed(batch.transaction):
-            return
-        batch.transaction = None
-        try:
-            self._write(batch, self._write_together)
-        except ROW_AT_FAULT:
-            self._ids.clear()
-            self._write(batch, self._write_apart)
-
-    def _write(self, batch: Batch, write: Callable[[Connection, Batch], None]) -> None:
-        self._learn_ids(batch.names())
-        with self._engine.begin() as connection:
-            write(connection, batch)
-            if connection.dialect.name == "postgresql":
-                batch.transaction = connection.scalar(text("SELECT txid_current()"))
-
-    def _was_committed(self, transaction: int) -> bool:
-        """Whether a commit whose answer was lost took place: nothing may be written twice."""
-        with self._engine.begin() as connection:
-            return bool(connection.scalar(text("SELECT txid_status(:id)"), {"id": transaction}) == "committed")
-
-    def _write_together(self, connection: Connection, batch: Batch, *, singly: bool = False) -> None:
-        ids = self._ids
-        if batch.readings:
-            insert_readings(connection, [(ids[row[0]], *row[1:]) for row in batch.readings], singly=singly)
-        if batch.events:
-            connection.execute(insert(event), [event_row(item, ids.get(item.ups or "")) for item in batch.events])
-        for job in batch.jobs:
-            job.result = job.write(connection, *(ids[name] for name in job.ups))
-
-    def _write_apart(self, connection: Connection, batch: Batch) -> None:
-        batch.given_up = []
-        for row in batch.readings:
-            self._attempt(connection, Batch([within_columns(row)], [], [], []), f"a reading of {row[0]}", batch)
-        for item in batch.events:
-            self._attempt(connection, Batch([], [item], [], []), f"event {item.name} of {item.ups or 'the agent'}", batch)
-        for job in batch.jobs:
-            what = f"a record of {', '.join(job.ups) or 'the agent'}"
-            job.error = self._attempt(connection, Batch([], [], [job], []), what, batch)
-
-    def _attempt(self, connection: Connection, one: Batch, what: str, batch: Batch) -> BaseException | None:
-        try:
-            with connection.begin_nested():
-                self._write_together(connection, one, singly=True)
-        except ROW_AT_FAULT as error:
-            batch.given_up.append(f"{what} was not stored: {' '.join(str(error).split())}")
-            return error
-        return None
-
-    def _learn_ids(self, names: set[str]) -> None:
-        unknown = names - self._ids.keys()
-        if not unknown:
-            return
-        created = self._clock.wall_us()
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        with self._engine.begin() as connection:
-            connection.execute(
-                dialect.insert(device).on_conflict_do_nothing(index_elements=["name"]),
-                [{"name": name, "created": created} for name in sorted(unknown)],
-            )
-            found = connection.execute(select(device.c.name, device.c.id).where(device.c.name.in_(unknown))).all()
-        self._ids.update((name, number) for name, number in found)
 
     def _measure(self) -> None:
         self._size_due_s = time.monotonic() + SIZE_EVERY_S
