@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -28,12 +28,21 @@ class Observer:
 
     def __init__(self, predict: Predict) -> None:
         self._seen: dict[str, UpsSeen] = {}
+        self._met: set[str] = set()
         self._predict = predict
 
     @property
     def upses(self) -> Mapping[str, UpsSeen]:
         """Every UPS that was looked at."""
         return MappingProxyType(self._seen)
+
+    def remember(self, ups: str, since_s: float, seen_s: float) -> None:
+        """An earlier agent saw this UPS on battery ``since_s``, last at ``seen_s``: so it stands until it is in contact."""
+        self._seen[ups] = UpsSeen(Mains.OFF, since_s, seen_s, contact=False)
+
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether every one of these was in contact since the start."""
+        return all(name in self._met for name in names)
 
     def keep(self, names: frozenset[str]) -> None:
         """Forget the UPSes that are not among these."""
@@ -46,6 +55,7 @@ class Observer:
         if not seen.contact:
             seen = replace(seen, output_since_s=None)
         elif state.reading is not None:
+            self._met.add(state.name)
             seen = self._read(seen, state, state.reading)
         self._seen[state.name] = seen
         return (was.mains, was.low_battery, was.contact, was.counting_down, was.output_since_s is None) != (

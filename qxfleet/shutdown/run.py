@@ -39,6 +39,12 @@ BUSY_S, IDLE_S = 1.0, 5.0
 PAUSE_S = 0.1
 """Shortest time between two looks, and never less than the last one took: what changes meanwhile is seen together."""
 
+CONTACT_S = 15.0
+"""What the sessions are given to be in contact when the agent starts; then a UPS that is not counts as lost."""
+
+AWAY_S = 600.0
+"""An agent that was away for longer does not take an outage it saw then for the one it sees now."""
+
 PARTING_S = 1.5
 """Acts under way when the agent stops may end within this; then they are left to the record."""
 
@@ -65,6 +71,7 @@ class StagedShutdown:
         self._turn = asyncio.Lock()
         self._key: Key | None = None
         self._drawn_s = 0.0
+        self._blind_until_s = 0.0
         self.arming: stored.Arming | None = None
         """Who armed or disarmed it last; None: as configured."""
         self.plan = self._configured
@@ -80,9 +87,11 @@ class StagedShutdown:
         store = self._agent.store
         self.arming = await store.read(stored.arming)
         await self._draw_up()
+        await self._recall()
         run = await store.read(stored.open_run)
         if run is not None:
             await self._take_up(run)
+        self._blind_until_s = self._clock.monotonic() + CONTACT_S
         for state in self._agent.fleet.snapshot().values():
             self._observer.look(state, self._clock.monotonic())
         self._bus.attach(Reading, self._observed)
@@ -219,7 +228,7 @@ class StagedShutdown:
     async def _look(self) -> None:
         """One turn: see, decide, write down, act."""
         async with self._turn:
-            if not self.plan.loads:
+            if not self.plan.loads or self._blind():
                 return
             if self._key is None and self._clock.monotonic() - self._drawn_s > 3600:
                 await self._draw_up()
@@ -235,6 +244,12 @@ class StagedShutdown:
                 await self._finish("finished", decision.finished)
             for taken in begun:
                 self._act(taken)
+
+    def _blind(self) -> bool:
+        """Just started, and not in contact with everybody yet: nothing is concluded from what was never seen."""
+        if self._clock.monotonic() >= self._blind_until_s:
+            return False
+        return not self._observer.knows(self.plan.fed)
 
     async def _write_down(self, decision: Decision, now_s: float) -> list[Taken]:
         """Commit ends and intents; the steps to be taken now."""
@@ -317,6 +332,14 @@ class StagedShutdown:
                    Severity.CRITICAL if run.armed else Severity.WARNING)  # fmt: skip
         for name in telling.told_to_stop(self.record) & self.plan.named.keys() if run.armed else ():
             self._doors.restore(self.plan.named[name])
+
+    async def _recall(self) -> None:
+        """What was on battery when the agent went away, not long ago, is so since then and not since now."""
+        scale, upses = Scale.of(self._clock), self._configured.fed
+        since_us = scale.now_us - round(AWAY_S * 1e6)
+        outages = await self._agent.store.read(lambda connection: stored.outages(connection, upses, since_us))
+        for ups, (began_us, last_us) in outages.items():
+            self._observer.remember(ups, scale.seconds(began_us), scale.seconds(last_us))
 
     async def _draw_up(self) -> None:
         """The plan that the next run is to follow, with what earlier ones have taught."""

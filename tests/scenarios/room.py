@@ -243,7 +243,8 @@ class RoomAgent:
 
     def __init__(self, scene: Scene, kill_after: int | None = None) -> None:
         self.scene = scene
-        self.clock = VirtualClock(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self.clock = VirtualClock(loop, int(loop.time() * 1e6) + 1_790_000_000_000_000)
         self.bus = Bus()
         self.store = KillableStore(f"sqlite:///{scene.database}", clock=self.clock)
         self.store.arm(kill_after)
