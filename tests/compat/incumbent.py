@@ -20,6 +20,7 @@ from typing import Self
 DRIVER, SERVER = Path("/lib/nut/nutdrv_qx"), Path("/lib/nut/upsd")
 
 OPERATOR = ("-u", "op", "-p", "secret")
+OPERATOR_USER = "[op]\n password = secret\n actions = SET\n instcmds = ALL\n"
 
 START_S = 30.0
 STOP_S = 5.0
@@ -36,17 +37,21 @@ def missing() -> str | None:
 class Incumbent:
     """Drivers for ``upses``, name → the lines of its section in ``ups.conf``, and the server before them.
 
-    Drivers are started ``apart_s`` seconds after each other. Use as ``async with``: inside, every driver has been started
-    and the server knows those that found their UPS.
+    Drivers are started ``apart_s`` seconds after each other; ``users`` is upsd.users, ``server`` further lines of upsd.conf. Use
+    as ``async with``: inside, every driver has been started and the server knows those that found their UPS.
     """
 
-    def __init__(self, upses: Mapping[str, Mapping[str, object]], *, apart_s: float = 0.0) -> None:
+    def __init__(
+        self, upses: Mapping[str, Mapping[str, object]], *, apart_s: float = 0.0, users: str = OPERATOR_USER, server: str = ""
+    ) -> None:
         self.drivers: dict[str, Process] = {}
         self.server: Process | None = None
         self.port = 0
         self.folder = Path()
         self._upses = upses
         self._apart_s = apart_s
+        self._users = users
+        self._server_lines = server
 
     async def __aenter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="nut", dir="/tmp"))  # short: socket paths end at 107 bytes
@@ -134,8 +139,8 @@ class Incumbent:
         for file, text in (
             ("nut.conf", "MODE=none\n"),
             ("ups.conf", "maxretry = 1\n" + "".join(sections)),
-            ("upsd.conf", f"LISTEN 127.0.0.1 {self.port}\n"),
-            ("upsd.users", "[op]\n password = secret\n actions = SET\n instcmds = ALL\n"),
+            ("upsd.conf", f"LISTEN 127.0.0.1 {self.port}\n{self._server_lines}"),
+            ("upsd.users", self._users),
         ):
             (self.folder / file).write_text(text)
             (self.folder / file).chmod(0o600)

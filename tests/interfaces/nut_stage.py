@@ -42,7 +42,7 @@ def free_port() -> int:
 
 def configuration(farm: Farm, port: int, extra: str = "", *, descriptions: bool = True) -> str:
     """The file of an agent on a farm; ``secret`` lies beside it."""
-    blocks = ['[agent]\nname = "stage"\ndatabase = "sqlite:///fleet.db"\ncontrol = "agent.sock"']
+    blocks = ['[agent]\nname = "stage"\ndatabase = "sqlite:///fleet.db"\ncontrol = "agent.sock"\npoll_interval = "0.5s"']
     blocks.append(f'[nut]\nlisten = ["127.0.0.1:{port}"]\n{extra}')
     blocks += [f'[[user]]\nname = "{name}"\npassword_file = "secret"\n{lines}' for name, lines in USERS.items()]
     for ups in farm.upses.values():
@@ -110,6 +110,20 @@ class Caller:
         self.writer.close()
 
 
+async def _settled(agent: Agent) -> None:
+    """Wait until everything was asked of every UPS, and is in a reading."""
+    complete: set[str] = set()
+    while len(complete) < len(agent.fleet.snapshot()):
+        since_s = agent.clock.monotonic()
+        settled = {name for name in agent.fleet.snapshot() if agent.fleet.session(name).settled}
+        while settled - complete:
+            for name, state in agent.fleet.snapshot().items():
+                if name in settled and state.link is Link.ONLINE and state.reading and state.reading.mono_s > since_s:
+                    complete.add(name)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
 async def stage(upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}) -> AsyncIterator[Stage]:
     """An agent that knows all of its UPSes; ``extra`` lines of ``[nut]``, ``files`` beside the configuration."""
@@ -130,11 +144,7 @@ async def stage(upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, b
                 if running.done():
                     running.result()
                 async with asyncio.timeout(30):
-                    while not all(
-                        state.link is Link.ONLINE and state.reading and agent.fleet.session(name).settled
-                        for name, state in agent.fleet.snapshot().items()
-                    ):
-                        await asyncio.sleep(0.02)
+                    await _settled(agent)
                 yield Stage(agent, farm, folder, port)
             finally:
                 agent.stop()

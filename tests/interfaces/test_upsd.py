@@ -180,7 +180,8 @@ async def test_without_contact_there_is_nothing_to_read() -> None:
         await until_link(play, Link.LOST)
         for request in (
             "GET VAR u ups.status", "LIST VAR u", "LIST RW u", "LIST CMD u", "LIST RANGE u ups.delay.start",
-            "GET TYPE u ups.status", "LIST ENUM u ups.status", "GET DESC u ups.status", "GET CMDDESC u load.off", "GET NUMLOGINS u",
+            "GET TYPE u ups.status", "LIST ENUM u ups.status", "GET DESC u ups.status", "GET CMDDESC u load.off",
+            "GET NUMLOGINS u",
         ):  # fmt: skip
             assert (request, await caller.ask(request)) == (request, "ERR DATA-STALE")
         assert await op.ask("INSTCMD u beeper.toggle") == "ERR DATA-STALE"
