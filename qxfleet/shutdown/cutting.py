@@ -60,7 +60,8 @@ def _cut(scene: Scene, ups: str, why: str, rank: int, host: Load | None) -> Step
     again = run is not None and run.cut.result in (Result.FAILED, Result.NO_EFFECT) and not scene.new_outage(ups)
     offdelay_s = off.offdelay_s
     if host is not None and scene.at[host.name] is not Standing.DOWN:
-        offdelay_s = max(offdelay_s, 60.0 * math.ceil((host.stop_time_s + OWN_EXTRA_S) / 60.0))
+        before_s = host.stop_time_s + OWN_EXTRA_S + len(host.fed_by) * off.stagger_s
+        offdelay_s = max(offdelay_s, 60.0 * math.ceil(before_s / 60.0))
     return Step(
         Act.CUT, ups, why, (ups,), attempt=run.cut.step.attempt + 1 if again and run is not None else 1,
         offdelay_s=offdelay_s, ondelay_s=off.ondelay_s + rank * off.stagger_s, stay_off=off.then == "stay-off",
@@ -88,11 +89,12 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
     due = bool(scene.triggered(ups)) or any(ups in _due_to(scene, load) for load in ours)
     if (feed.on_battery and due) or ups in scene.finishing:
         return "everything it feeds is down" if host is None else "everything it feeds is down, or will be by then"
-    if not feed.good:
+    if not (feed.good or feed.on_battery):
         return None
-    partner = next((other for load in ours for other in load.fed_by if other in scene.told), None)
+    sharing = [*ours, *([host] if host is not None else [])]
+    partner = next((other for load in sharing for other in load.fed_by if other in scene.told), None)
     if partner is not None and scene.spared is None:
-        return f"{partner} was told to cut and feeds the same loads: what has begun is finished"
+        return f"{partner} was told to cut and feeds the same: what has begun is finished"
     wish = scene.record.ordered
     if wish is not None and wish.cut and not wish.released and all(load.name in scene.held_down for load in ours):
         return f"{wish.actor} ordered it"

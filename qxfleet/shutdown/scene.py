@@ -39,17 +39,22 @@ class Scene:
         self.found: Progress = progress(self.record) if self.ended else found
         self.told = {name for name, run in self.found.upses.items() if run.told}
         self.kept_off = {name for name, run in self.found.upses.items() if run.kept_off}
-        self.finishing = self._finishing()
+        self.finishing: set[str] = set()
         self.up = {load.name: up_seen(load, plan, self.record, world) for load in plan.loads}
         self.spared = self._spared()
         self.memory = record.memory
         self.at = {load.name: self._standing(load) for load in plan.loads}
         self.need_s = self._need_s()
-        self.memory = replace(remember(plan, record.memory, self.feeds, self.need_s, now_s), spared=self.spared)
+        finish = plan.on_power_return == "finish" and bool(record.taken) and not record.cancelled
+        memory = remember(plan, record.memory, self.feeds, self.need_s, now_s, finish=finish)
+        self.memory = replace(memory, spared=self.spared)
+        if finish:
+            self.finishing = {name for name in memory.upses if self._sees_through(name)}
         self.must = self._must_go()
-        if self.finishing and not any(name in self.must for name in plan.named) and not self._to_finish():
+        if self.finishing and not self.must and not self._to_finish():
+            upses = {name: each for name, each in memory.upses.items() if name not in self.finishing}
+            self.memory = replace(self.memory, upses=upses)
             self.finishing = set()
-            self.must = self._must_go()
 
     # -- feeds
 
@@ -61,8 +66,6 @@ class Scene:
         """Why this feed of a load is as good as gone."""
         if ups in self.told:
             return "it was told to cut"
-        if ups in self.finishing:
-            return "the shutdown that it began is finished"
         if self.spared is not None and ups in self.spared:
             return None
         return self.memory.upses.get(ups, NOTHING).fired.get(load.trigger or self.plan.trigger)
@@ -85,23 +88,15 @@ class Scene:
         """Enough of its feeds are good enough to start it."""
         return sum(self.enough(ups) for ups in load.fed_by) >= load.needs_feeds
 
-    def _finishing(self) -> set[str]:
-        """UPSes that a run is to see through although mains are back."""
-        if self.plan.on_power_return != "finish" or self.record.cancelled:
-            return set()
-        due: set[str] = set()
-        for run in self.found.loads.values():
-            if run.start is None and run.stop.result is not Result.FAILED:
-                due.update(ups for ups in run.stop.step.due_to if not self._cut_since(ups, run.first.begun_s))
-        return due & self.feeds.keys()
+    def _sees_through(self, ups: str) -> bool:
+        """Its trigger fired, mains are back, and what was begun for it is to be finished all the same."""
+        remembered, feed = self.memory.upses[ups], self.feeds[ups]
+        hot = any(condition.kind == "temperature-above" for condition in remembered.holds_since_s)
+        return bool(remembered.fired) and feed.seen.mains is Mains.ON and not hot
 
     def _to_finish(self) -> bool:
         """Whether a UPS that is to be seen through can still be cut."""
         return self.plan.ups_off.then != "leave" and any(self.empty(ups) and self.may_try(ups) for ups in self.finishing)
-
-    def _cut_since(self, ups: str, since_s: float) -> bool:
-        run = self.found.upses.get(ups)
-        return run is not None and run.cut.begun_s >= since_s and run.cut.result is not Result.FAILED
 
     def may_try(self, ups: str) -> bool:
         """Whether a UPS may be told to cut: in contact, with its output on, not told yet, and not in vain too often."""

@@ -16,31 +16,38 @@ COOLER_BY = 3.0
 NOTHING = UpsMemory()
 
 
-def remember(plan: Plan, memory: Memory, feeds: Mapping[str, Feed], need_s: Mapping[str, float], now_s: float) -> Memory:
+def remember(
+    plan: Plan, memory: Memory, feeds: Mapping[str, Feed], need_s: Mapping[str, float], now_s: float, *, finish: bool = False
+) -> Memory:
     """The triggers' memory, one look further.
 
     ``need_s``: what the plan still needs for the loads of a UPS, for ``runtime_below = "auto"``; a UPS that is not in it has
-    nothing on it that must go. A trigger that has fired on battery holds until mains are back.
+    nothing on it that must go. A trigger that has fired on battery holds until mains are back; how long a condition has held is
+    forgotten only once mains are stable, so that flapping mains can't drain a battery between two holds. ``finish``: what has
+    fired holds on although mains are back.
     """
     passed_s = 0.0 if memory.at_s is None else max(now_s - memory.at_s, 0.0)
     after = {
-        name: _advance(plan, memory.upses.get(name, NOTHING), feed, need_s.get(name), passed_s, now_s)
+        name: _advance(plan, memory.upses.get(name, NOTHING), feed, need_s.get(name), passed_s, now_s, finish)
         for name, feed in feeds.items()
     }
     return Memory(now_s, {name: each for name, each in after.items() if each != NOTHING})
 
 
-def _advance(plan: Plan, was: UpsMemory, feed: Feed, need_s: float | None, passed_s: float, now_s: float) -> UpsMemory:
+def _advance(
+    plan: Plan, was: UpsMemory, feed: Feed, need_s: float | None, passed_s: float, now_s: float, finish: bool
+) -> UpsMemory:
     hot = any(_is_hot(condition, feed, was) for trigger in plan.triggers for condition in (*trigger.any, *trigger.all))
     if not feed.on_battery:
         stable = feed.seen.mains is Mains.ON and now_s - feed.seen.since_s >= plan.coming_back.mains_stable_s
-        was = UpsMemory(0.0 if stable else was.on_battery_s, was.holds_since_s if hot else {}, was.fired if hot else {})
+        kept = was.fired if finish else {}
+        was = UpsMemory(fired=kept) if stable else UpsMemory(was.on_battery_s, was.holds_since_s, kept)
         if not hot:
-            return was if was.on_battery_s else NOTHING
+            return was
     else:
         spent_s = max(was.on_battery_s + passed_s if was.on_battery_s else 0.0, now_s - feed.seen.since_s)
         was = replace(was, on_battery_s=max(spent_s, 1e-9))
-    holds: dict[Condition, float] = {}
+    holds: dict[Condition, float] = {} if feed.on_battery else dict(was.holds_since_s)
     ripe: dict[Condition, str] = {}
     for condition in dict.fromkeys(each for trigger in plan.triggers for each in (*trigger.any, *trigger.all)):
         why = _why(condition, feed, was, plan, need_s)
@@ -51,7 +58,7 @@ def _advance(plan: Plan, was: UpsMemory, feed: Feed, need_s: float | None, passe
             ripe[condition] = why
     fired: dict[Trigger, str] = {}
     for trigger in plan.triggers:
-        why = _fires(trigger, ripe) or (was.fired.get(trigger) if feed.on_battery else None)
+        why = _fires(trigger, ripe) or (was.fired.get(trigger) if feed.on_battery or finish else None)
         if feed.given_up and feed.on_battery:
             why = why or "contact was lost while it was on battery"
         if why is not None:

@@ -1,0 +1,241 @@
+"""An imagined room: batteries that drain by what is really on, loads that take their time, UPSes that cut and return.
+
+Nothing here decides anything: it only lets :func:`~qxfleet.shutdown.plan.next_steps` see a world, and does what it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from qxfleet.model.loads import Load, Plan
+from qxfleet.shutdown.durations import expected_s
+from qxfleet.shutdown.model import Act, Answer, Decision, LoadSeen, Mains, Record, Step, Taken, UpsSeen, World
+from qxfleet.shutdown.plan import next_steps
+
+STEEPNESS = 1.3
+"""How much faster than the power a battery's runtime falls, for runtimes of a quarter to a whole hour: published discharge tables
+give 1.3 to 1.5 (landscape, battery health from Megatec-type data)."""
+
+IDLE_SHARE = 0.1
+"""Of what a UPS carries when all its loads are on: what is left when all are off."""
+
+LOW_CHARGE = 0.1
+"""The share of its energy at which a UPS says that its battery is low."""
+
+RECHARGE_S = 4 * 3600.0
+"""From empty to full, as a rule."""
+
+
+@dataclass(slots=True)
+class Ups:
+    """``runtime_s``: what its full battery lasts at ``full_w``; ``surely``: the share of that which is sure; ``told``: whether it
+    tells its charge and runtime; ``truth``: the share of what it believes to hold that it holds."""
+
+    name: str
+    runtime_s: float
+    full_w: float
+    surely: float = 0.8
+    told: bool = True
+    truth: float = 1.0
+    recharge_s: float = RECHARGE_S
+    mains: bool = True
+    output: bool = True
+    contact: bool = True
+    testing: bool = False
+    energy: float = 1.0
+    off_at_s: float | None = None
+    on_at_s: float | None = None
+    since_s: float = 0.0
+    output_since_s: float | None = 0.0
+    contact_since_s: float = 0.0
+    deaf: bool = False
+    """Takes orders and does nothing."""
+    remembered: UpsSeen | None = None
+    cuts: list[float] = field(default_factory=list)
+    """When its output went off because it was told."""
+    died_s: float | None = None
+
+    def drain(self, load_w: float, now_s: float, dt_s: float) -> None:
+        """One stretch of time with this much on it."""
+        if self.mains:
+            self.energy = min(1.0, self.energy + dt_s / self.recharge_s)
+        elif self.output:
+            self.energy -= dt_s / (self.runtime_s * self.truth) * (load_w / self.full_w) ** STEEPNESS
+            if self.energy <= 0:
+                self.energy, self.died_s = 0.0, now_s
+                self.switch(False, now_s)
+        if self.off_at_s is not None and now_s >= self.off_at_s:
+            self.off_at_s = None
+            if self.output:
+                self.switch(False, now_s)
+                self.cuts.append(now_s)
+        due = self.died_s is not None or (self.on_at_s is not None and now_s >= self.on_at_s)
+        if due and not self.output and self.mains and self.off_at_s is None:
+            self.switch(True, now_s)
+            self.on_at_s = self.died_s = None
+
+    def switch(self, on: bool, now_s: float) -> None:
+        """Output on or off."""
+        self.output = on
+        self.output_since_s = now_s if on else None
+
+    def seen(self, load_w: float, now_s: float) -> UpsSeen:
+        """What it looks like from outside."""
+        if not self.contact:
+            seen = self.remembered or UpsSeen(contact=False)
+            return UpsSeen(seen.mains, seen.since_s, seen.seen_s, False, None, seen.counting_down, seen.low_battery, seen.charge,
+                           seen.runtime_s, seen.runtime_low_s, seen.load_percent, seen.load_w)  # fmt: skip
+        left_s = self.energy * self.runtime_s * (self.full_w / load_w) ** STEEPNESS
+        since_s = None if self.output_since_s is None else max(self.output_since_s, self.contact_since_s)
+        self.remembered = UpsSeen(
+            mains=Mains.ON if self.mains else Mains.OFF, since_s=self.since_s, seen_s=now_s, output_since_s=since_s,
+            counting_down=self.off_at_s is not None, low_battery=self.energy <= LOW_CHARGE,
+            charge=100 * self.energy if self.told else None, runtime_s=left_s if self.told else None,
+            runtime_low_s=left_s * self.surely if self.told else None, load_w=load_w, testing=self.testing,
+        )  # fmt: skip
+        return self.remembered
+
+
+@dataclass(slots=True)
+class Machine:
+    """A load. ``wakes``: starts when its power comes. ``hangs``, ``refuses``: what it does when told to stop.
+
+    ``lost_s``: when it lost its power while it ran.
+    """
+
+    load: Load
+    watts: float
+    takes_s: float
+    wakes: bool
+    boots_s: float = 60.0
+    hangs: bool = False
+    refuses: bool = False
+    up: bool = True
+    stopping_until_s: float | None = None
+    booting_until_s: float | None = None
+    powered: bool = True
+    lost_s: float | None = None
+    stopped_s: float | None = None
+
+    def live(self, powered: bool, now_s: float) -> None:
+        """One stretch of time with power or without."""
+        if not powered:
+            if self.up:
+                self.lost_s = now_s
+            self.up, self.stopping_until_s, self.booting_until_s = False, None, None
+        elif not self.powered and self.wakes:
+            self.booting_until_s = now_s + self.boots_s
+        if self.stopping_until_s is not None and now_s >= self.stopping_until_s:
+            self.up, self.stopping_until_s, self.stopped_s = False, None, now_s
+        if self.booting_until_s is not None and now_s >= self.booting_until_s:
+            self.up, self.booting_until_s = True, None
+        self.powered = powered
+
+
+class Room:
+    """UPSes and machines, and the time. ``act`` does what a step says and gives the answer."""
+
+    def __init__(self, plan: Plan, upses: list[Ups], machines: list[Machine]) -> None:
+        self.plan = plan
+        self.upses = {ups.name: ups for ups in upses}
+        self.machines = {machine.load.name: machine for machine in machines}
+        self.now_s = 0.0
+
+    def power_w(self, ups: str) -> float:
+        """What a UPS carries: what is on, shared between the feeds that are alive."""
+        watts = self.upses[ups].full_w * IDLE_SHARE
+        for load in self.plan.fed.get(ups, ()):
+            machine = self.machines[load.name]
+            live = sum(self.upses[each].output for each in load.fed_by)
+            if live and (machine.up or machine.booting_until_s is not None):
+                watts += machine.watts / live
+        return watts
+
+    def pass_time(self, dt_s: float) -> None:
+        """Let time go by."""
+        self.now_s += dt_s
+        carried = {name: self.power_w(name) for name in self.upses}
+        for name, ups in self.upses.items():
+            if ups.output or ups.mains:
+                ups.drain(carried[name], self.now_s, dt_s)
+        for machine in self.machines.values():
+            live = sum(self.upses[each].output for each in machine.load.fed_by)
+            machine.live(live >= machine.load.needs_feeds, self.now_s)
+
+    def mains(self, ups: str, on: bool) -> None:
+        """Mains of one UPS come or go."""
+        if self.upses[ups].mains is not on:
+            self.upses[ups].mains = on
+            self.upses[ups].since_s = self.now_s
+
+    def world(self) -> World:
+        """What is seen."""
+        return World(
+            {name: ups.seen(self.power_w(name), self.now_s) for name, ups in self.upses.items()},
+            {name: LoadSeen(each.up) for name, each in self.machines.items() if each.load.down_when is not None},
+        )
+
+    def act(self, step: Step) -> Answer:
+        """Do it."""
+        if step.act in (Act.STOP, Act.START):
+            return self._load(step, self.machines[step.target])
+        ups = self.upses[step.target]
+        if ups.deaf:
+            return Answer.ACCEPTED
+        if step.act is Act.CUT:
+            ups.off_at_s = self.now_s + step.offdelay_s
+            ups.on_at_s = None if step.stay_off else ups.off_at_s + step.ondelay_s
+        elif step.act is Act.CALL_BACK:
+            ups.off_at_s = ups.on_at_s = None
+        elif ups.mains:
+            ups.switch(True, self.now_s)
+        return Answer.ACCEPTED
+
+    def _load(self, step: Step, machine: Machine) -> Answer:
+        if step.act is Act.STOP:
+            if machine.refuses:
+                return Answer.FAILED
+            if machine.up and not machine.hangs and machine.stopping_until_s is None:
+                machine.stopping_until_s = self.now_s + machine.takes_s
+        elif machine.powered and not machine.up and machine.booting_until_s is None:
+            machine.booting_until_s = self.now_s + machine.boots_s
+        return Answer.ACCEPTED
+
+
+def machine_for(load: Load, watts: float) -> Machine:
+    """A load as it is expected to behave."""
+    return Machine(load, watts, expected_s(load), wakes=load.start is None)
+
+
+class Course:
+    """A plan let loose on a room: sees, decides, records and acts, as the agent does."""
+
+    def __init__(self, plan: Plan, room: Room, *, armed: bool = True) -> None:
+        self.plan, self.room = plan, room
+        self.record = Record(armed)
+        self.decision = Decision()
+        self.finished: list[str] = []
+        self._answers: list[tuple[int, Answer]] = []
+
+    def look(self) -> Decision:
+        """One turn: the answers to what was asked at the last one come in, and what is next is begun."""
+        now_s = self.room.now_s
+        for number, answer in self._answers:
+            self.record = self.record.answered(number, answer, now_s)
+        self._answers = []
+        decision = self.decision = next_steps(self.plan, self.record, self.room.world(), now_s)
+        self.record = replace(self.record, memory=decision.memory)
+        for end in decision.end:
+            self.record = self.record.ended(end, now_s)
+        for step in decision.begin:
+            self.record = self.record.begun(step, now_s)
+        for taken in self.record.taken[len(self.record.taken) - len(decision.begin) :]:
+            self.carry_out(taken)
+        if decision.finished is not None:
+            self.finished.append(decision.finished)
+            self.record = Record(self.record.armed, memory=self.record.memory)
+        return decision
+
+    def carry_out(self, taken: Taken) -> None:
+        """Act; the answer is there at the next turn."""
+        self._answers.append((taken.number, self.room.act(taken.step) if self.record.armed else Answer.ACCEPTED))
