@@ -113,7 +113,8 @@ class Agent:
                     if not away:
                         raise
                     what = type(part).__name__
-                    self._tell("waiting-for-database", what, f"{what} begins when the database is there: {error}", Severity.WARNING)
+                    text = f"{what} begins when the database is there: {error}"
+                    self._tell("waiting-for-database", what, text, Severity.WARNING)
                     late.append(part)
                 else:
                     running.append(part)
