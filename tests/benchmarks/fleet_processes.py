@@ -81,11 +81,12 @@ async def serve_agent(config: Path) -> None:
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
     from qxfleet.interfaces.cli import main as command_line
+    from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.model.events import Event, Link, Phase
 
     assert command_line.app
-    agent = Agent(load(config))
+    agent = Agent(load(config), parts=PARTS)
     outages: dict[str, float] = {}
 
     def heard(event: Event) -> None:
