@@ -91,6 +91,7 @@ class Course:
     carried: bool = False
     tested: bool = False
     low_s: float | None = None
+    struck: bool = False
     _heavy: int = 0
 
     # -- told
@@ -100,6 +101,7 @@ class Course:
         last_s = self.points[-1].mono_s if self.points else self.began_s
         self.longest_gap_s = max(self.longest_gap_s, point.mono_s - last_s)
         self.points.append(point)
+        self.struck = self.struck or point.outage
         carries = self._carries(point)
         self.carried = self.carried or carries
         self.tested = self.tested or point.tests
@@ -139,7 +141,7 @@ class Course:
     def reason_to_stop(self, now_s: float, *, contact: bool) -> tuple[str, str] | None:
         """Kind and text of why the test is to be ended now; None: let it go on."""
         last = self.points[-1] if self.points else None
-        if last is not None and last.outage:
+        if self.struck:
             return "mains", f"mains failed after {self.lasted_s:.0f} s: an outage from then on"
         if not contact or (now_s - max(self.began_s, last.mono_s if last else 0.0) > LOST_S):
             return "contact", f"contact was lost after {self.lasted_s:.0f} s"

@@ -242,12 +242,14 @@ class Play:
 
         await until(online, timeout_s, "every UPS is online")
 
+    def command(self, *arguments: str) -> list[str]:
+        """``qxfleet …`` for this agent, as words."""
+        return [sys.executable, "-m", "qxfleet", "--config", str(self.config), *arguments]
+
     @contextlib.asynccontextmanager
     async def command_line(self, *arguments: str) -> AsyncIterator[asyncio.StreamReader]:
         """``qxfleet …`` beside the agent; its standard output."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "qxfleet", "--config", str(self.config), *arguments, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
-        )
+        process = await asyncio.create_subprocess_exec(*self.command(*arguments), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
         assert process.stdout is not None
         try:
             yield process.stdout

@@ -253,3 +253,21 @@ async def test_preconditions_refuse_at_once_by_hand_and_wait_on_a_calendar(sqlit
         assert site.starts("b") == []
         refused = [event for event in site.events if event.name == "battery-test-refused"]
         assert [event.ups for event in refused] == ["a", "b"]
+
+
+@virtual
+async def test_mains_that_fail_for_a_moment_while_the_order_is_awaited_are_not_overlooked(sqlite_path: Path) -> None:
+    unit = a_unit("a")
+    async with TestGround(sqlite_path, [unit]) as site:
+        await site.settled()
+        start = unit.machine.start_test
+
+        def start_and_fail(seconds: float) -> bool:
+            started = start(seconds)
+            asyncio.get_running_loop().call_later(0.05, site.mains, 0, "a")
+            asyncio.get_running_loop().call_later(3.0, site.mains, 230, "a")
+            return started
+
+        unit.machine.start_test = start_and_fail  # type: ignore[method-assign]
+        assert verdicts(await site.wave("a")) == {"a": "aborted"}
+        assert [value for _, _, value in site.told("on-battery")][:1] == ["begin"]
