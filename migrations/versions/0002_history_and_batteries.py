@@ -228,6 +228,10 @@ def _discharges() -> None:
         "ix_discharge_capacity", "discharge", ["battery_id", "began"],
         sqlite_where=sa.text("capacity_percent IS NOT NULL"), postgresql_where=sa.text("capacity_percent IS NOT NULL"),
     )  # fmt: skip
+    op.create_index(
+        "ix_discharge_loaded", "discharge", ["battery_id", "began"],
+        sqlite_where=sa.text("index_v IS NOT NULL"), postgresql_where=sa.text("index_v IS NOT NULL"),
+    )  # fmt: skip
     op.create_table(
         "discharge_point",
         sa.Column("discharge_id", KEY, nullable=False),

@@ -41,13 +41,18 @@ SKIPPED_S = 30.0
 LIKE_LOAD = (0.7, 1.45)
 """Loads within these ratios make comparable curves."""
 
-LEAST_DEPTH = ((24, 0.20), (0, 0.40))
-"""(cells at least, share of the charge): what a partial discharge must reach before its curve says anything (section 5.3)."""
+FINE_STEP_V = 0.005
+"""Per cell: a voltage told in steps no coarser than this shows a stretch at half the depth."""
 
-CURVE_FLOOR = {24: 0.03, 0: 0.05}
-"""Standard error of a stretch that no fit gets below, by cells (the desk simulation of section 5.3)."""
+LEAST_DEPTH_FINE, LEAST_DEPTH = 0.20, 0.40
+"""Share of the charge that a partial discharge must draw before its curve says anything (section 5.3)."""
+
+CURVE_FLOOR_FINE, CURVE_FLOOR = 0.03, 0.05
+"""Standard error of a stretch that no fit gets below, for 40 % of the charge (the desk simulation of section 5.3)."""
 
 LARGEST_CURVE_ERROR = 0.12
+STRETCH = (0.2, 1.15)
+"""What lies outside is no battery of the same kind, or no fit."""
 
 
 def temperature_factor(celsius: float | None) -> float:
@@ -194,8 +199,10 @@ def _by_curve(
 ) -> Score:
     """The result with a capacity from the stretch of the curve, where depth and load allow it."""
     assert base.run is not None and base.run.load_percent and base.yardstick is not None
-    least = next(depth for count, depth in LEAST_DEPTH if cells >= count)
-    if used[-1][1] < least:
+    told_per_cell = used[0][2] < 3
+    fine = (0.01 if told_per_cell else 0.1 / cells) <= FINE_STEP_V
+    depth = used[-1][1]
+    if depth < (LEAST_DEPTH_FINE if fine else LEAST_DEPTH):
         return result
     load = facts.assumed_load_percent or discharge.load_percent or 0.0
     low, high = LIKE_LOAD
@@ -206,7 +213,7 @@ def _by_curve(
     if fit is None:
         return result
     base_factor = temperature_factor(_celsius(base.run, facts))
-    floor = next(error for count, error in CURVE_FLOOR.items() if cells >= count)
+    floor = (CURVE_FLOOR_FINE if fine else CURVE_FLOOR) * max(1.0, LEAST_DEPTH / depth)
     error = math.hypot(max(fit[1] / fit[0], floor), _relative_error(discharge, base.yardstick, facts))
     if error > LARGEST_CURVE_ERROR:
         return result
@@ -308,7 +315,7 @@ def stretch(new: tuple[list[float], list[float]], now: tuple[list[float], list[f
     except RuntimeError:
         return None
     s, variance = float(found[0]), float(covariance[0, 0])
-    if not 0.2 <= s <= 1.4 or not math.isfinite(variance):
+    if not STRETCH[0] <= s <= STRETCH[1] or not math.isfinite(variance):
         return None
     rest = y - model(x, *found)
     lag = float(np.corrcoef(rest[:-1], rest[1:])[0, 1]) if np.std(rest) > 0 else 0.0

@@ -23,7 +23,10 @@ from qxfleet.store.rows import identity_of
 from qxfleet.store.tables import device
 
 RECENT = 3
-LATELY_US = 92 * 86_400_000_000
+DAY_US = 86_400_000_000
+YEAR_US, LATELY_US = 366 * DAY_US, 92 * DAY_US
+"""Ageing is that of the last year; charger and load are judged by the last months."""
+
 WORKED = int(Status.OB | Status.CAL)
 
 NOBODY = BatteryFacts()
@@ -38,7 +41,7 @@ def evidence(
     ids = [place.battery.id for place in now]
     capacities = batteries.capacities(connection)
     recents = batteries.recents(connection, ids, RECENT)
-    rests, lately = batteries.rests(connection), batteries.rests(connection, now_us - LATELY_US)
+    rests, lately = batteries.rests(connection, now_us - YEAR_US), batteries.rests(connection, now_us - LATELY_US)
     names = {place.ups for place in now}
     identities = {
         name: identity_of(name, stored) if stored is not None else None

@@ -7,8 +7,12 @@ one takes 2 ms a call and seconds to import, which is too much for a fleet.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any
 
 WORN = 80.0
 """Percent of capacity below which a whole string is replaced: the stationary-battery criterion (landscape section 5.3)."""
@@ -80,16 +84,14 @@ def theil_sen(x: Sequence[float], y: Sequence[float], sides: float = SIDES) -> t
     import numpy as np
 
     at, value = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    first, second = np.triu_indices(len(at), 1)
+    first, second = _pairs(len(at))
     run = at[second] - at[first]
     apart = run != 0
     slopes = np.sort((value[second] - value[first])[apart] / run[apart])
     count = len(slopes)
     n = len(at)
     variance = n * (n - 1) * (2 * n + 5) / 18
-    for tie in np.unique(at, return_counts=True)[1]:
-        variance -= tie * (tie - 1) * (2 * tie + 5) / 18
-    for tie in np.unique(value, return_counts=True)[1]:
+    for tie in (*Counter(x).values(), *Counter(y).values()):
         variance -= tie * (tie - 1) * (2 * tie + 5) / 18
     half = _normal_quantile(sides) * math.sqrt(max(0.0, variance))
     upper = min(round((count + half) / 2), count - 1)
@@ -99,9 +101,16 @@ def theil_sen(x: Sequence[float], y: Sequence[float], sides: float = SIDES) -> t
     return float(slope), float(slopes[lower]), float(slopes[upper])
 
 
-def _normal_quantile(sides: float) -> float:
-    from statistics import NormalDist
+@lru_cache
+def _pairs(count: int) -> Any:
+    """Indices of every pair."""
+    import numpy as np
 
+    return np.triu_indices(count, 1)
+
+
+@lru_cache
+def _normal_quantile(sides: float) -> float:
     return NormalDist().inv_cdf((1 + sides) / 2)
 
 

@@ -90,7 +90,7 @@ def _capacity(axes: Any, health: Health, now_us: int) -> None:
     if not used:
         axes.text(0.5, 0.6, "capacity: insufficient", transform=axes.transAxes, ha="center", fontsize=12, color=SOFT)
     _dates(axes)
-    _legend(axes, 2)
+    _legend(axes, 2, within=True)
 
 
 def _curves(axes: Any, curves: Sequence[tuple[Discharge, Sequence[Sample]]]) -> None:
@@ -108,7 +108,7 @@ def _curves(axes: Any, curves: Sequence[tuple[Discharge, Sequence[Sample]]]) -> 
         axes.text(0.5, 0.6, "no run of two minutes yet", transform=axes.transAxes, ha="center", fontsize=12, color=SOFT)
         axes.set_yticks([])
     else:
-        _legend(axes, 3)
+        _legend(axes, 3, within=True)
 
 
 def replacements(found: Sequence[Health], now_us: int) -> Figure:
@@ -138,7 +138,7 @@ def replacements(found: Sequence[Health], now_us: int) -> Figure:
         axes.plot([], [], "s", color=COLOURS[verdict], label=verdict.value)
     axes.plot([], [], "o", color=INK, label="likely date, by the trend")
     axes.plot([], [], "o", color=INK, markerfacecolor="white", label="by age")
-    _legend(axes, 6, below=-0.45 / figure.get_figheight())
+    _legend(axes, 6)
     return figure
 
 
@@ -215,7 +215,7 @@ def outages_by_month(discharges: Sequence[Discharge], now_us: int, months: int =
             floor = [below + height for below, height in zip(floor, heights, strict=True)]
     axes.set_xticks(range(months), [_month(number, index) for index, number in enumerate(numbers)], fontsize=8.5)
     _whole(axes)
-    _legend(axes, 2, below=-0.3)
+    _legend(axes, 2)
     return figure
 
 
@@ -283,9 +283,13 @@ def _dates(axes: Any) -> None:
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))
 
 
-def _legend(axes: Any, columns: int, below: float = -0.12) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0, ncols=columns, frameon=False, fontsize=8.5,
-                labelcolor=INK, handletextpad=0.5, columnspacing=1.4)  # fmt: skip
+def _legend(axes: Any, columns: int, *, within: bool = False) -> None:
+    """Below the whole picture, or below these axes alone."""
+    looks = {"ncols": columns, "frameon": False, "fontsize": 8.5, "labelcolor": INK, "handletextpad": 0.5, "columnspacing": 1.4}
+    if within:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0, **looks)
+    else:
+        axes.figure.legend(loc="outside lower left", **looks)
 
 
 def _blend(light: str, dark: str, share: float) -> str:

@@ -350,22 +350,19 @@ class Recent:
 
 def recents(connection: Connection, battery_ids: Collection[int], count: int) -> dict[int, list[Recent]]:
     """The latest discharges of each battery that were long enough to show its loaded voltage, oldest first."""
-    col, other = discharge.c, discharge.alias("other")
-    latest = (
-        select(other.c.id)
-        .where(other.c.battery_id == battery.c.id, other.c.index_v.is_not(None))
-        .order_by(other.c.began.desc())
-        .limit(count)
-        .correlate(battery)
+    col = discharge.c
+    place = func.row_number().over(partition_by=col.battery_id, order_by=col.began.desc()).label("place")
+    ranked = (
+        select(col.battery_id, col.began, col.cause, col.index_v, col.recharge_s, col.used_percent, col.resistance_ratio, place)
+        .where(col.index_v.is_not(None), col.battery_id.is_not(None))
+        .subquery()
     )
-    query = (
-        select(col.battery_id, col.began, col.cause, col.index_v, col.recharge_s, col.used_percent, col.resistance_ratio)
-        .select_from(battery.join(discharge, col.id.in_(latest)))
-        .where(battery.c.id.in_(battery_ids))
-        .order_by(col.battery_id, col.began)
-    )
+    query = select(*list(ranked.c)[:-1]).where(ranked.c.place <= count).order_by(ranked.c.battery_id, ranked.c.began)
     found: dict[int, list[Recent]] = {}
+    wanted = set(battery_ids)
     for battery_id, began, cause, index_v, recharge_s, used, ratio in connection.execute(query):
+        if battery_id not in wanted:
+            continue
         per_depth = recharge_s / used if recharge_s is not None and used else None
         found.setdefault(battery_id, []).append(Recent(began, Cause(cause), index_v, per_depth, ratio))
     return found
@@ -388,16 +385,14 @@ class Rest:
     last_us: int
 
 
-def rests(connection: Connection, since_us: int | None = None) -> dict[str, Rest]:
+def rests(connection: Connection, since_us: int) -> dict[str, Rest]:
     """Months at rest of every UPS taken together, from the month on that a moment lies in."""
     col = battery_month.c
     query = select(
         device.c.name, func.sum(col.days), _by_days(col.ageing), _by_days(col.temperature_c), func.min(col.temperature_low_c),
         func.max(col.temperature_high_c), _by_days(col.float_v), _by_days(col.load_percent), func.min(col.load_low_percent),
         func.max(col.load_high_percent), func.min(col.at), func.max(col.at),
-    ).join(device, device.c.id == col.device_id).group_by(device.c.name)  # fmt: skip
-    if since_us is not None:
-        query = query.where(col.at >= since_us)
+    ).join(device, device.c.id == col.device_id).where(col.at >= since_us).group_by(device.c.name)  # fmt: skip
     return {name: Rest(*row) for name, *row in connection.execute(query)}
 
 

@@ -75,6 +75,13 @@ Index(
     sqlite_where=discharge.c.capacity_percent.is_not(None),
     postgresql_where=discharge.c.capacity_percent.is_not(None),
 )
+Index(
+    "ix_discharge_loaded",
+    discharge.c.battery_id,
+    discharge.c.began,
+    sqlite_where=discharge.c.index_v.is_not(None),
+    postgresql_where=discharge.c.index_v.is_not(None),
+)
 
 CURVE: Final = ("battery_voltage", "ups_load", "battery_charge", "input_voltage", "ups_temperature")
 """Columns of a curve, with the names and steps they have in table ``reading``."""
