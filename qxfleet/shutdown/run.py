@@ -262,8 +262,11 @@ class StagedShutdown:
         await self._journal.go_on(self._key, self.plan, ends, begun, armed=self.record.armed)
         for end in decision.end:
             self.record = self.record.ended(end, now_s)
-            self._bus.publish(telling.ended(taken[end.number], end, self._clock.wall_us(), armed=self.record.armed))
-            self._settle(taken[end.number].step, end.result)
+            step = taken[end.number].step
+            again = step.act is Act.STOP and end.result is Result.FAILED and decision.loads.get(step.target) in telling.GOING
+            now_us = self._clock.wall_us()
+            self._bus.publish(telling.ended(taken[end.number], end, now_us, armed=self.record.armed, again=again))
+            self._settle(step, end.result)
         for step in decision.begin:
             self.record = self.record.begun(step, now_s)
             self._bus.publish(telling.begun(step, self._clock.wall_us(), armed=self.record.armed))

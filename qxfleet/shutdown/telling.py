@@ -47,6 +47,9 @@ ENDED = {
 }  # fmt: skip
 """Names of events, and what they say of their target."""
 
+GOING = (LoadPhase.WAITING, LoadPhase.STOPPING)
+"""Phases of a load that others may have to wait for."""
+
 UPS_ACTS = (Act.CUT, Act.CALL_BACK, Act.SWITCH_ON)
 
 
@@ -65,9 +68,12 @@ def answered(step: Step, answer: Answer, text: str, wall_us: int) -> Event:
                   Severity.INFO if good else Severity.WARNING)  # fmt: skip
 
 
-def ended(taken: Taken, end: End, wall_us: int, *, armed: bool) -> Event:
-    """How a step ended."""
+def ended(taken: Taken, end: End, wall_us: int, *, armed: bool, again: bool = False) -> Event:
+    """How a step ended. ``again``: it failed, and will be tried again."""
     step = taken.step
+    if again:
+        said = f"{step.target} was not stopped, and is tried again: {end.text}"
+        return _event(step, "load-not-stopped", end.result.value, said, wall_us, armed, Severity.WARNING)
     name, text = ENDED.get((step.act, end.result), (BEGUN[step.act][0], f"{end.result.value}: {step.act.value}"))
     good = end.result is Result.DONE
     said = f"{step.target} {text}" if not end.text or end.text == text else f"{step.target}: {end.text}"
@@ -153,7 +159,7 @@ def headline(plan: Plan, record: Record, decision: Decision, world: World, *, ru
         (LoadPhase.BACK, "back"),
     )  # fmt: skip
     counts = ", ".join(f"{phases[phase]} {word}" for phase, word in words if phases[phase])
-    battery = f"{len(off)} of {len(world.upses)} UPSes on battery" if off else "mains are back"
+    battery = f"{len(off)} of {len(world.upses)} UPSes on battery" if off else "mains are good"
     return f"{head}; {battery}; of {len(plan.loads)} loads {counts or 'none touched yet'}"
 
 
@@ -165,6 +171,7 @@ def _load(
     return {
         "load": load.name, "phase": phase.value, "up": seen.up if seen else None, "fed_by": list(load.fed_by),
         "after": list(load.after), **_step(taken, scale), "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name),
+        "waits_for": [name for name in load.after if decision.loads.get(name) in GOING] if phase is LoadPhase.WAITING else [],
     }  # fmt: skip
 
 

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.interfaces.cli import shutdown_rehearsal
 from qxfleet.interfaces.cli.client import ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
 
 app = typer.Typer(no_args_is_help=True, help="Stop everything in order before the batteries are empty, and bring it back.")
+app.command("check")(shutdown_rehearsal.check)
+app.command("simulate")(shutdown_rehearsal.simulate)
 
 Targets = Annotated[
     list[str],
@@ -33,7 +36,7 @@ LOAD_COLOURS = {
 }  # fmt: skip
 UPS_COLOURS = {"triggered": "red", "told": "red", "racing": "red", "off": "red", "untold": "red", "on-battery": "yellow"}
 PHASES = {
-    "waiting": "waits", "stopping": "stopping", "down": "down", "stuck": "WOULD NOT STOP", "starting": "starting",
+    "waiting": "waiting", "stopping": "stopping", "down": "down", "stuck": "WOULD NOT STOP", "starting": "starting",
     "stranded": "START IT BY HAND", "back": "back", "untouched": "not touched",
 }  # fmt: skip
 UPS_PHASES = {
@@ -196,7 +199,8 @@ def _print_status(document: Document, whole: bool) -> None:
     if run is not None:
         number = "" if run["run"] is None else f"run {run['run']}, "
         by = f"ordered by {run['ordered_by']}" if run["ordered_by"] else "begun by the plan"
-        typer.echo(printable(f"{number}{by}, {_count(run['steps'], 'step')} so far"))
+        began = f" {_duration(run['for_s'])} ago" if run["for_s"] is not None else ""
+        typer.echo(printable(f"{number}{by}{began}, {_count(run['steps'], 'step')} so far"))
     else:
         since = f" since {document['armed_since']}" if document["armed_since"] else ""
         reason = f": {document['armed_reason']}" if document["armed_reason"] else ""
@@ -258,7 +262,7 @@ def _load_line(load: Document) -> str:
             if load["try"] and load["try"] > 1:
                 parts.append(f"try {load['try']}")
         case "waiting":
-            parts.append(f"until {', '.join(load['after'])} are down" if load["after"] else "for its turn")
+            parts.append(f"for {', '.join(load['waits_for'])}" if load["waits_for"] else "for its turn")
         case "down" | "back" if load["for_s"] is not None:
             parts.append(f"after {_duration(load['for_s'])}")
     if load["text"] and load["phase"] not in ("down", "back"):
@@ -305,11 +309,11 @@ def _print_report(run: Document) -> None:
                          f"{': ' + run['text'] if run['text'] else ''}"))  # fmt: skip
     rows = []
     for step in run["steps"]:
-        good = step["result"] == "done"
-        of = f"{_duration(step['for_s'])} of {_duration(step['limit_s'])}" if step["limit_s"] else _duration(step["for_s"])
+        colour = {"done": "green", None: "yellow"}.get(step["result"], "red")
+        of = " of ".join(_duration(seconds) for seconds in (step["for_s"], step["limit_s"]) if seconds is not None)
         rows.append([
             (step["begun"][11:19], None), (step["act"], None), (step["target"], None),
-            (step["result"] or "open", "green" if good else "red"), (of, None), (step["text"] or "", None),
+            (step["result"] or "open", colour), (of if step["result"] else "", None), (step["text"] or "", None),
         ])  # fmt: skip
     typer.echo("")
     print_table([("at", "left"), ("step", "left"), ("of", "left"), ("result", "left"), ("took", "left"), ("", "left")], rows)
@@ -318,7 +322,7 @@ def _print_report(run: Document) -> None:
     if bad:
         typer.echo(coloured(f"{_count(len(bad), 'step')} did not go as they should: {_some(bad, FEW)}", "red"))
     else:
-        typer.echo("Everything went as it should.")
+        typer.echo("Everything went as it should." if run["ended"] else "So far everything went as it should.")
 
 
 def _failures(run: Document) -> list[str]:

@@ -89,14 +89,15 @@ def streams(agent: Agent) -> Mapping[str, Stream]:
 def status_document(agent: Agent) -> Document:
     """How the staged shutdown stands now, as every face shows it. Raises PlanError where the agent runs none."""
     part = _part(agent)
-    run = None
+    run, scale = None, Scale.of(agent.clock)
     if part.running:
-        ordered = part.record.ordered
+        ordered, taken = part.record.ordered, part.record.taken
         run = {
-            "run": part.run_id, "armed": part.record.armed, "cancelled": part.record.cancelled, "steps": len(part.record.taken),
+            "run": part.run_id, "began": iso(scale.wall_us(taken[0].begun_s)) if taken else None,
+            "for_s": round(scale.now_s - taken[0].begun_s, 1) if taken else None, "steps": len(taken),
+            "armed": part.record.armed, "cancelled": part.record.cancelled,
             "ordered_by": ordered.actor if ordered else None, "drill": bool(ordered and ordered.drill),
         }  # fmt: skip
-    scale = Scale.of(agent.clock)
     document = telling.document(
         part.plan, part.record, part.decision, part.world, scale, run=run, arming=_arming(agent, part)
     )
