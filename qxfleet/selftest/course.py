@@ -69,8 +69,8 @@ class Course:
     """What is known of one test. Times are monotonic. ``before``: readings ahead of the order; ``points``: those since.
 
     ``sent``: what became of the order, None: not known yet; ``reply`` the device's word for it. ``bound_s``: the latest end.
-    ``unsent``: why the order never left. ``runtime_s``: as predicted before. ``stopped``: why it is ended early, ``stop_kind`` in
-    one word.
+    ``unsent``: why the order never left; ``unsure``: nobody knows whether it did. ``runtime_s``: as predicted before.
+    ``stopped``: why it is ended early, ``stop_kind`` in one word. ``watched_s``: since when this run of the agent watches.
     """
 
     asked: Asked
@@ -82,6 +82,8 @@ class Course:
     sent: Outcome | None = None
     reply: str = ""
     unsent: str = ""
+    unsure: bool = False
+    watched_s: float = 0.0
     runtime_s: float | None = None
     stopped: str = ""
     stop_kind: str = ""
@@ -183,7 +185,7 @@ class Course:
             return True
         last = self.points[-1] if self.points else None
         if not contact or last is None or now_s - last.mono_s > LOST_S:
-            return now_s >= self.bound_s
+            return now_s >= max(self.bound_s, self.watched_s + RETURN_S)
         if self.first_s is None or self.last_test_s is None:
             return now_s - self.began_s >= NO_EFFECT_S
         if last.tests:
@@ -196,8 +198,10 @@ class Course:
 
     # -- meaning
 
-    def judge(self) -> tuple[Verdict, str]:
-        """The verdict, and the sentence that explains it."""
+    def judge(self, now_s: float) -> tuple[Verdict, str]:
+        """The verdict now that it is over, and the sentence that explains it."""
+        last_s = self.points[-1].mono_s if self.points else self.began_s
+        self.longest_gap_s = max(self.longest_gap_s, now_s - last_s)
         told = f" (it answered {self.reply!r})" if self.reply else ""
         if self.unsent:
             return Verdict.ABORTED, self.unsent
@@ -221,6 +225,8 @@ class Course:
             return Verdict.ABORTED, self.stopped
         if self.sent is Outcome.NO_ANSWER:
             return Verdict.INCONCLUSIVE, "the UPS did not answer the order, and no discharge was seen"
+        if self.unsure:
+            return Verdict.INCONCLUSIVE, "the agent stopped as it gave the order; no discharge was seen, it was not given again"
         if self._unseen():
             return Verdict.INCONCLUSIVE, "nobody watched while it may have run; it was not started again"
         return Verdict.NO_EFFECT, f"no discharge was seen within {NO_EFFECT_S:.0f} s of the order{told}"

@@ -127,12 +127,14 @@ class BatteryTests:
         await self._remember()
         self._bus.attach(Reading, self._seen)
         self._bus.attach(LinkChange, self.standing.link_changed)
+        self._bus.attach(Event, self._told)
         await self._take_up()
 
     async def stop(self) -> None:
         """Leave; tests that their devices end by themselves go on, others are ended."""
         self._bus.detach(Reading, self._seen)
         self._bus.detach(LinkChange, self.standing.link_changed)
+        self._bus.detach(Event, self._told)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -258,7 +260,9 @@ class BatteryTests:
             if at_us > test.started_us:
                 course.see(point)
         outcome = test.sent or order
+        course.watched_s = now_s
         course.sent = Outcome(outcome) if outcome else Outcome.UNCONFIRMED
+        course.unsure = test.sent is None and course.sent is Outcome.UNCONFIRMED
         if test.stop_reason is not None:
             kind, _, reason = test.stop_reason.partition(": ")
             course.stop_kind, course.stopped = kind, reason
@@ -466,8 +470,8 @@ class BatteryTests:
         self._save(run, now=True)
         if run.saving is not None:
             await asyncio.wait({run.saving})
-        verdict, text = course.judge()
         ended_us, now_s = self._clock.wall_us(), self._clock.monotonic()
+        verdict, text = course.judge(now_s)
         evidence = {**course.evidence(), "stops_sent": run.stops}
         write = stored.end_test(test.id, ended_us, verdict, text, evidence, wave_id=test.wave_id)
         await self._store.commit(write, test.ups)
@@ -495,10 +499,6 @@ class BatteryTests:
         elif verdict is Verdict.PASSED:
             self.standing.failed.pop(ups, None)
 
-    def battery_replaced(self, ups: str) -> None:
-        """A new battery is in: what the tests of the old one found is forgotten."""
-        self.standing.failed.pop(ups, None)
-
     def _publish_result(self, test: StoredTest) -> None:
         if test.verdict is not None:
             self._fleet.tell(
@@ -519,6 +519,10 @@ class BatteryTests:
             run.course.see(self.standing.point(reading))
             run.unsaved.append(reading)
             run.news.set()
+
+    def _told(self, event: Event) -> None:
+        if event.name == "battery-replaced" and event.ups is not None:
+            self.standing.failed.pop(event.ups, None)
 
     def _units(self, upses: Collection[str], asked: Asked, rules: Rules) -> dict[str, plan.Unit]:
         """These UPSes and their partners as they stand now."""

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 from qxfleet.model.reading import Reading
 from qxfleet.model.selftest import Asked, Rules, Verdict
 from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store.batteries import name_test
 from qxfleet.store.rows import clean, reading_row, within_columns
 from qxfleet.store.tables import (
     battery_test,
@@ -179,6 +180,8 @@ def end_test(
         this = (battery_test.c.id == test_id, battery_test.c.verdict.is_(None))
         row = {"ended": ended_us, "verdict": verdict.value, "text": clean(text), "evidence": dict(evidence)}
         connection.execute(update(battery_test).where(*this).values(row))
+        started_us = connection.scalar(select(battery_test.c.started).where(battery_test.c.id == test_id))
+        name_test(connection, device_id, started_us or ended_us, ended_us, test_id)
         if wave_id is not None and again:
             _set_member(connection, wave_id, device_id, state="waiting", text=clean(text), test_id=None)
         elif wave_id is not None:

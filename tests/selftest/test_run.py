@@ -9,8 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qxfleet.battery import register
 from qxfleet.interfaces.shapes import variable_texts
+from qxfleet.model.discharge import Cause, Discharge
 from qxfleet.model.selftest import Asked
+from qxfleet.store import batteries
+from qxfleet.store import tests as stored
 from qxfleet.testing.simulator import Unknown
 from qxfleet.testing.unit import Fault
 from tests.selftest.ground import SOON, TestGround, a_unit, verdicts
@@ -37,8 +41,6 @@ async def test_a_healthy_battery_passes_and_its_curve_is_kept(sqlite_path: Path)
         test = (await site.results())["a"]
         assert test.evidence["test_bit"] and test.evidence["discharge"]
         assert 8 <= test.evidence["lasted_s"] <= 11
-        from qxfleet.store import tests as stored
-
         points = await site.store.read(functools.partial(stored.points, test_id=test.id))
         assert len(points) > 20
         texts = variable_texts(site.fleet.snapshot()["a"])
@@ -271,3 +273,33 @@ async def test_mains_that_fail_for_a_moment_while_the_order_is_awaited_are_not_o
         unit.machine.start_test = start_and_fail  # type: ignore[method-assign]
         assert verdicts(await site.wave("a")) == {"a": "aborted"}
         assert [value for _, _, value in site.told("on-battery")][:1] == ["begin"]
+
+
+@virtual
+async def test_a_replaced_battery_is_a_new_one(sqlite_path: Path) -> None:
+    unit = a_unit("a", dialect="mecer")
+    unit.set_fault(Fault.DEAD_BATTERY, "4")
+    async with TestGround(sqlite_path, [unit]) as site:
+        await site.settled()
+        assert verdicts(await site.wave("a")) == {"a": "failed"}
+        unit.clear_fault()
+        unit.machine.failed = False
+        unit.machine.battery.set_charge(1.0)
+        now_us = site.clock.wall_us()
+        await site.store.commit(lambda connection, number: register.replaced(connection, number, "a", now_us, None, {}), "a")
+    async with TestGround(sqlite_path, [unit], rules=replace(SOON, charged_s=0.0, no_alarm=False), clock=site.clock) as again:
+        await again.settled(400)
+        assert verdicts(await again.wave("a")) == {"a": "passed"}, (await again.results())["a"]
+
+
+@virtual
+async def test_a_test_names_the_discharge_it_made(sqlite_path: Path) -> None:
+    """The discharge is cut out of the readings by others; a test says which is its own."""
+    async with TestGround(sqlite_path, [a_unit("a")]) as site:
+        await site.settled()
+        began_us = site.clock.wall_us() + 2_000_000
+        cut = Discharge("a", began_us, None, Cause.TEST)
+        await site.store.commit(lambda connection, number: batteries.put_discharge(connection, number, cut, None), "a")
+        await site.wave("a")
+        (found,) = await site.store.read(lambda connection: batteries.discharges(connection, ["a"], 0, began_us * 2))
+        assert found.test_id == (await site.results())["a"].id
