@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import sqlite3
+import time
 from contextlib import closing
+
+import pytest
 
 from qxfleet.agent.fleet import RECORD_S
 from qxfleet.interfaces.control import STORED_WITHIN_S
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
-from tests.scenarios.play import Play, family, measured, until
+from tests.conftest import Postgres
+from tests.scenarios.play import SOAK, Play, family, measured, until
 
 
 async def test_events_are_told_and_orders_kept_back_while_the_database_is_away() -> None:
@@ -61,3 +66,77 @@ async def test_events_are_told_and_orders_kept_back_while_the_database_is_away()
         finally:
             engine.dispose()
         assert "ups-01" not in orders or orders["ups-01"].outcome is not None
+
+
+UPSES, AWAY_S = (250, 600.0) if SOAK else (6, 4.0)
+
+
+@pytest.mark.timeout(1500 if SOAK else 120)
+async def test_a_server_that_is_away_for_minutes_loses_no_poll_and_no_event(postgres: Postgres, postgres_template: str) -> None:
+    """Every poll that the UPSes answered is a row, and the outage in the midst of it is told and stored; ten minutes in the long
+    form. The agent is killed and started again while the server is away."""
+    loop = asyncio.get_running_loop()
+    agent = {"poll_interval": '"2s"', "record": '"all"', "spool": '"agent.spool"'}
+    async with Play(family(UPSES), database=postgres.create(postgres_template), agent=agent) as play:
+        await play.start()
+        await play.all_online(120)
+        wall_s = time.time() - loop.time()
+        began_s = loop.time()
+        await asyncio.sleep(4)
+        postgres.stop()
+        try:
+            await asyncio.sleep(AWAY_S / 4)
+            follower = await play.follow()
+            play.tell("mains off ups-02")
+            await asyncio.sleep(AWAY_S / 4)
+            await until((play.folder / "agent.spool").exists, 20, "something is set aside")
+            play.tell("mains on ups-02")
+            await until(lambda: len(follower.told("on-battery")) == 2, 40, "the outage is over")
+            await asyncio.sleep(0.5)
+            killed_s = loop.time()
+            await play.kill()
+            await play.start()
+            await play.all_online(120)
+            again_s = loop.time()
+            await asyncio.sleep(AWAY_S / 2)
+        finally:
+            postgres.restart()
+        back_s = loop.time()
+        engine = open_engine(play.database, writing=False)
+        try:
+            # events first: they are all there while readings still come
+            def events_stored() -> bool:
+                with engine.connect() as connection:
+                    return {"on-battery"} <= {item.event.name for item in history.events(connection, ["ups-02"])}
+
+            await until(events_stored, 20, "the outage is stored")
+            events_s = loop.time() - back_s
+            await until(lambda: not (play.folder / "agent.spool").exists(), 60 + AWAY_S, "all is written")
+            caught_up_s = loop.time() - back_s
+            ended_s = loop.time()
+            await asyncio.sleep(4)
+            assert await play.stop() == 0
+            with engine.connect() as connection:
+                told = [item.event for item in history.events(connection, ["ups-02"]) if item.event.name == "on-battery"]
+                missing, polls, rows = 0, 0, 0
+                for ups in play.farm.upses:
+                    stored = [point.at_us / 1e6 - wall_s for point in history.readings(connection, ups, "input.voltage")]
+                    asked = [at for at in play.polls(ups) if began_s <= at < ended_s and not killed_s - 2 <= at < again_s]
+                    polls += len(asked)
+                    rows += len(stored)
+                    missing += sum(1 for at in asked if not any(at - 0.1 <= row < at + 1.9 for row in near(stored, at)))
+        finally:
+            engine.dispose()
+        measured(
+            f"server away for {back_s - began_s - 4:.0f} s under {UPSES} UPSes, agent killed in between: {polls} polls, "
+            f"{missing} of them not stored; events after {events_s:.1f} s, all after {caught_up_s:.1f} s; {rows} rows in all"
+        )
+        assert polls > UPSES * AWAY_S / 2.5
+        assert missing == 0
+        assert [event.phase.value for event in told] == ["begin", "end"]
+
+
+def near(times: list[float], at_s: float) -> list[float]:
+    """The times around one of them."""
+    place = bisect.bisect_left(times, at_s)
+    return times[max(0, place - 2) : place + 3]
