@@ -136,7 +136,7 @@ def test_every_command_line_in_the_documentation_exists() -> None:
                 while words[0].startswith("-"):
                     assert words.pop(0) in top, line
                     words.pop(0)
-                verb = " ".join(words[:2]) if words[0] in ("db", "profile") else words[0]
+                verb = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
                 assert verb in COMMANDS, (page.name, line)
                 known = {option for parameter in COMMANDS[verb].params for option in parameter.opts}
                 assert {word for word in words if word.startswith("--")} <= known, (page.name, line)
