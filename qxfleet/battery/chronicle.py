@@ -107,7 +107,7 @@ def rebuild(connection: Connection, ups: str, rating: Rating, facts: BatteryFact
     What the stored readings still show is cut from them; what is older is measured again on its kept curve, and keeps its
     time of recharge and whether the battery was full, which its curve does not show.
     """
-    device_id = connection.scalars(select(device.c.id).where(device.c.name == ups)).one()
+    device_id = batteries.device_id(connection, ups)
     before = batteries.discharges(connection, [ups])
     raw_us = batteries.first_reading_us(connection, ups)
     for old in before:

@@ -49,6 +49,11 @@ def samples(connection: Connection, ups: str, since_us: int | None = None, until
     return [_sample(row) for row in connection.execute(query)]
 
 
+def device_id(connection: Connection, ups: str) -> int:
+    """The number of a UPS that was recorded."""
+    return int(connection.scalars(select(device.c.id).where(device.c.name == ups)).one())
+
+
 def first_reading_us(connection: Connection, ups: str) -> int | None:
     """When the oldest stored reading of a UPS was taken."""
     query = select(func.min(reading.c.at)).join(device).where(device.c.name == ups)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qxfleet.errors import StoreError
+from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, complain, console, emit
 
 app = typer.Typer(no_args_is_help=True, help="The database: migrations, integrity, retention.")
@@ -94,3 +95,46 @@ def prune(
         emit({"deleted": count})
     else:
         typer.echo(f"deleted {count} rows that are kept no longer")
+
+
+@app.command("rebuild-discharges")
+def rebuild_discharges(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
+    """Cut all discharges out of the history again, and judge them anew.
+
+    For a configuration that became better: cells, rated power, the maker's runtimes. What was right stays as it is.
+    """
+    from qxfleet.battery import chronicle, register
+    from qxfleet.config.load import load
+    from qxfleet.interfaces.cli.recorded import chosen
+    from qxfleet.model.battery_facts import BatteryFacts
+    from qxfleet.model.clock import Clock
+    from qxfleet.store import batteries, history
+    from qxfleet.store.engine import explained, open_engine
+    from qxfleet.store.migrate import Standing, state
+
+    config = load(context.obj)
+    if state(config.agent.database).standing is not Standing.CURRENT:
+        raise StoreError("the database has not this version's schema: run `qxfleet db upgrade`")
+    engine = open_engine(config.agent.database, writing=True)
+    counts: dict[str, tuple[int, int]] = {}
+    try:
+        with explained(engine):
+            with engine.connect() as connection:
+                known = history.upses(connection)
+                names = chosen(targets, config, known) or known
+            with console(stderr=True).status("cutting") as progress:
+                for number, name in enumerate(names):
+                    progress.update(f"{name} ({number + 1} of {len(names)})")
+                    facts = config.batteries.get(name, BatteryFacts())
+                    with engine.begin() as connection:
+                        device_id = batteries.device_id(connection, name)
+                        register.settle(connection, device_id, name, facts, Clock().wall_us())
+                        rating = chronicle.rating_of(facts, chronicle.identity(connection, name))
+                        counts[name] = chronicle.rebuild(connection, name, rating, facts)
+    finally:
+        engine.dispose()
+    if json:
+        emit({"ups": [{"name": name, "discharges": all_, "changed": changed} for name, (all_, changed) in counts.items()]})
+    else:
+        everything, changed = (sum(count[place] for count in counts.values()) for place in (0, 1))
+        typer.echo(f"{everything} discharges of {len(counts)} UPSes, {changed} of them changed")
