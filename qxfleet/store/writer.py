@@ -32,7 +32,7 @@ from qxfleet.store.spool import Sort, Spool
 from qxfleet.store.transactions import ROW_AT_FAULT, Batch, Job, Transactions
 
 BATCH = 500
-"""Readings that wake the writer before its second is over."""
+"""Readings that wake the writer before its time is over."""
 
 LARGEST_BATCH = 2_000
 """Readings of one transaction at most, so that a backlog does not hold the lock for long."""
@@ -43,7 +43,9 @@ REPLAY_BATCH = 10_000
 QUEUE_LIMIT = 50_000
 """Readings kept in memory: about 20 MB; only where nothing can be set aside on the disk do they ever become that many."""
 
-FLUSH_S = 1.0
+FLUSH_S = 2.0
+"""How long a reading waits for others at most: the more go together, the fewer pages each of them rewrites."""
+
 SIZE_EVERY_S = 60.0
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

@@ -11,10 +11,14 @@ from qxfleet.transports.line import CHUNK, LineTransport, reason_of
 class DescriptorTransport(LineTransport):
     """A line behind a non-blocking descriptor: the event loop reads and writes it, one persistent reader per link."""
 
+    __slots__ = ("_fd",)
+
     loss_remedy = ""
     """What to look at when the other side is gone."""
 
-    _fd = -1
+    def __init__(self, label: str, *, raw: bool = False) -> None:
+        super().__init__(label, raw=raw)
+        self._fd = -1
 
     def _watch(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._fd = fd

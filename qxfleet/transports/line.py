@@ -37,6 +37,11 @@ class LineTransport:
     otherwise those raise.
     """
 
+    __slots__ = (
+        "_drained", "_end", "_end_seen", "_framer", "_heard_s", "_loop", "_lost", "_max_len", "_quiet", "_reply_owed",
+        "_waiter", "_wakeups", "due_s", "label", "on_lost", "raw", "unsolicited",
+    )  # fmt: skip
+
     def __init__(self, label: str, *, raw: bool = False) -> None:
         self.label = label
         self.raw = raw
@@ -194,7 +199,7 @@ class LineTransport:
         self._loop = loop
         self._wakeups = Wakeups.join(loop)
         self._lost = None
-        self._busy = self._end_seen = self._reply_owed = False
+        self._end_seen = self._reply_owed = False
         self._framer.reset()
 
     def _finish(self) -> None:

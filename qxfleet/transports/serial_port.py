@@ -53,6 +53,8 @@ class SerialTransport(DescriptorTransport):
     DTR and RTS (engine.md section 3); pseudo-terminals have no such lines and do without.
     """
 
+    __slots__ = ("cablepower",)
+
     byte_s = BITS_PER_BYTE / BAUD
     loss_remedy = "is the adapter still plugged in?"
 

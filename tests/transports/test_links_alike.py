@@ -44,13 +44,14 @@ def by_starting(link: LineTransport) -> Callable[[Ask], Awaitable[bytes]]:
 
 
 @pytest.fixture(params=[(rig, way) for rig in RIGS for way in ("exchange", "start")], ids=" by ".join)
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     """An open link to the device, asked in either way; no task may outlive it."""
     kind, way = request.param
     rig = RIGS[kind](tmp_path)
     await rig.start()
     if way == "start":
-        rig.link.exchange = by_starting(rig.link)  # type: ignore[method-assign]
+        exchange = by_starting(rig.link)
+        monkeypatch.setattr(type(rig.link), "exchange", lambda link, ask: exchange(ask))
     try:
         await rig.link.open()
         yield rig
