@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 import qxfleet
 from qxfleet.agent.agent import Agent
@@ -67,7 +68,7 @@ def application(agent: Agent, metrics: Metrics) -> App:
     """The whole application."""
     app = FastAPI(
         title="qxfleet", version=qxfleet.__version__, description=ABOUT, openapi_tags=TAGS,
-        openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, max_body_size=LONGEST_BODY,
+        openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
         license_info={"name": "MIT", "identifier": "MIT"}, redirect_slashes=False,
     )  # fmt: skip
     app.state.agent = agent
@@ -94,7 +95,10 @@ def application(agent: Agent, metrics: Metrics) -> App:
 
 
 class Guarded:
-    """Adds to every answer what keeps a browser from doing harm with it; nothing but the shipped files is kept by caches."""
+    """Bounds what is read, and adds to every answer what keeps a browser from doing harm with it.
+
+    Nothing but the shipped files is kept by caches.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -110,4 +114,14 @@ class Guarded:
                 message["headers"] = [*message["headers"], *HEADERS, (b"cache-control", kept)]
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > LONGEST_BODY:
+                raise HTTPException(413, f"a request's body is {LONGEST_BODY} bytes at most")
+            return message
+
+        await self._app(scope, bounded, guarded)

@@ -100,6 +100,8 @@ def _http(request: Request, error: Exception) -> Any:
     """What the framework refuses by itself: unknown paths, methods, bodies that are too long."""
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-").replace("'", "")
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        code = "content-too-large"  # whose phrase depends on the version of Python
     headers = {"Allow": _methods(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
     return answer(request, error.status_code, code, str(error.detail), None, headers)
 
