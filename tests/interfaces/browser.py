@@ -22,16 +22,12 @@ FLAGS = (
 )  # fmt: skip
 
 
-def chromium() -> str | None:
-    """Where it is."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 class Page:
     """One tab. Everything the page complains about is in ``complaints``."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
         self._browser = browser
+        self.target = target
         self._session = session
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -63,6 +59,10 @@ class Page:
             assert time.monotonic() < end_s, f"not within {within_s:g} s: {what or condition}; {self.complaints}"
             time.sleep(0.05)
 
+    def close(self) -> None:
+        """Close the tab."""
+        self._browser.call("Target.closeTarget", {"targetId": self.target})
+
     def size(self, width: int, height: int, *, phone: bool = False) -> None:
         """The window's size."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
@@ -84,8 +84,6 @@ class Page:
             self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
-        elif method == "Page.javascriptDialogOpening":
-            self.dialogs = [*getattr(self, "dialogs", []), params["message"]]
 
 
 class Browser:
@@ -113,7 +111,7 @@ class Browser:
     def page(self) -> Page:
         """A new tab."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        return Page(self, self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"])
+        return Page(self, self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"], target)
 
     def call(self, method: str, params: dict[str, Any], session: str | None = None, page: Page | None = None) -> Any:
         """One command and its answer; what is told meanwhile goes to the page."""
