@@ -197,11 +197,11 @@ def _runtime(unit: Unit, asked: Asked, rules: Rules) -> Iterable[Objection]:
 def _weakness(other: Unit, rules: Rules) -> Iterable[str]:
     """Why a partner may not be relied on; one reason is enough."""
     if rules.no_maintenance and other.maintenance:
-        yield f"is under maintenance ({other.maintenance})"
+        yield f"it is under maintenance ({other.maintenance})"
     elif not other.contact:
         yield "there is no contact with it"
     elif not other.status & Status.OL or other.status & DISTURBED:
-        yield f"it is {status_text(other.status)}"
+        yield f"its mains are not normal ({status_text(other.status)})" if other.status & Status.OL else "it is not on line"
     elif other.failed:
         yield f"its battery failed its last test: {other.failed}"
     elif rules.charged_s and other.charged_s is None:

@@ -160,13 +160,13 @@ def _member_line(member: dict[str, Any], wave: dict[str, Any]) -> str:
 
 
 def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
-    """Who would be tested, who not and why, and how long it would take."""
+    """Who would not be tested and why, then who would, in their order, and how long it would take."""
     if json:
         emit(document)
         return
     rows = [
         [(each["ups"], "bold"), ("yes", "green") if each["tested"] else ("no", "red"), (_why(each), None)]
-        for each in document["ups"]
+        for each in sorted(document["ups"], key=lambda each: each["tested"])
     ]
     if rows:
         print_table([("UPS", "left"), ("TESTED", "left"), ("WHY", "left")], rows)
@@ -175,9 +175,10 @@ def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
     typer.echo(printable(f"{title}{document['test']}: {count} of {total} UPSes would be tested now, {total - count} would not"))
     if count:
         at_once = document["max_parallel"]
-        needs = f"at most {at_once} at a time, {_span(document['recharge_s'])} apart" if at_once > 1 else (
-            f"one at a time, {_span(document['recharge_s'])} apart")  # fmt: skip
-        typer.echo(f"{needs}: up to {_span(document['needs_s'])} in all{_fits(document)}")
+        places = f"{at_once} at a time" if at_once > 1 else "one at a time"
+        apart_s = document["recharge_s"]
+        recharge = f", the next one {_span(apart_s)} after a test, for recharging" if apart_s else ""
+        typer.echo(f"{places}{recharge}: about {_span(document['needs_s'])} in all{_fits(document)}")
 
 
 def _why(each: dict[str, Any]) -> str:
