@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def test_demo_end_to_end(runtime: Path) -> None:
         text = "".join(said)
         assert len(re.findall(r"^ups-0[1-6] +online +OL", text, re.MULTILINE)) == 6
         assert "6 UPSes of 6 dialects online" in text
+        page = re.search(r"^Web page: +(http://\S+)", text, re.MULTILINE)
+        assert page is not None
+        for path in ("", "api/v1/fleet", "metrics"):
+            with urllib.request.urlopen(page[1] + path, timeout=10) as answer:
+                assert b"ups-06" in answer.read()
         (outage,) = re.findall(r'simulate --dir (\S+) --tell "(mains off group:feed-a)"', text)
         (config,) = set(re.findall(r"--config (\S+) status", text))
         assert qxfleet("--config", config, "status", "ups-01").returncode == 0

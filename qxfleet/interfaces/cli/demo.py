@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,17 @@ include = ["ups/fleet.toml"]
 listen = ["127.0.0.1:{nut}"]
 """
 
+WEB = """
+# Nobody is configured to log in: everybody on this machine may read, nobody may act.
+[http]
+listen = ["127.0.0.1:{http}"]
+
+[metrics]
+listen = ["127.0.0.1:{metrics}"]
+"""
+WEB_PACKAGES = ("fastapi", "jinja2", "prometheus_client", "uvicorn")
+"""Of the extra ``web``; without it the demo does without page and metrics."""
+
 
 def demo(
     ups: Annotated[int, typer.Option("--ups", min=1, max=500, help="How many UPSes.")] = 24,
@@ -57,7 +69,7 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
-    from qxfleet.config.schema_faces import NUT_PORT
+    from qxfleet.config.schema_faces import HTTP_PORT, METRICS_PORT, NUT_PORT
     from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.testing.control import Control
@@ -66,7 +78,9 @@ async def _demo(folder: Path, count: int, seconds: float | None) -> None:
 
     began_s = time.monotonic()
     config_file = folder / "qxfleet.toml"
-    config_file.write_text(CONFIGURATION.format(nut=_port(NUT_PORT)))
+    web = WEB if all(find_spec(package) for package in WEB_PACKAGES) else ""
+    ports = {"nut": _port(NUT_PORT), "http": _port(HTTP_PORT), "metrics": _port(METRICS_PORT)}
+    config_file.write_text((CONFIGURATION + web).format(**ports))
     farm = Farm(folder / "ups", fleet(count))
     async with farm, Control(farm):
         agent = Agent(load(config_file), parts=PARTS)
@@ -113,7 +127,7 @@ async def _show(
     typer.echo(f"\n{len(upses)} UPSes of {len(dialects)} dialects online after {time.monotonic() - began_s:.1f} s: "
                f"{', '.join(dialects)}")  # fmt: skip
     me = _myself()
-    typer.echo(f"""
+    typer.echo(_web_addresses(agent) + f"""
 In another terminal:
   {me} --config {config} status
   {me} --config {config} events --follow
@@ -133,6 +147,21 @@ Events as they happen; Ctrl-C ends the demo:""")
                 sys.stdout.flush()
     except TimeoutError:
         return
+
+
+def _web_addresses(agent: Agent) -> str:
+    """Where page, API and metrics are; what to install where they are not."""
+    from qxfleet.interfaces.metrics import MetricsServer
+    from qxfleet.interfaces.web import Web
+
+    web, metrics = agent.part(Web), agent.part(MetricsServer)
+    if web is None or metrics is None or not web.urls or not metrics.urls:
+        return "\nNo web page and no metrics: pip install 'qxfleet[web]' brings them.\n"
+    return f"""
+Web page:    {web.urls[0]}
+JSON API:    {web.urls[0]}api/v1/fleet, described by {web.urls[0]}api/v1/openapi.json
+Prometheus:  {web.urls[0]}metrics (the fleet), {metrics.urls[0]}ups_metrics?ups=ups-01 (one UPS, as nut_exporter)
+"""
 
 
 def _port(usual: int) -> int:
