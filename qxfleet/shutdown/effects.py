@@ -96,7 +96,7 @@ class RealEffects:
                 await _kill(process)
                 said.take(reading)
         except TimeoutError:
-            return Done(Outcome.UNCONFIRMED, said.behind(f"{argv[0]} did not end within {within_s:g} s and was killed"))
+            return Done(Outcome.UNCONFIRMED, said.behind(f"{argv[0]} did not end within {within_s:.3g} s and was killed"))
         except (OSError, ValueError) as error:
             return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {getattr(error, 'strerror', None) or error}")
         finally:
@@ -112,7 +112,7 @@ class RealEffects:
             async with asyncio.timeout(within_s + 1.0):
                 return await _in_a_thread(lambda: _post(url, headers, body, within_s))
         except TimeoutError:
-            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:.3g} s; it may have been received")
 
     async def wake(self, mac: str, to: str) -> Done:
         """Send a magic packet to a broadcast address, or to a host that passes it on."""
@@ -227,10 +227,10 @@ def _post(url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_
             said.add(error.read(KEPT_CHARACTERS))
         return Done(Outcome.REJECTED, said.behind(f"HTTP {error.code} {error.reason}"))
     except TimeoutError:
-        return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+        return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:.3g} s; it may have been received")
     except URLError as error:
         if isinstance(error.reason, TimeoutError):
-            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:g} s; it may have been received")
+            return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:.3g} s; it may have been received")
         return Done(Outcome.REJECTED, f"{url} can't be reached: {error.reason}")
     except (OSError, ValueError) as error:
         return Done(Outcome.REJECTED, f"{url}: {error}")

@@ -14,6 +14,7 @@ from typing import Self
 
 from qxfleet.errors import AgentUnreachable, LinkUnavailable
 from qxfleet.testing.farm import Farm
+from qxfleet.testing.hosts import Hosts
 from qxfleet.testing.unit import FAULT_VALUES, Fault, Unit
 from qxfleet.testing.voltronic.state import WARNING_BITS
 from qxfleet.testing.voltronic.ups import VoltronicUps
@@ -32,6 +33,11 @@ INSTRUCTIONS = (
     ("fault-code clear TARGET", "its end"),
     ("panel SETTING TARGET", "change a voltronic unit at its front panel, spelled as on the wire: panel PEE ups-01"),
     ("unplug TARGET / replug TARGET", "the serial cable"),
+    ("host stop|start NAME", "as an operator would; only with --hosts, as all about hosts"),
+    ("host down NAME", "ok if it is down, else an error"),
+    ("host hang|refuse|sleep NAME", "it never stops, lets nobody in, does not wake up"),
+    ("host heal NAME", "the end of that"),
+    ("hosts", "how they are"),
     ("speed FACTOR", "seconds that pass for the UPSes in one second"),
     ("show [TARGET]", "how they are"),
     ("log NAME", "the last requests it received"),
@@ -46,7 +52,7 @@ class Control:
     Use as ``async with``, around the farm's own, so that a second simulator never touches the first one's links.
     """
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(self, farm: Farm, hosts: Hosts | None = None) -> None:
         self.path = control_path(farm.directory)
         self.quit = asyncio.Event()
         self._farm = farm
@@ -67,6 +73,8 @@ class Control:
             "log": self._log,
             "quit": self._quit,
         }
+        if hosts is not None:
+            self._verbs |= {"host": hosts.perform, "hosts": lambda _: [*hosts.show(), "ok"]}
 
     async def __aenter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)

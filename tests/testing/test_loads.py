@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import tomllib
+from pathlib import Path
+
 import pytest
 
+from qxfleet.dialects.registry import dialect_named
+from qxfleet.testing.control import Control
+from qxfleet.testing.farm import Farm
+from qxfleet.testing.hosts import Hosts
 from qxfleet.testing.loads import Host, HostState, Room, Trouble
 from qxfleet.testing.machine import Machine, Ratings, Returns, Source
+from qxfleet.testing.population import fleet
 
 
 def ups(watts: float = 600.0) -> Machine:
@@ -86,3 +95,26 @@ def test_troubles() -> None:
     play(room, 2, 600)
     assert (hangs.state, refuses.state, sleeps.state) == (HostState.STOPPING, HostState.UP, HostState.DOWN)
     assert not sleeps.start(600.0)
+
+
+async def test_hosts_of_a_farm_are_told_by_instructions(tmp_path: Path) -> None:
+    farm = Farm(tmp_path / "ups", fleet(4, dialect_named("megatec")))
+    async with farm, Hosts(farm) as hosts:
+        control = Control(farm, hosts)
+        assert hosts.racks == {"rack1": ["ups-01", "ups-02"], "rack2": ["ups-03", "ups-04"]}
+        assert control.perform("host down web-rack1") == ["error web-rack1 is up"]
+        assert control.perform("host stop web-rack1") == ["ok web-rack1: stopping"]
+        farm.speed = 3600
+        await asyncio.sleep(1.2)
+        assert control.perform("host down web-rack1") == ["ok web-rack1: down"]
+        assert control.perform("host stop web-rack1") == ["error web-rack1 can't be reached: down"]
+        assert control.perform("host refuse db-rack2") == ["ok db-rack2: up"]
+        assert control.perform("host stop db-rack2") == ["error db-rack2 can't be reached: up"]
+        assert "  db-rack2: up, refuses" in control.perform("hosts")
+        assert control.perform("host stop nobody")[0].startswith("error no host is called 'nobody'")
+        assert control.perform("host dance db-rack2")[0].startswith("error host 'dance': expected stop, start")
+        blocks = tomllib.loads((farm.directory / "loads.toml").read_text())["load"]
+    assert [(block["name"], block["after"]) for block in blocks[:3]] == [
+        ("web-rack1", []), ("app-rack1", ["web-rack1"]), ("db-rack1", ["app-rack1"])
+    ]  # fmt: skip
+    assert blocks[5]["stop"]["command"][-2:] == ["--tell", "host stop db-rack2"]

@@ -218,7 +218,7 @@ def _print_by_hand(by_hand: dict[str, str]) -> None:
         typer.echo("")
         typer.echo(coloured("NEEDS YOU", "red"))
         for name, text in by_hand.items():
-            typer.echo(printable(f"  {name}: {text}"))
+            typer.echo(printable(f"  {text}" if text.startswith(name) else f"  {name}: {text}"))
 
 
 def _print_upses(upses: Sequence[Document], most: int) -> None:
@@ -281,6 +281,8 @@ def _advice(document: Document) -> str:
         return "It was cancelled. What was stopped is started again as soon as its power is good; there is nothing left to do."
     if not run["armed"]:
         return "It is not armed: nothing is touched. `qxfleet shutdown arm` lets it act from now on."
+    if not document["cut_told"] and not any(document["counts"].get(phase) for phase in ("waiting", "stopping", "stuck")):
+        return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
     if document["cut_told"]:
         return (
             "UPSes were told to cut: where nothing runs any more they go off and come back by themselves with the mains.\n"

@@ -26,6 +26,7 @@ def simulate(
         int | None, typer.Option("--baud", min=50, max=921600, help="pace the lines like a real one of 2400 baud")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="another number, another fleet")] = 0,
+    hosts: Annotated[bool, typer.Option("--hosts", help="with hosts that hang on them, to rehearse a staged shutdown")] = False,
     instruction: Annotated[
         str | None,
         typer.Option("--tell", metavar="INSTRUCTION", help="one instruction to the simulator that runs on DIR"),
@@ -40,7 +41,7 @@ def simulate(
     try:
         if instruction is not None:
             raise typer.Exit(_tell(directory, instruction))
-        run_simulation(directory, ups, chosen, baud=baud, seed=seed)
+        run_simulation(directory, ups, chosen, baud=baud, seed=seed, hosts=hosts)
     except AgentUnreachable as error:
         typer.echo(error, err=True)
         raise typer.Exit(3) from None
@@ -50,9 +51,9 @@ def simulate(
 
 
 def run_simulation(
-    directory: Path, ups: int, dialect: Dialect | None = None, *, baud: int | None = None, seed: int = 0
+    directory: Path, ups: int, dialect: Dialect | None = None, *, baud: int | None = None, seed: int = 0, hosts: bool = False
 ) -> None:
-    """Serve ``ups`` simulated UPSes in ``directory`` until SIGINT, SIGTERM, or the instruction ``quit``.
+    """Serve ``ups`` simulated UPSes in ``directory`` until SIGINT, SIGTERM, or the instruction ``quit``; ``hosts`` on them too.
 
     With ``baud`` every byte takes its time on the wire. Raises LinkUnavailable if the directory can't be used.
     """
@@ -61,21 +62,25 @@ def run_simulation(
     from qxfleet.testing.farm import Farm
     from qxfleet.testing.population import fleet
 
-    asyncio.run(_serve(Farm(directory, fleet(ups, dialect, seed=seed), baud=baud or 2400, pace="bytes" if baud else None)))
+    farm = Farm(directory, fleet(ups, dialect, seed=seed), baud=baud or 2400, pace="bytes" if baud else None)
+    asyncio.run(_serve(farm, hosts=hosts))
 
 
-async def _serve(farm: Farm) -> None:
+async def _serve(farm: Farm, *, hosts: bool) -> None:
     import asyncio
+    import contextlib
     import signal
 
     from qxfleet.testing.control import Control
+    from qxfleet.testing.hosts import Hosts
 
-    control = Control(farm)
+    living = Hosts(farm) if hosts else None
+    control = Control(farm, living)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, control.quit.set)
-    async with control, farm:
-        _announce(farm)
+    async with control, farm, living or contextlib.nullcontext():
+        _announce(farm, hosts=hosts)
         await control.quit.wait()
 
 
@@ -88,7 +93,7 @@ def _tell(directory: Path, instruction: str) -> int:
     return 0 if lines[-1].startswith("ok") else 1
 
 
-def _announce(farm: Farm) -> None:
+def _announce(farm: Farm, *, hosts: bool) -> None:
     """Where everything is, who is there, and how to play an outage; to stderr."""
     from qxfleet.testing.control import INSTRUCTIONS
 
@@ -114,7 +119,7 @@ def _announce(farm: Farm) -> None:
     for line in (
         "",
         f"links:          {farm.directory}/NAME",
-        f"configuration:  include = [\"{farm.directory / 'fleet.toml'}\"] in [agent]",
+        f"configuration:  include = [\"{farm.directory / ('*.toml' if hosts else 'fleet.toml')}\"] in [agent]",
         f"an outage:      {tell_it} \"mains off group:{example}\"",
         f"its end:        {tell_it} \"mains on group:{example}\"",
         "instructions:   " + "\n                ".join(f"{usage}: {meaning}" for usage, meaning in INSTRUCTIONS),

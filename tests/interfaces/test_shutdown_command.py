@@ -1,0 +1,131 @@
+"""``qxfleet shutdown`` on a running agent with simulated hosts, as an operator types it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+
+from qxfleet.dialects.registry import dialect_named
+from qxfleet.testing.control import Control
+from qxfleet.testing.hosts import Hosts
+from qxfleet.testing.population import fleet
+from tests.scenarios.play import Play, until
+
+SETTINGS = """
+[shutdown]
+start_when = { on_battery_for = "1h" }
+return = { charge_above = 1, mains_stable_for = "1s", unknown_charge_for = "1s" }
+"""
+TELL = """\
+import socket, sys
+with socket.socket(socket.AF_UNIX) as link:
+    link.connect(sys.argv[1])
+    link.sendall(sys.argv[2].encode() + b"\\n")
+    sys.exit(not link.recv(1000).startswith(b"ok"))
+"""
+"""What ``qxfleet simulate --tell`` does, without the half second that it takes to start."""
+
+
+async def qxfleet(play: Play, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of ``qxfleet shutdown …``."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "qxfleet", "--config", str(play.config), "shutdown", *arguments,
+        stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_an_operator_arms_drills_starts_and_cancels() -> None:
+    async with Play(fleet(2, dialect_named("megatec"))) as play, Hosts(play.farm) as hosts:
+        play.control = Control(play.farm, hosts)
+        async with play.control:  # the loads' commands talk to it
+            await story(play, hosts)
+
+
+async def story(play: Play, hosts: Hosts) -> None:
+    loads = play.farm.directory / "loads.toml"
+    (play.folder / "tell.py").write_text(TELL)
+    slow = json.dumps([sys.executable, "-m", "qxfleet", "simulate", "--dir", str(play.farm.directory), "--tell"])[:-1]
+    quick = json.dumps([sys.executable, "-S", str(play.folder / "tell.py"), str(play.control.path)])[:-1]
+    assert slow in loads.read_text()
+    loads.write_text(loads.read_text().replace(slow, quick))
+    text = play.config.read_text().replace("[agent]", f'[agent]\ninclude = ["{play.farm.directory}/loads.toml"]')
+    play.config.write_text(text + SETTINGS)
+    play.farm.speed = 10
+    await play.start()
+    await play.all_online()
+
+    code, out, _ = await qxfleet(play, "status")
+    assert code == 0
+    assert out.splitlines()[0] == "No shutdown is under way (NOT ARMED: nothing would be touched); mains are good everywhere"
+    assert out.splitlines()[1] == "disarmed by the configuration"
+
+    code, out, err = await qxfleet(play, "cancel")
+    assert (code, out, err) == (1, "", "nothing is under way: there is nothing to cancel\n")
+    code, _, err = await qxfleet(play, "history", "7")
+    assert code == 2 and "there is no run 7" in err
+
+    code, _, err = await qxfleet(play, "start", "web-rack9", "--yes-i-mean", "web-rack9")
+    assert code == 2 and "no load and no UPS is meant by 'web-rack9'" in err
+    code, _, err = await qxfleet(play, "start", "ups-01", "--yes-i-mean", "ups-01")
+    assert code == 1 and "this stops 0 loads" in err and "there is nothing to stop" in err  # they live on ups-02
+    code, _, err = await qxfleet(play, "start", "all", "--yes-i-mean", "al")
+    assert code == 1
+    assert err.splitlines() == [
+        "On agent play this stops 3 loads: app-rack1, db-rack1, web-rack1",
+        "The plan is not armed: nothing will be touched, it will only say what it would do.",
+        "'al' is not 'all': nothing was done",
+    ]
+
+    code, out, _ = await qxfleet(play, "arm", "--reason", "rehearsed", "--json")
+    assert code == 0
+    armed = json.loads(out)
+    assert armed["armed"] is True and armed["armed_by"].startswith("cli:") and armed["armed_reason"] == "rehearsed"
+
+    code, out, _ = await qxfleet(play, "drill", "web-rack1", "--yes-i-mean", "web-rack1")
+    assert (code, out.splitlines()[0]) == (0, "drill 1 began: 1 load")
+    await until(lambda: len(hosts.room.hosts["web-rack1"].changes) == 4, 60, "web-rack1 went down and is up again")
+
+    async def over() -> bool:
+        return (await play.ask("shutdown-status"))["result"]["run"] is None
+
+    await until(over, 20, "the drill is over")
+    code, out, _ = await qxfleet(play, "history", "1")
+    assert code == 0
+    assert out.splitlines()[0].startswith("run 1 (drill), by cli:")
+    steps = [line.split()[1:4] for line in out.splitlines()[4:6]]
+    assert steps == [["stop", "web-rack1", "done"], ["start", "web-rack1", "done"]]
+    assert out.splitlines()[-1] == "Everything went as it should."
+
+    play.farm.speed = 3
+    code, out, _ = await qxfleet(play, "start", "group:rack1", "--yes-i-mean", "group:rack1", "--json")
+    assert (code, json.loads(out)["loads"]) == (0, ["app-rack1", "db-rack1", "web-rack1"])
+    await until(lambda: hosts.room.hosts["app-rack1"].state.value == "stopping", 30, "app-rack1 is stopping")
+    code, out, _ = await qxfleet(play, "status")
+    lines = out.splitlines()
+    assert lines[0] == "Shutdown under way; mains are good; of 3 loads 1 stopping, 1 waiting for others, 1 down"
+    assert "  db-rack1  for app-rack1" in lines
+    assert any(line.startswith("  app-rack1  for ") and "of at most 2 min" in line for line in lines)
+    assert lines[-1].startswith("No UPS was told to cut yet: `qxfleet shutdown cancel`")
+
+    code, out, _ = await qxfleet(play, "cancel")
+    assert code == 0
+    assert out.startswith("cancelled: nothing more is stopped; what was stopped is started again as soon as its power is good")
+    play.farm.speed = 20
+    await until(lambda: hosts.room.hosts["web-rack1"].state.value == "up", 60, "web-rack1 is up again")
+    assert hosts.room.hosts["db-rack1"].changes == []
+
+
+async def test_without_an_agent_the_exit_code_is_3(tmp_path: Path) -> None:
+    config = tmp_path / "qxfleet.toml"
+    config.write_text('[agent]\ncontrol = "agent.sock"\n')
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "qxfleet", "--config", str(config), "shutdown", "cancel", stdout=DEVNULL, stderr=PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 3 and b"no agent answers" in err
