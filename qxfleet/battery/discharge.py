@@ -102,7 +102,8 @@ def _runs(samples: Sequence[Sample], nominal_v: float | None) -> list[_Run]:
     usual_v = nominal_v
     for index, sample in enumerate(samples):
         before = samples[index - 1] if index else None
-        why = _cause(sample, before, usual_v or FALL_BACK_V)
+        going = runs[-1].cause if runs and runs[-1].stop == index else None
+        why = _cause(sample, before, going, usual_v or FALL_BACK_V)
         if why is None:
             if nominal_v is None and sample.status & OL and sample.input_v:
                 usual_v = sample.input_v
@@ -115,11 +116,11 @@ def _runs(samples: Sequence[Sample], nominal_v: float | None) -> list[_Run]:
     return runs
 
 
-def _cause(sample: Sample, before: Sample | None, usual_v: float) -> Cause | None:
+def _cause(sample: Sample, before: Sample | None, going: Cause | None, usual_v: float) -> Cause | None:
     """Why the battery works in this reading; None: it does not.
 
     In a test the on-battery bit alone says nothing, some units raise it themselves: it counts with an input voltage that is
-    plainly no mains, and where that is not known, if it rose within the test.
+    plainly no mains, and where that is not known, if it rose within the test. ``going`` is the cause of the reading before.
     """
     if not sample.status & (OB | CAL):
         return None
@@ -130,7 +131,7 @@ def _cause(sample: Sample, before: Sample | None, usual_v: float) -> Cause | Non
     if sample.input_v is not None:
         return Cause.MAINS if sample.input_v < MAINS_GONE_BELOW * usual_v else Cause.TEST
     rose = before is not None and before.status & CAL and not before.status & OB
-    return Cause.MAINS if rose else Cause.TEST
+    return Cause.MAINS if rose or going is Cause.MAINS else Cause.TEST
 
 
 def _goes_on(samples: Sequence[Sample], run: _Run, index: int) -> bool:
