@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qxfleet.interfaces.upsd.commands import GOODBYE, STARTTLS
 from qxfleet.interfaces.upsd.orders import Peer
 from qxfleet.interfaces.upsd.protocol import LONGEST_LINE, Code, Refused
+from qxfleet.interfaces.upsd.tls import Tls
 
 if TYPE_CHECKING:
     from qxfleet.interfaces.upsd.server import NutServer
@@ -29,15 +30,13 @@ LINES_A_TURN = 16
 RATE_PER_S, BURST = 500.0, 2000.0
 """Requests of one connection; faster ones wait."""
 
-HANDSHAKE_S = 10.0
-
 
 class Connection(asyncio.BufferedProtocol):
     """The server's side of one connection. Nothing is answered when bytes come: the server gives turns."""
 
     __slots__ = (
         "_allowance", "_allowance_s", "_busy", "_closing", "_full", "_held", "_incoming", "_last", "_loop", "_server",
-        "_skipping", "_throttled", "_transport", "active_s", "peer", "queued", "secure",
+        "_skipping", "_throttled", "_tls", "_transport", "active_s", "peer", "queued",
     )  # fmt: skip
 
     def __init__(self, server: NutServer) -> None:
@@ -45,7 +44,6 @@ class Connection(asyncio.BufferedProtocol):
         self.active_s = 0.0
         """When the last request came (loop's time)."""
         self.queued = False
-        self.secure = False
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -55,6 +53,7 @@ class Connection(asyncio.BufferedProtocol):
         self._held = False
         self._last = False
         self._throttled = False
+        self._tls: Tls | None = None
         self._busy: asyncio.Task[None] | None = None
         self._closing = False
         self._allowance = BURST
@@ -84,7 +83,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what came and ask for a turn."""
-        self._incoming += self._server.buffer[:nbytes]
+        came: bytes | memoryview = self._server.buffer[:nbytes]
+        if self._tls is not None:
+            try:
+                came = self._tls.receive(came)
+            except ssl.SSLError as error:
+                log.info("TLS with %s came to nothing: %s", self.peer.address, error)
+                return self._break_off()
+            self._last = self._last or self._tls.ended
+            if self._transport is not None and (due := self._tls.due()):
+                self._transport.write(due)
+        self._incoming += came
         if len(self._incoming) > MOST_WAITING and self._transport is not None and not self._held:
             self._held = True
             self._transport.pause_reading()
@@ -94,9 +103,7 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The client says no more: what it asked is answered first."""
         self._last = True
-        if self._busy is None and b"\n" not in self._incoming:
-            return False
-        return not self.secure  # TLS can't be half closed
+        return self._busy is not None or b"\n" in self._incoming
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
@@ -145,8 +152,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             if self._full:
                 self._transport.abort()
-            else:
-                self._transport.close()
+                return
+            if self._tls is not None:
+                self._tls.close()
+                self._transport.write(self._tls.due())
+            self._transport.close()
 
     def abort(self) -> None:
         """Close now."""
@@ -155,9 +165,21 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     @property
+    def secure(self) -> bool:
+        """Whether it is under TLS."""
+        return self._tls is not None
+
+    @property
     def idle(self) -> bool:
         """Whether nothing of the client is under way."""
         return self._busy is None
+
+    def _break_off(self) -> None:
+        """Close without a further word but the reason in TLS's own."""
+        self._incoming.clear()
+        if self._transport is not None and self._tls is not None:
+            self._transport.write(self._tls.due())
+        self.hang_up()
 
     def _next_line(self) -> bytes | None:
         """The next request without its end; an empty one where it was too long to be kept."""
@@ -189,10 +211,7 @@ class Connection(asyncio.BufferedProtocol):
             self._busy = self._loop.create_task(self._later(answer))
             return
         if answer is STARTTLS:
-            if self.secure:
-                return self._say(Code.ALREADY_SSL_MODE.line)
-            self._busy = self._loop.create_task(self._start_tls())
-            return
+            return self._start_tls() if self._tls is None else self._say(Code.ALREADY_SSL_MODE.line)
         self._say(answer)
         if answer is GOODBYE:
             self.hang_up()
@@ -212,31 +231,19 @@ class Connection(asyncio.BufferedProtocol):
         self._say(said)
         self._server.queue(self)
 
-    async def _start_tls(self) -> None:
+    def _start_tls(self) -> None:
         """Go over to TLS; what came behind the request in clear text is thrown away, and so is who the client said it is."""
-        transport, context = self._transport, self._server.tls_context
-        try:
-            if transport is None or context is None:
-                return self.hang_up()
-            self._say(STARTTLS)
-            self._incoming.clear()
-            address, self.peer = self.peer.address, Peer(self.peer.address)
-            over = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=2.0
-            )
-            if over is None:
-                return self.abort()
-            over.set_write_buffer_limits(high=MOST_UNTAKEN)
-            self._transport = over
-            self.secure = True
-        except (OSError, ssl.SSLError) as error:
-            log.info("TLS with %s came to nothing: %s", address, error)
-            self.abort()
-        finally:
-            self._busy = None
-        self.active_s = self._loop.time()
-        self._server.queue(self)
+        assert self._server.tls_context is not None
+        self._say(STARTTLS)
+        self._incoming.clear()
+        self.peer = Peer(self.peer.address)
+        self._tls = Tls(self._server.tls_context)
 
     def _say(self, answer: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._tls is None:
             self._transport.write(answer)
+        else:
+            self._tls.seal(answer)
+            self._transport.write(self._tls.due())

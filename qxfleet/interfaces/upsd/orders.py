@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.agent.audit import ACCEPTED, FORBIDDEN, Act, actor, record
-from qxfleet.agent.forced import Client
+from qxfleet.agent.forced import ANYONE, Client
 from qxfleet.config.access import User
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.upsd.board import TEXT_LENGTH, Board
@@ -30,6 +30,9 @@ MOST_PENDING = 16
 """Tracked orders of one client that are under way at the same time; the next waits."""
 
 
+MOST_DENIED = 20
+"""Refusals of one connection that are written down: a client that tries again and again must not fill the database."""
+
 Perform = Callable[[], Coroutine[Any, Any, OrderResult]]
 """Carries an order out, once."""
 
@@ -44,6 +47,7 @@ class Peer:
     proven: User | None = None
     login: str = ""
     tracking: bool = False
+    denied: int = 0
     pending: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -85,13 +89,19 @@ class Orders:
             raise Refused(Code.ACCESS_DENIED)
         return peer.proven
 
-    def _deny(self, peer: Peer, act: Act, ups: str, name: str, value: str | None = None) -> Refused:
-        """The user lacks the right: written down, and how it is answered."""
-        self._record(peer, act, ups, name, FORBIDDEN, value, "the user has no right to it")
+    async def _deny(self, peer: Peer, act: Act, ups: str, name: str, value: str | None = None) -> Refused:
+        """The user lacks the right: written down before it is answered, and how that is."""
+        peer.denied += 1
+        if peer.denied <= MOST_DENIED:
+            text = "the user has no right to it"
+            if peer.denied == MOST_DENIED:
+                text += "; what else this connection is refused is not written down"
+            await record(self._agent, peer.actor, act, ups, name, FORBIDDEN, value=value, text=text)
         return Refused(Code.ACCESS_DENIED)
 
-    def _record(self, peer: Peer, act: Act, ups: str, name: str, outcome: str, value: str | None = None, text: str = "") -> None:
-        self._keep(record(self._agent, peer.actor, act, ups, name, outcome, value=value, text=text))
+    def _granted(self, peer: Peer, act: Act, ups: str, name: str, text: str = "") -> None:
+        """Write down what was granted; nobody waits for that."""
+        self._keep(record(self._agent, peer.actor, act, ups, name, ACCEPTED, text=text))
 
     def _keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -108,25 +118,26 @@ class Orders:
             raise Refused(Code.ALREADY_LOGGED_IN)
         user = await self._user(peer)
         if user.upsmon is None:
-            raise self._deny(peer, Act.LOGIN, name, "login")
+            raise await self._deny(peer, Act.LOGIN, name, "login")
         peer.login = name
-        self._record(peer, Act.LOGIN, name, "login", ACCEPTED, text=f"upsmon, {user.upsmon}")
+        self._granted(peer, Act.LOGIN, name, "login", f"upsmon, {user.upsmon}")
         return OK
 
     async def primary(self, peer: Peer, asked: str, word: str) -> bytes:
         """PRIMARY or MASTER: only whether the user is one."""
         name = self._board.ups(asked)
         if (await self._user(peer)).upsmon != "primary":
-            raise self._deny(peer, Act.LOGIN, name, word.lower())
+            raise await self._deny(peer, Act.LOGIN, name, word.lower())
         return f"OK {word}-GRANTED\n".encode()
 
     async def force(self, peer: Peer, asked: str) -> bytes:
         """FSD: every client of the UPS is told to shut down."""
         name = self._board.ups(asked)
         if not (await self._user(peer)).may("fsd"):
-            raise self._deny(peer, Act.SHUTDOWN, name, "fsd")
-        self._agent.forced.set(name, peer.actor)
-        self._record(peer, Act.SHUTDOWN, name, "fsd", ACCEPTED)
+            raise await self._deny(peer, Act.SHUTDOWN, name, "fsd")
+        if (name, ANYONE) not in self._agent.forced.all():
+            self._agent.forced.set(name, peer.actor)
+            self._granted(peer, Act.SHUTDOWN, name, "fsd")
         return b"OK FSD-SET\n"
 
     # -- orders to a device
@@ -139,7 +150,7 @@ class Orders:
         if order is None:
             raise Refused(Code.CMD_NOT_SUPPORTED)
         if not (await self._user(peer)).may_command(name):
-            raise self._deny(peer, Act.COMMAND, ups, name, value)
+            raise await self._deny(peer, Act.COMMAND, ups, name, value)
         if value is not None:
             seconds = _number(value)
             if order.value is None or seconds is None or not order.value[0] <= seconds <= order.value[1]:
@@ -152,7 +163,7 @@ class Orders:
         ups, name = self._board.ups(asked), variable.lower()
         self._board.available(ups)
         if not (await self._user(peer)).may("set"):
-            raise self._deny(peer, Act.SETTING, ups, name, value)
+            raise await self._deny(peer, Act.SETTING, ups, name, value)
         setting = self._board.setting(ups, name)
         if setting is None:
             known = self._board.has_variable(ups, name, peer.client)
