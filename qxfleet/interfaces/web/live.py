@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from starlette.responses import StreamingResponse
@@ -31,6 +31,9 @@ QUIET_S = 15.0
 
 STORED_WITHIN_S = 1.0
 """How long an event waits for its commit before it is told without a number."""
+
+LONGEST_WAIT = 30
+"""Messages of the fleet that a slow listener may leave waiting."""
 
 BACKLOG = 1000
 NOTHING = b": nothing new\n\n"
@@ -62,11 +65,15 @@ class Live:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._listeners: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, deque[bytes]] = {}
+        self._ticking: asyncio.Task[None] | None = None
         self._closing = False
 
     def close(self) -> None:
         """End every stream."""
         self._closing = True
+        if self._ticking is not None:
+            self._ticking.cancel()
         for woken in self._listeners:
             woken.set()
 
@@ -76,23 +83,52 @@ class Live:
             raise Problem(503, "busy", f"{MOST_STREAMS} streams are open already: close one", headers={"Retry-After": "10"})
 
     async def fleet(self) -> AsyncIterator[bytes]:
-        """``ups`` messages: the summaries of those UPSes whose state is new, at most once a second; first of all."""
-        sent: dict[str, DeviceState] = {}
-        quiet_s = 0.0
+        """``ups`` messages: a summary of every UPS, then of those whose state is new, at most once a second.
+
+        However many listen, the work is done once.
+        """
         with self._listening() as woken:
-            while not self._closing:
-                states = self._agent.fleet.snapshot()
-                news = [summary(name, state) for name, state in states.items() if sent.get(name) is not state]
-                gone = [name for name in sent if name not in states]
-                sent = dict(states)
-                quiet_s += EVERY_S
-                if news or gone:
-                    yield message("ups", {"time": iso(self._agent.clock.wall_us()), "ups": news, "gone": gone})
-                    quiet_s = 0.0
-                elif quiet_s >= QUIET_S:
-                    yield NOTHING
-                    quiet_s = 0.0
-                await _wait(woken, EVERY_S)
+            waiting: deque[bytes] = deque([await self._summaries(self._agent.fleet.snapshot())], maxlen=LONGEST_WAIT)
+            self._waiting[woken] = waiting
+            if self._ticking is None:
+                self._ticking = asyncio.create_task(self._tick(), name="fleet stream")
+            try:
+                while not self._closing:
+                    woken.clear()
+                    if len(waiting) == LONGEST_WAIT:
+                        return  # too slow: it comes back, and begins with everything
+                    while waiting:
+                        yield waiting.popleft()
+                    if not await _wait(woken, QUIET_S):
+                        yield NOTHING
+            finally:
+                del self._waiting[woken]
+
+    async def _tick(self) -> None:
+        """Hand changes to everybody who listens, until nobody does."""
+        before = dict(self._agent.fleet.snapshot())
+        while self._waiting and not self._closing:
+            await asyncio.sleep(EVERY_S)
+            states = dict(self._agent.fleet.snapshot())
+            news = {name: state for name, state in states.items() if before.get(name) is not state}
+            gone = [name for name in before if name not in states]
+            before = states
+            if news or gone:
+                told = await self._summaries(news, gone)
+                for woken, waiting in self._waiting.items():
+                    waiting.append(told)
+                    woken.set()
+        self._ticking = None
+
+    async def _summaries(self, states: Mapping[str, DeviceState], gone: Collection[str] = ()) -> bytes:
+        """One message, made on a thread: polls go on meanwhile."""
+        time, shown = iso(self._agent.clock.wall_us()), dict(states)
+
+        def made() -> bytes:
+            upses = [summary(name, state) for name, state in shown.items()]
+            return message("ups", {"time": time, "ups": upses, "gone": list(gone)})
+
+        return await asyncio.to_thread(made)
 
     async def events(self, after_id: int | None, names: Collection[str] | None) -> AsyncIterator[bytes]:
         """``event`` messages with the event's number as their id: those recorded after ``after_id`` (None: from now on).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,13 +72,13 @@ def reader(request: Request) -> Visitor:
 Reader = Annotated[Visitor, Depends(reader)]
 
 
-def page(request: Request, template: str, visitor: Visitor | None, status: int = 200, **facts: Any) -> HTMLResponse:
-    """One page from its template."""
-    body = _TEMPLATES.get_template(template).render(
-        agent=request.app.state.agent.config.agent.name, version=qxfleet.__version__, visitor=visitor, pages=PAGES,
-        here=request.url.path, **facts,
-    )  # fmt: skip
-    return HTMLResponse(body, status)
+async def page(request: Request, template: str, visitor: Visitor | None, status: int = 200, **facts: Any) -> HTMLResponse:
+    """One page from its template, made on a thread: polls go on meanwhile."""
+    facts |= {
+        "agent": request.app.state.agent.config.agent.name, "version": qxfleet.__version__, "visitor": visitor, "pages": PAGES,
+        "here": request.url.path,
+    }  # fmt: skip
+    return HTMLResponse(await asyncio.to_thread(_TEMPLATES.get_template(template).render, facts), status)
 
 
 def to_login(request: Request, _error: Exception) -> Response:
@@ -93,18 +94,18 @@ async def overview(request: Request, agent: ThisAgent, visitor: Reader) -> Respo
     tones = Counter(ups["tone"] for ups in upses)
     counts = {tone: tones[tone] for tone in ("good", "odd", "bad", "gone")}
     groups = sorted({group for ups in upses for group in ups["groups"]})
-    return page(request, "fleet.html", visitor, upses=upses, counts=counts, groups=groups)
+    return await page(request, "fleet.html", visitor, upses=upses, counts=counts, groups=groups)
 
 
 @router.get("/ups/{name}")
 async def one(request: Request, agent: ThisAgent, visitor: Reader, name: str) -> Response:
     """One UPS."""
     if name not in agent.fleet.snapshot():
-        return page(request, "problem.html", visitor, 404, title="No such UPS", detail=f"No UPS is named {name}.")
+        return await page(request, "problem.html", visitor, 404, title="No such UPS", detail=f"No UPS is named {name}.")
     found = await agent.store.read(lambda connection: history.events(connection, [name], limit=20))
     commands = shapes.orders_document(name, agent.fleet.orders(name))["commands"]
     health = next((each for each in await judgements_of(request).known() if each.evidence.ups == name), None)
-    return page(
+    return await page(
         request, "ups.html", visitor, ups=_ups(agent, name), figures=FIGURES, tones=TONES,
         battery=None if health is None else battery_document(health),
         commands=[each for each in commands if visitor.may_command(each["name"])],
@@ -119,14 +120,14 @@ async def batteries(request: Request, agent: ThisAgent, visitor: Reader) -> Resp
     found = [each for each in await judgements_of(request).known() if each.evidence.ups in agent.fleet.snapshot()]
     worst = list(Verdict)[::-1]
     found.sort(key=lambda each: worst.index(each.verdict))
-    return page(request, "batteries.html", visitor, batteries=[battery_document(each) for each in found], tones=TONES)
+    return await page(request, "batteries.html", visitor, batteries=[battery_document(each) for each in found], tones=TONES)
 
 
 @router.get("/tests")
 async def tests(request: Request, visitor: Reader) -> Response:
     """Battery tests that were, are and will be."""
     found = await ask(request, "test-results", visitor, limit=100)
-    return page(
+    return await page(
         request, "tests.html", visitor, tests=found["tests"][::-1], waves=found["waves"], tones=TONES,
         schedules=(await ask(request, "schedules", visitor))["schedules"],
         maintenance=(await ask(request, "maintenance", visitor))["maintenance"],
@@ -140,7 +141,7 @@ async def shutdown(request: Request, visitor: Reader) -> Response:
     plan = await ask(request, "shutdown-status", visitor)
     runs = (await ask(request, "shutdown-history", visitor, most=20))["runs"]
     may_act = visitor.may("shutdown") and bool(plan["loads_configured"])
-    return page(request, "shutdown.html", visitor, plan=plan, runs=runs, may_act=may_act, tones=TONES)
+    return await page(request, "shutdown.html", visitor, plan=plan, runs=runs, may_act=may_act, tones=TONES)
 
 
 @router.get("/events")
@@ -148,7 +149,7 @@ async def events(request: Request, agent: ThisAgent, visitor: Reader) -> Respons
     """What happened and happens."""
     found = await agent.store.read(lambda connection: history.events(connection, limit=200))
     documents = [event_document(stored.id, stored.event) for stored in reversed(found)]
-    return page(request, "events.html", visitor, events=documents, last=found[-1].id if found else 0)
+    return await page(request, "events.html", visitor, events=documents, last=found[-1].id if found else 0)
 
 
 @router.get("/audit")
@@ -156,7 +157,7 @@ async def audit(request: Request, agent: ThisAgent, visitor: Reader) -> Response
     """Who did what."""
     since_us = agent.clock.wall_us() - AUDIT_US
     found = await agent.store.read(lambda connection: trail(connection, since_us, 500))
-    return page(request, "audit.html", visitor, entries=[shapes.audit_document(each) for each in reversed(found)])
+    return await page(request, "audit.html", visitor, entries=[shapes.audit_document(each) for each in reversed(found)])
 
 
 @router.get("/login")
@@ -164,7 +165,7 @@ async def login_form(request: Request, next: str = "/") -> Response:
     """The form."""
     if access_of(request).open:
         return RedirectResponse("/", 303)
-    return page(request, "login.html", None, next=_ours(next), name="", wrong="")
+    return await page(request, "login.html", None, next=_ours(next), name="", wrong="")
 
 
 @router.post("/login")
@@ -177,7 +178,7 @@ async def login(request: Request) -> Response:
     secret = await access_of(request).login(name, form.get("password", ""), address_of(request))
     if secret is None:
         wrong = "Name or password is wrong. After several wrong ones nothing is looked at for a minute."
-        return page(request, "login.html", None, 401, next=following, name=name, wrong=wrong)
+        return await page(request, "login.html", None, 401, next=following, name=name, wrong=wrong)
     answer = RedirectResponse(following, 303)
     answer.set_cookie(
         COOKIE, secret, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 import qxfleet
 from qxfleet.agent.agent import Agent
@@ -18,7 +20,9 @@ from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ThisLive, UpsPath
 from qxfleet.interfaces.web.live import stream
 from qxfleet.interfaces.web.problems import Problem, documented
 from qxfleet.model.clock import iso
+from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Origin
+from qxfleet.model.state import DeviceState
 from qxfleet.model.variables import VARIABLES, value_text
 
 router = routes("fleet")
@@ -39,13 +43,16 @@ async def about(agent: ThisAgent, visitor: Reader) -> Document:
 
 
 @router.get("/fleet", response_model=models.Fleet, operation_id="fleet", responses=documented(404))
-async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> Document:
+async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> Any:
     """Every UPS, or those of the targets, with everything it last told."""
-    chosen = chosen_names(agent, targets)
-    return {
-        "agent": agent.config.agent.name, "time": iso(agent.clock.wall_us()),
-        "ups": [ups_document(agent, name) for name in chosen],
-    }  # fmt: skip
+    states, now_s, time = agent.fleet.snapshot(), agent.clock.monotonic(), iso(agent.clock.wall_us())
+    chosen = [(agent.fleet.options(name), states[name]) for name in chosen_names(agent, targets)]
+
+    def made() -> bytes:
+        upses = [ups_shape(options, state, now_s) for options, state in chosen]
+        return json.dumps({"agent": agent.config.agent.name, "time": time, "ups": upses}, ensure_ascii=False).encode()
+
+    return Response(await asyncio.to_thread(made), media_type="application/json")
 
 
 @router.get(
@@ -101,9 +108,13 @@ def chosen_names(agent: Agent, targets: list[str] | None) -> tuple[str, ...]:
 
 
 def ups_document(agent: Agent, name: str) -> Document:
+    """One UPS as it is now."""
+    return ups_shape(agent.fleet.options(name), agent.fleet.snapshot()[name], agent.clock.monotonic())
+
+
+def ups_shape(options: UpsOptions, state: DeviceState, mono_s: float) -> Document:
     """One UPS as the API has it: numbers where the command line has texts."""
-    state = agent.fleet.snapshot()[name]
-    shape = shapes.ups_document(agent.fleet.options(name), state, agent.clock.monotonic())
+    shape = shapes.ups_document(options, state, mono_s)
     values = state.reading.values if state.reading else {}
     texts = shape["variables"]
     shape["variables"] = {each: values.get(each, text) if each != "ups.alarm" else text for each, text in texts.items()}
