@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from qxfleet.model.loads import Load, Plan
 from qxfleet.shutdown.durations import expected_s
-from qxfleet.shutdown.model import Act, Answer, Decision, LoadSeen, Mains, Record, Step, Taken, UpsSeen, World
+from qxfleet.shutdown.model import Act, Answer, Decision, LoadSeen, Mains, Memory, Record, Step, Taken, UpsSeen, World
 from qxfleet.shutdown.plan import next_steps
 
 STEEPNESS = 1.3
@@ -202,9 +202,9 @@ class Room:
         return Answer.ACCEPTED
 
 
-def machine_for(load: Load, watts: float) -> Machine:
-    """A load as it is expected to behave."""
-    return Machine(load, watts, expected_s(load), wakes=load.start is None)
+def machine_for(load: Load, watts: float, *, wakes: bool = False) -> Machine:
+    """A load as it is expected to behave; one that nothing starts wakes when its power comes."""
+    return Machine(load, watts, expected_s(load), wakes=wakes or load.start is None)
 
 
 class Course:
@@ -235,6 +235,17 @@ class Course:
             self.finished.append(decision.finished)
             self.record = Record(self.record.armed, memory=self.record.memory)
         return decision
+
+    def restart(self) -> None:
+        """The agent ended and is there again: it has its record, and contacts the UPSes anew."""
+        self._answers = []
+        record = self.record
+        for taken in record.taken:
+            if taken.answer is None and taken.result is None:
+                record = record.answered(taken.number, Answer.INTERRUPTED, self.room.now_s)
+        self.record = replace(record, memory=Memory())
+        for ups in self.room.upses.values():
+            ups.contact_since_s = self.room.now_s
 
     def carry_out(self, taken: Taken) -> None:
         """Act; the answer is there at the next turn."""

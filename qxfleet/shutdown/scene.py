@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qxfleet.model.loads import Load, Plan
@@ -205,7 +205,7 @@ class Scene:
                 continue
             reasons = {ups: why for ups in load.fed_by if (why := self.fired(ups, load)) is not None}
             if reasons and self._lasting(load, reasons) < load.needs_feeds:
-                must[load.name] = Must("; ".join(f"{ups}: {why}" for ups, why in reasons.items()), tuple(reasons))
+                must[load.name] = Must(_sentence(reasons), tuple(reasons))
         for name in self._wished():
             must.setdefault(name, Must(f"{self.record.ordered.actor if self.record.ordered else ''} ordered it", ()))
         self._close(must, list(must))
@@ -283,6 +283,14 @@ class Scene:
             return ups not in self.kept_off
         ended_s = run.stop.ended_s
         return ended_s is not None and seen.output_since_s is not None and seen.output_since_s > ended_s
+
+
+def _sentence(reasons: Mapping[str, str]) -> str:
+    """``rack1-a, rack1-b: its battery is low``: UPSes of which the same is said are said together."""
+    together: dict[str, list[str]] = {}
+    for ups, why in reasons.items():
+        together.setdefault(why, []).append(ups)
+    return "; ".join(f"{', '.join(upses)}: {why}" for why, upses in together.items())
 
 
 MOST_CUTS = {Result.FAILED: 3, Result.NO_EFFECT: 2}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, Answer, Mains, Ordered, Record, Result, Taken
+from qxfleet.shutdown.model import Act, Mains, Ordered, Record, Result, Taken
 
 STOP, START, WATCH = Command(("stop",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
 AUTO, LOW = Condition("runtime-below"), Condition("low-battery")
@@ -119,14 +119,8 @@ class Watcher(Course):
             self.restarted = True
 
     def restart(self) -> None:
-        """The agent was killed: its memory is gone, the record is read back, UPSes are contacted anew."""
-        self._answers = []
-        for taken in self.record.taken:
-            if taken.answer is None and taken.result is None:
-                self.record = self.record.answered(taken.number, Answer.INTERRUPTED, self.room.now_s)
-        self.record = Record(self.record.armed, self.record.taken, self.record.ordered, self.record.cancelled)
-        for ups in self.room.upses.values():
-            ups.contact_since_s = self.room.now_s
+        """The agent was killed, or its host was down."""
+        super().restart()
         self.restarted = False
 
     # -- what must never be

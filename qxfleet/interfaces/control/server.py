@@ -22,13 +22,13 @@ from typing import Any
 
 from qxfleet.agent.agent import Agent
 from qxfleet.errors import AgentRunning, ConfigError, OrderError, QxfleetError
-from qxfleet.interfaces.control import battery, events, fleet, profiles, shutdown, tests, tokens
+from qxfleet.interfaces.control import battery, events, fleet, outlook, profiles, shutdown, tests, tokens
 from qxfleet.interfaces.control.asking import Stream, TooSlow, UnknownTarget, Verb
 from qxfleet.interfaces.shapes import Document
 
 log = logging.getLogger(__name__)
 
-NOUNS = (fleet, battery, events, profiles, shutdown, tests, tokens)
+NOUNS = (fleet, battery, events, outlook, profiles, shutdown, tests, tokens)
 """Each offers ``verbs(agent)`` and ``streams(agent)``."""
 
 LONGEST_REQUEST = 64 * 1024
