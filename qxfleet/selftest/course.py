@@ -140,14 +140,14 @@ class Course:
 
     # -- to be ended
 
-    def reason_to_stop(self, now_s: float, *, contact: bool) -> tuple[str, str] | None:
+    def reason_to_stop(self, now_s: float) -> tuple[str, str] | None:
         """Kind and text of why the test is to be ended now; None: let it go on."""
         last = self.points[-1] if self.points else None
         if self.struck:
             return "mains", f"mains failed after {self.lasted_s:.0f} s: an outage from then on"
-        if not contact or (now_s - max(self.began_s, last.mono_s if last else 0.0) > LOST_S):
+        if now_s - max(self.began_s, self.watched_s, last.mono_s if last else 0.0) > LOST_S:
             return "contact", f"contact was lost after {self.lasted_s:.0f} s"
-        if now_s >= self.bound_s:
+        if now_s >= self.bound_s and self.running:
             return "bound", f"it was not over after {self.bound_s - self.began_s:.0f} s"
         if last is None or self.first_s is None:
             return None
@@ -176,8 +176,8 @@ class Course:
 
     @property
     def running(self) -> bool:
-        """Whether the UPS said in its last reading that it tests."""
-        return bool(self.points) and self.points[-1].tests
+        """Whether the UPS said in its last reading of this run of the agent that it tests."""
+        return bool(self.points) and self.points[-1].tests and self.points[-1].mono_s >= self.watched_s
 
     def over(self, now_s: float, *, contact: bool) -> bool:
         """Whether nothing more is to be expected."""

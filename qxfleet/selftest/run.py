@@ -429,7 +429,7 @@ class BatteryTests:
     async def _look(self, run: Running) -> None:
         """See whether the test is to be ended, and write that down before its UPS is told."""
         window = self._maintenance.of(run.test.ups)
-        found = run.course.reason_to_stop(self._clock.monotonic(), contact=self.standing.contact(run.test.ups))
+        found = run.course.reason_to_stop(self._clock.monotonic())
         if found is None and window is not None:
             found = "maintenance", f"maintenance began, by {window.actor}"
         if found is not None:

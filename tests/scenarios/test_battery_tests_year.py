@@ -33,8 +33,8 @@ SETTLE_S = 700.0
 DIALECTS = ("megatec", "mecer", "voltronic", "zinto", "mustek")
 
 LONGEST_S = 3600 if SOAK else 600
-RULES = Rules(mains_stable_s=300, charged_s=600, load_steady_s=300, recharge_s=600, max_parallel=20, longest_s=LONGEST_S)
-WINDOW_US = 3 * 3600 * 1_000_000
+RULES = Rules(mains_stable_s=300, charged_s=600, load_steady_s=300, recharge_s=120, max_parallel=20, longest_s=LONGEST_S)
+WINDOW_US = 5400 * 1_000_000
 
 CALENDAR: tuple[tuple[str, str, Asked, str], ...] = (
     ("yearly-deep-a", "0 3 8-14 nov sun", Asked("deep"), "a"),
@@ -83,7 +83,7 @@ class Year:
             for feed in "ab":
                 name = f"r{number:02d}{feed}"
                 self.units[name] = a_unit(
-                    name, dialect=self.chance.choice(DIALECTS), load=self.chance.randint(35, 70), noise=1.0,
+                    name, dialect=self.chance.choice(DIALECTS), load=self.chance.randint(40, 70), noise=1.0,
                     age=self.chance.uniform(0, 4), seed=self.chance.getrandbits(32),
                 )  # fmt: skip
         self.pairs = [(f"r{number:02d}a", f"r{number:02d}b") for number in range(1, PAIRS + 1)]
@@ -169,7 +169,7 @@ def troubles(year: Year, count: int) -> list[list[tuple[float, float, float, str
         plan = plans[year.chance.randrange(count)]
         while any(volts == 0 for _, volts, _, _ in plan) and volts == 0:
             plan = plans[year.chance.randrange(count)]
-        after_s = (plan[-1][0] + plan[-1][2] if plan else 0) + year.chance.uniform(5, 1200)
+        after_s = (plan[-1][0] + plan[-1][2] if plan else 0) + year.chance.uniform(5, 400)
         plan.append((after_s, volts, year.chance.uniform(70, 240), year.chance.choice(("a", "b", "all"))))
     return plans
 

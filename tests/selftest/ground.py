@@ -64,7 +64,9 @@ class TestGround(Ground):
         self.heard: dict[str, list[tuple[float, bytes]]] = {name: [] for name in self.units}
         self.dead: set[str] = set()
         options = [
-            UpsOptions(name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s)
+            UpsOptions(
+                name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s, full_interval_s=30.0 if poll_s < 10 else 7200.0
+            )
             for name, unit in self.units.items()
         ]
         super().__init__(database, options, self._transport, clock)
