@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qxfleet.agent.agent import Agent
+from qxfleet.agent.part import MakePart
 from qxfleet.config.load import load
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.upsd import NutServer
@@ -125,8 +126,10 @@ async def _settled(agent: Agent) -> None:
 
 
 @asynccontextmanager
-async def stage(upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}) -> AsyncIterator[Stage]:
-    """An agent that knows all of its UPSes; ``extra`` lines of ``[nut]``, ``files`` beside the configuration."""
+async def stage(
+    upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}, parts: Sequence[MakePart] = ()
+) -> AsyncIterator[Stage]:
+    """An agent that knows all of its UPSes; ``extra`` lines of ``[nut]``, ``files`` beside them, further ``parts``."""
     folder = Path(tempfile.mkdtemp(prefix="qxnut", dir="/tmp"))
     port = free_port()
     try:
@@ -136,7 +139,7 @@ async def stage(upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, b
                 (folder / name).chmod(0o600)
             config = folder / "qxfleet.toml"
             config.write_text(configuration(farm, port, extra))
-            agent = Agent(load(config), parts=(Accounts, NutServer))
+            agent = Agent(load(config), parts=(*parts, Accounts, NutServer))
             ready = asyncio.Event()
             running = asyncio.create_task(agent.run(ready.set))
             try:
