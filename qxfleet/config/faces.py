@@ -104,7 +104,7 @@ def _warn(name: str, face: Face, place: Place, users: Sequence[User], findings: 
     at = place.at("listen")
     if name != "metrics" and not users:
         findings.warning(at, f"{', '.join(abroad)} is reached from the network, and no [[user]] is there: everybody can read")
-    if name == "nut" and users and face.tls is None:
+    if name != "metrics" and users and face.tls is None:
         findings.warning(
             at, f"{', '.join(abroad)} is reached from the network, and passwords cross it in clear text: write cert and key"
         )

@@ -23,6 +23,8 @@ class HttpTable(Table):
     listen: Addresses = _key(
         (Listen("127.0.0.1", HTTP_PORT),), "where it listens", shown=f'["127.0.0.1:{HTTP_PORT}"]', form=_ADDRESSES
     )
+    cert: str = _key("", "HTTPS: file of the certificate and its chain (PEM); without it plain HTTP", shown="none")
+    key: str = _key("", "HTTPS: file of the private key (PEM)", shown="in the file of cert")
 
 
 class NutTable(Table):
