@@ -260,7 +260,7 @@ class Fleet:
         for event in events:
             self._bus.publish(event)
             if event.name == "on-battery" and event.phase is Phase.BEGIN:
-                self._sweep()
+                self._sweep(seen.device)
         if type(seen) is IdentityLearned:
             self._store.save_identity(seen.device, seen.port, seen.identity)
 
@@ -283,14 +283,15 @@ class Fleet:
             for session in self._racing:
                 session.wake(now_s)
 
-    def _sweep(self) -> None:
-        """Mains fail to racks, not to single units: ask every idle UPS at once."""
+    def _sweep(self, first: str) -> None:
+        """Mains fail to racks, not to single units: ask every UPS at once but the one that told."""
         now_s = self._clock.monotonic()
         if now_s - self._swept_s < SWEEP_PAUSE_S:
             return
         self._swept_s = now_s
-        for device in self._devices.values():
-            device.session.hurry(now_s)
+        for name, device in self._devices.items():
+            if name != first:
+                device.session.hurry(now_s)
 
     def tell(self, ups: str, variables: Mapping[str, str]) -> None:
         """Publish variables that the agent itself knows of a UPS, beside those it reads; nothing for a UPS that is not there."""

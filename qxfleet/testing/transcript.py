@@ -103,7 +103,7 @@ def read_transcript(lines: Iterable[str]) -> list[Exchange]:
     return exchanges
 
 
-class RecordingTransport:
+class RecordingTransport(Transport):
     """A transport that writes every exchange of another one to ``stream`` as it happens, head first."""
 
     def __init__(self, inner: Transport, stream: TextIO, clock: Clock | None = None) -> None:
@@ -149,7 +149,7 @@ class RecordingTransport:
         await self._inner.close()
 
 
-class ReplayTransport:
+class ReplayTransport(Transport):
     """A link to a UPS that is only on record: each request gets its recorded answers, in their order, at once.
 
     A request that was never recorded is answered with silence. When its answers are used up, ``repeat`` gives the last

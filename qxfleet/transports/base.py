@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from qxfleet.errors import LinkLost
 from qxfleet.model.wire import QUIET_S, Ask
 
 
@@ -27,6 +28,12 @@ class Transport(Protocol):
     label: str
     """The port as configured, for messages."""
 
+    on_lost: Callable[[LinkLost], None] | None = None
+    """Called, at most once per opening, when the link goes away while nothing is under way on it; otherwise that raises."""
+
+    on_healed: Callable[[str, int, str], None] | None = None
+    """Called with (remedy, how often it was used, what happened) when the link mended itself; a link that can't never calls."""
+
     async def open(self) -> LinkInfo:
         """Open the link. Raises LinkUnavailable or LinkTimeout."""
         ...
@@ -38,6 +45,13 @@ class Transport(Protocol):
         bridge that will not even take the request raises ReplyRefused (``stall``).
         """
         ...
+
+    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None]) -> bool:
+        """An exchange without a coroutine: ``then`` is called with what :meth:`exchange` would return or raise.
+
+        False, and nothing was sent, where more is needed first than to send and to wait, or where the link has no such way.
+        """
+        return False
 
     async def drain(self, listen_s: float = QUIET_S) -> int:
         """Read and throw away until the line was quiet for QUIET_S; returns the number of bytes thrown away.

@@ -39,7 +39,7 @@ class LineTransport:
 
     __slots__ = (
         "_drained", "_end", "_end_seen", "_framer", "_heard_s", "_loop", "_lost", "_max_len", "_quiet", "_reply_owed",
-        "_waiter", "_wakeups", "due_s", "label", "on_lost", "raw", "unsolicited",
+        "_waiter", "_wakeups", "due_s", "label", "on_healed", "on_lost", "raw", "unsolicited",
     )  # fmt: skip
 
     def __init__(self, label: str, *, raw: bool = False) -> None:
@@ -47,6 +47,7 @@ class LineTransport:
         self.raw = raw
         self.unsolicited = 0
         self.on_lost: Callable[[LinkLost], None] | None = None
+        self.on_healed: Callable[[str, int, str], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakeups: Wakeups
         self._lost: tuple[str, str] | None = None

@@ -8,7 +8,7 @@ from typing import Final
 
 from qxfleet.errors import LinkLost, LinkTimeout, LinkUnavailable, QxfleetError
 from qxfleet.model.wire import QUIET_S, Ask
-from qxfleet.transports.base import LinkInfo
+from qxfleet.transports.base import LinkInfo, Transport
 from qxfleet.transports.usb_bus import BUSES, Selection, UsbBuses, UsbDescription
 from qxfleet.transports.usb_care import Care
 from qxfleet.transports.usb_thread import UNPLUGGED, UsbThread
@@ -22,7 +22,7 @@ SEEK_S: Final = 1.0
 """How often the buses are looked through for a device that is missing."""
 
 
-class UsbTransport:
+class UsbTransport(Transport):
     """One UPS on USB; see ``transports.base.Transport``.
 
     The device is found anew at every opening, by what the selection says and never by its address. ``on_lost`` is called when

@@ -370,3 +370,71 @@ async def test_vendor_text_of_a_device_is_published() -> None:
     async with Contact(device) as contact:
         await asyncio.sleep(10)
         assert contact.readings()[-1].texts()["device.model"] == "RT-3000"
+
+
+async def told_to_hurry(contact: Contact, device: Device, sent: str) -> float:
+    """Seconds from the end of an exchange, in the midst of which it was told to hurry, to the next status query."""
+    while device.log[-1][1] != sent:
+        await asyncio.sleep(0.01)
+    before = len(device.asked("Q1"))
+    await asyncio.sleep(0.3)
+    contact.session.hurry(contact.clock.monotonic())
+    assert len(device.asked("Q1")) == before, "one exchange at a time"
+    device.hook = lambda text: None
+    contact.session.transport.say(STATUS.encode())  # type: ignore[attr-defined]
+    ended_s = contact.clock.monotonic()
+    while len(device.asked("Q1")) == before:
+        await asyncio.sleep(0.01)
+    return contact.clock.monotonic() - ended_s
+
+
+@virtual
+async def test_told_to_hurry_in_the_midst_of_a_poll_it_asks_again_right_after() -> None:
+    device = Device()
+    async with Contact(device) as contact:
+        await asyncio.sleep(20.1)
+        quiet = len(device.log)
+        device.hook = lambda text: "" if len(device.log) == quiet + 1 else None
+        while len(device.log) == quiet:
+            await asyncio.sleep(0.01)
+        assert await told_to_hurry(contact, device, "Q1") < 0.05
+        asked = len(device.log)
+        await asyncio.sleep(1.0)
+        assert len(device.log) == asked, "once"
+
+
+@virtual
+async def test_told_to_hurry_in_the_midst_of_an_order_it_asks_right_after() -> None:
+    device = Device()
+    async with Contact(device) as contact:
+        await asyncio.sleep(20.1)
+        device.hook = lambda text: "" if text == "Q" else None
+        ordered = asyncio.create_task(contact.session.perform(contact.session.prepare("beeper.toggle", None)))
+        assert await told_to_hurry(contact, device, "Q") < 0.05
+        await ordered
+
+
+@virtual
+async def test_steady_orders_silence_neither_the_status_nor_anything_else() -> None:
+    device = Device()
+    device.hook = lambda text: "" if text in ("Q", "F", "I") else None
+    async with Contact(device) as contact:
+        await asyncio.sleep(3)
+        device.hook = lambda text: "" if text == "Q" else None
+
+        async def give() -> None:
+            while True:
+                await contact.session.perform(contact.session.prepare("beeper.toggle", None))
+
+        giving = [asyncio.create_task(give()) for _ in range(3)]
+        before = len(device.log)
+        await asyncio.sleep(30)
+        for task in giving:
+            task.cancel()
+        log = [what for _, what in device.log[before:]]
+        assert log.count("Q") > 15
+        assert "F" in log and "I" in log, "its ratings and its maker are asked for all the same"
+        between = [len(list(turns)) for orders, turns in itertools.groupby(log, lambda what: what == "Q") if not orders]
+        assert max(between) <= 3, "and no order waits for long"
+        polls = [at_s for at_s, what in device.log if what == "Q1"]
+        assert max(b - a for a, b in itertools.pairwise(polls)) < 4.0

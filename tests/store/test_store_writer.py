@@ -112,11 +112,11 @@ async def test_two_readings_in_one_microsecond_cost_nobody_else(store: Store, tr
     assert troubles == []
 
 
-async def test_readings_are_committed_within_the_second(store: Store) -> None:
+async def test_readings_are_committed_every_other_second(store: Store) -> None:
     began = time.monotonic()
     store.record(a_reading())
     await until(lambda: store.health().written == 1)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 3.0
     assert len(await store.read(all_rows(reading))) == 1
 
 
