@@ -306,7 +306,7 @@ def _dates(
     end = design_days / ageing
     last_good = max(((each.at_us - day0_us) / DAY_US for each in used if each.percent > WORN), default=0.0)
     cut = max(end, last_good)
-    days = (min(ahead.likely_day, max(cut, ahead.low_day)), min(ahead.low_day, cut), ahead.high_day)
+    days = (min(ahead.likely_day, cut), min(ahead.low_day, cut), ahead.high_day)
     likely, low, high = (day0_us + round(day) * round(DAY_US) for day in days)
     return likely, min(low, likely), max(high, likely)
 

@@ -295,6 +295,8 @@ def place_battery(connection: Connection, battery_id: int, device_id: int, since
     connection.execute(still.values(until=since_us))
     row = {"battery_id": battery_id, "device_id": device_id, "since": since_us, "known": known}
     connection.execute(insert(battery_in_ups).values(row))
+    gone = (discharge.c.battery_id == battery_id, discharge.c.began >= since_us)
+    connection.execute(update(discharge).where(*gone).values(battery_id=None))
     connection.execute(
         update(discharge).where(discharge.c.device_id == device_id, discharge.c.began >= since_us).values(battery_id=battery_id)
     )
