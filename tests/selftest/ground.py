@@ -65,7 +65,8 @@ class TestGround(Ground):
         self.dead: set[str] = set()
         options = [
             UpsOptions(
-                name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s, full_interval_s=30.0 if poll_s < 10 else 7200.0
+                name, f"/dev/{name}", dialect=unit.dialect.name, poll_interval_s=poll_s,
+                full_interval_s=30.0 if poll_s < 10 else 7200.0,
             )
             for name, unit in self.units.items()
         ]

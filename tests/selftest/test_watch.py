@@ -1,0 +1,78 @@
+"""Since when things hold for a UPS: stable mains, a charged battery, a steady load."""
+
+from __future__ import annotations
+
+from qxfleet.model.reading import Reading
+from qxfleet.model.status import Status
+from qxfleet.selftest.watch import Watch
+
+OL, CAL, OB, BOOST = int(Status.OL), int(Status.CAL), int(Status.OB), int(Status.BOOST)
+
+
+class Told:
+    """A watch told a reading every two seconds."""
+
+    def __init__(self) -> None:
+        self.watch = Watch(60.0)
+        self.now_s = 0.0
+
+    def tell(self, status: int, for_s: float, **values: float) -> Told:
+        end_s = self.now_s + for_s
+        given = {"ups.load": 30.0, **{name.replace("_", "."): value for name, value in values.items()}}
+        while self.now_s < end_s:
+            self.now_s += 2.0
+            self.watch.see(Reading("a", int(self.now_s * 1e6), self.now_s, status, given), 99.0)
+        return self
+
+
+def test_mains_are_stable_since_they_were_disturbed_last() -> None:
+    told = Told().tell(OL, 100)
+    assert told.watch.stable_s(told.now_s) == 98.0
+    told.tell(OL | BOOST, 10)
+    assert told.watch.stable_s(told.now_s) is None
+    told.tell(OL, 20)
+    assert told.watch.stable_s(told.now_s) == 18.0
+
+
+def test_a_gap_is_no_proof() -> None:
+    told = Told().tell(OL, 100)
+    told.now_s += 100
+    told.tell(OL, 10)
+    assert told.watch.stable_s(told.now_s) == 8.0
+    assert told.watch.charged_s(told.now_s) == 8.0
+
+
+def test_a_battery_that_tells_no_charge_charges_thirty_times_as_long_as_it_worked() -> None:
+    told = Told().tell(OL, 20).tell(OL | CAL, 10).tell(OL, 290)
+    assert told.watch.charged_s(told.now_s) is None
+    told.tell(OL, 30)
+    assert told.watch.charged_s(told.now_s) is not None
+
+
+def test_a_told_charge_decides() -> None:
+    told = Told().tell(OB, 10, battery_charge=90.0).tell(OL, 1000, battery_charge=98.0)
+    assert told.watch.charged_s(told.now_s) is None
+    told.tell(OL, 10, battery_charge=99.0)
+    assert told.watch.charged_s(told.now_s) == 8.0
+
+
+def test_a_battery_below_float_is_not_full_whatever_it_tells() -> None:
+    told = Told().tell(OL, 10, battery_charge=100.0, battery_voltage=25.6, battery_voltage_nominal=24.0)
+    assert told.watch.charged_s(told.now_s) is None  # 2.13 V per cell
+
+
+def test_the_load_must_be_watched_for_its_time_and_forgets_what_is_older() -> None:
+    told = Told().tell(OL, 30, ups_load=30.0)
+    assert told.watch.load_span(told.now_s) is None
+    told.tell(OL, 30, ups_load=38.0)
+    assert told.watch.load_span(told.now_s) == 8.0
+    told.tell(OL, 90, ups_load=38.0)
+    assert told.watch.load_span(told.now_s) == 0.0
+
+
+def test_what_held_before_a_restart_may_be_taken_up() -> None:
+    told = Told()
+    told.watch.resume(-500.0, -400.0)
+    told.tell(OL, 10)
+    assert told.watch.stable_s(told.now_s) == 510.0
+    assert told.watch.charged_s(told.now_s) == 410.0
