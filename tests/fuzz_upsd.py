@@ -233,8 +233,10 @@ async def hunt(lines: int, connections: int, seed: int, *, grown: bool = True) -
         except AssertionError:
             found.problems.append(f"{descriptors(pid)} descriptors, {empty} before")
         after = resident_kib(pid)
-        print(f"{found.lines} lines and {found.connections} connections in {took_s:.0f} s; private memory, MiB: {before / 1024:.1f}, "
-              f"then {', '.join(memory)}, at last {after / 1024:.1f}; descriptors {empty}, then {descriptors(pid)}")  # fmt: skip
+        kept = ", ".join(memory)
+        print(f"{found.lines} lines and {found.connections} connections in {took_s:.0f} s")
+        print(f"private memory, MiB: {before / 1024:.1f}, then {kept}, at last {after / 1024:.1f}")
+        print(f"descriptors {empty}, then {descriptors(pid)}")
         if grown and after - before > GROWTH_KIB:
             found.problems.append(f"private memory grew from {before} to {after} KiB")
         await play.stop()

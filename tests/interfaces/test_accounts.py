@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import subprocess
+import io
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from qxfleet.config.load import load
 from qxfleet.errors import ConfigError
 from qxfleet.interfaces import accounts
 from qxfleet.interfaces.accounts import Accounts
+from qxfleet.interfaces.cli.main import run_command
 from qxfleet.model.password import hash_password, matches
 from tests.interfaces.nut_stage import stage
 from tests.interfaces.test_upsd import plain
@@ -44,19 +45,19 @@ def test_a_hash_made_elsewhere_is_known() -> None:
     assert not matches("pleaseletmeout", kept)
 
 
-def test_the_command_makes_what_the_configuration_takes(tmp_path: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "qxfleet", "user", "hash"], input="s3cret\n", capture_output=True, text=True, check=True
-    ).stdout
+def test_the_command_makes_what_the_configuration_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("s3cret\n"))
+    assert run_command(["user", "hash"]) == 0
+    made = capsys.readouterr().out
     (tmp_path / "c.toml").write_text(f'[[user]]\nname = "u"\n{made}')
     (user,) = load(tmp_path / "c.toml").faces.users
     assert matches("s3cret", user.kept)
     assert user.kept not in repr(user)
-    nothing = subprocess.run(
-        [sys.executable, "-m", "qxfleet", "user", "hash"], input="\n", capture_output=True, text=True, check=False
-    )
-    assert nothing.returncode == 2
-    assert "no password" in nothing.stderr
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    assert run_command(["user", "hash"]) == 2
+    assert "no password" in capsys.readouterr().err
 
 
 def test_a_file_holds_the_password_or_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
