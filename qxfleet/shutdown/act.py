@@ -14,7 +14,7 @@ from qxfleet.model.loads import Command, Load, NutClients, Outlet, Plan, Start, 
 from qxfleet.shutdown.effects import Done, Effects
 from qxfleet.shutdown.model import Act, Answer, Step
 
-ACTOR = "shutdown plan"
+ACTOR = "shutdown:plan"
 
 ANSWERS = {
     Outcome.ACCEPTED: Answer.ACCEPTED, Outcome.REJECTED: Answer.FAILED, Outcome.UNSUPPORTED: Answer.UNSUPPORTED,

@@ -92,8 +92,7 @@ class StagedShutdown:
         if run is not None:
             await self._take_up(run)
         self._blind_until_s = self._clock.monotonic() + CONTACT_S
-        for state in self._agent.fleet.snapshot().values():
-            self._observer.look(state, self._clock.monotonic())
+        self._see_all()
         self._bus.attach(Reading, self._observed)
         self._bus.attach(LinkChange, self._observed)
         self._loop = asyncio.create_task(self._supervise(), name="staged shutdown")
@@ -122,6 +121,7 @@ class StagedShutdown:
         if self._key is None:
             self.plan = self._new_plan()
             self.record = Record(self.plan.armed)
+            self._see_all()
         self._changed()
         return ["[shutdown]: changed" + (", from the next run on: one is under way" if self._key is not None else "")]
 
@@ -214,8 +214,7 @@ class StagedShutdown:
 
     async def _wait(self) -> None:
         now_s = self._clock.monotonic()
-        busy = self._key is not None or any(ups.mains is Mains.OFF for ups in self._observer.upses.values())
-        wait_s = BUSY_S if busy else IDLE_S
+        wait_s = BUSY_S if self._busy() else IDLE_S
         if self.decision.look_s is not None:
             wait_s = min(wait_s, max(0.0, self.decision.look_s - now_s))
         try:
@@ -225,6 +224,10 @@ class StagedShutdown:
             pass
         self._news.clear()
 
+    def _busy(self) -> bool:
+        """A run is under way, or may begin soon."""
+        return self._key is not None or any(ups.mains is Mains.OFF for ups in self._observer.upses.values())
+
     async def _look(self) -> None:
         """One turn: see, decide, write down, act."""
         async with self._turn:
@@ -232,8 +235,10 @@ class StagedShutdown:
                 return
             if self._key is None and self._clock.monotonic() - self._drawn_s > 3600:
                 await self._draw_up()
-            if self._key is not None and self.record.armed:
+            if self.record.armed and self._busy():
                 self._looks.look(self.plan.loads, self.record, self._observer.upses)
+            elif self._looks.loads:
+                self._looks.forget()
             now_s = self._clock.monotonic()
             decision = self.decision = next_steps(self.plan, self.record, self.world, now_s)
             self.record = replace(self.record, memory=decision.memory)
@@ -357,8 +362,12 @@ class StagedShutdown:
 
     # -- seeing and telling
 
+    def _see_all(self) -> None:
+        for state in self._agent.fleet.snapshot().values():
+            self._observer.look(state, self._clock.monotonic())
+
     def _observed(self, seen: Any) -> None:
-        state = self._agent.fleet.snapshot().get(seen.device)
+        state = self._agent.fleet.snapshot().get(seen.device) if self.plan.loads else None
         if state is None:
             return
         maintenance = self._agent.part(Maintenance)

@@ -191,7 +191,10 @@ def test_a_ups_that_goes_silent_on_battery_costs_no_load(scene: Scene) -> None:
 
 
 def test_a_battery_that_is_low_far_too_early_is_still_early_enough(sqlite_path: Path) -> None:
-    patient = replace(PLAN, trigger=Trigger(any=(Condition("on-battery-for", 3600.0), Condition("low-battery"))), hold_s=2.0)
+    patient = replace(
+        PLAN, trigger=Trigger(any=(Condition("on-battery-for", 3600.0), Condition("low-battery"))), hold_s=2.0,
+        coming_back=replace(PLAN.coming_back, charge_above=1.0),
+    )  # fmt: skip
     scene = Scene(RACKS, patient, sqlite_path, battery_ah=36.0)
 
     async def story(scene: Scene) -> None:
