@@ -16,7 +16,7 @@ from qxfleet.config.load import load
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.interfaces.upsd import connection, server
 from qxfleet.model.events import Event, Link
-from qxfleet.session import session
+from qxfleet.session import errands
 from qxfleet.store.audit import trail
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.population import fleet
@@ -149,7 +149,7 @@ async def test_who_may_do_what() -> None:
 
 
 async def test_an_order_is_tracked_by_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "CONFIRM_S", 1.5)
+    monkeypatch.setattr(errands, "CONFIRM_S", 1.5)
     async with stage([plain()]) as play:
         op = await play.caller("op", tracking=True)
         assert await op.ask("GET TRACKING") == "ON"
