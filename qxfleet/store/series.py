@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, text
 
 from qxfleet.errors import StoreError
 from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind, Variable
-from qxfleet.store.tables import device, reading
+from qxfleet.store.engine import explain
+from qxfleet.store.tables import ROLLED, device, reading
 from qxfleet.store.tiers import DAY, MINUTE, QUARTER, SECOND_US, TIERS, Tier, marks
 
 STATUS = "ups.status"
@@ -30,7 +32,7 @@ _STEPS = {variable.name: (str(variable.column), variable.scale) for variable in 
 
 
 class Bucket(NamedTuple):
-    """Values from ``at_us`` on, in the variable's unit; so many ``readings`` held one."""
+    """Values from ``at_us`` on, in the variable's unit; so many ``readings`` held one, in so many ``minutes``."""
 
     at_us: int
     min: float
@@ -38,6 +40,7 @@ class Bucket(NamedTuple):
     max: float
     last: float
     readings: int
+    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +118,13 @@ def series(
         end_us = min(done.get(tier.mark, 0), until_us)
         if end_us > at_us:
             rows = _tier_rows(connection, number, known, tier, at_us, end_us, carried)
-            folded += _fold(rows, width_s * SECOND_US) if width_s > tier.seconds else [Bucket(*row[:6]) for row in rows]
+            _append(folded, _fold(rows, width_s * SECOND_US) if width_s > tier.seconds else rows, width_s)
             at_us = end_us
     if until_us > at_us:
         raw = _raw_rows(connection, number, known, at_us, until_us, carried)
         if width_s and width_s % MINUTE.seconds == 0:
-            raw = _unfold(_fold(raw, MINUTE.us))
-        folded += _fold(raw, width_s * SECOND_US) if width_s else [Bucket(*row[:6]) for row in raw]
-    if width_s:
-        folded = _joined(folded)
+            raw = [bucket._replace(minutes=1) for bucket in _fold(raw, MINUTE.us)]
+        _append(folded, _fold(raw, width_s * SECOND_US) if width_s else raw, width_s)
     late = reach_us if reach_us > asked_us + max(width_s, MINUTE.seconds) * SECOND_US else None
     return Series(ups, variable, known.unit, width_s, begin_us, until_us, folded, late)
 
@@ -157,11 +158,11 @@ def status_spans(connection: Connection, ups: str, since_us: int | None, until_u
 
 # One source after the other
 
+_bucket = partial(tuple.__new__, Bucket)
+"""A bucket from a row, at a quarter of the constructor's cost."""
+
+_POSTGRES_US = "round(date_part('epoch', r.at) * 1000000)::bigint"
 _POSTGRES_TIME = "to_timestamp(0) + {} * interval '1 microsecond'"
-
-_Row = tuple[int, float, float, float, float, int, int]
-"""A bucket and its weight in a mean, in minutes."""
-
 
 def _firsts(connection: Connection, number: int) -> dict[Tier | None, int]:
     """When each tier, and the readings themselves (None), begin for a device; what is empty is absent.
@@ -192,45 +193,47 @@ def _width_s(span_us: int, asked_us: int, firsts: dict[Tier | None, int]) -> int
 
 
 def _rows(
-    connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, join: str = ""
-) -> Iterable[Any]:
-    """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver."""
-    if connection.dialect.name == "postgresql":
-        mark, at, bound = "%s", "round(date_part('epoch', r.at) * 1000000)::bigint", _POSTGRES_TIME.format("%s")
-    else:
-        mark, at, bound = "?", "r.at", "?"
-    return connection.exec_driver_sql(
-        f"SELECT {at}, {columns} FROM {table} r {join} WHERE r.device_id = {mark} AND r.at >= {bound} AND r.at < {bound} "
-        "ORDER BY r.at",
-        (number, begin_us, end_us),
-    ).fetchall()
+    connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, more: str = "", join: str = ""
+) -> list[Any]:
+    """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver: there may be many."""
+    postgres = connection.dialect.name == "postgresql"
+    mark, at, bound = ("%s", _POSTGRES_US, _POSTGRES_TIME.format("%s")) if postgres else ("?", "r.at", "?")
+    statement = (
+        f"SELECT {at}, {columns} FROM {table} r {join} WHERE r.device_id = {mark} AND r.at >= {bound} AND r.at < {bound} {more} "
+        "ORDER BY r.at"
+    )
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor(binary=True) if postgres else driver.cursor()
+    try:
+        rows: list[Any] = cursor.execute(statement, (number, begin_us, end_us)).fetchall()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise StoreError(explain(connection.engine.url, error)) from error
+    finally:
+        cursor.close()
+    return rows
 
 
 def _tier_rows(
     connection: Connection, number: int, variable: Variable, tier: Tier, begin_us: int, end_us: int, carried: _Carried | None
-) -> Iterator[_Row]:
+) -> list[Bucket]:
     if carried is not None:
-        yield from carried.tier_rows(tier, begin_us, end_us)
-        return
+        return list(carried.tier_rows(tier, begin_us, end_us))
     name, scale = _STEPS[variable.name]
-    parts = f"coalesce(r.{name}_min, r.{name}_mean), r.{name}_mean, coalesce(r.{name}_max, r.{name}_mean), "
-    parts += f"coalesce(r.{name}_last, r.{name}_mean), coalesce(r.{name}_count, r.rows), r.minutes"
-    for at, low, mean, high, last, count, minutes in _rows(connection, tier.table.name, number, parts, begin_us, end_us):
-        if mean is not None:
-            yield at, low / scale, mean / scale, high / scale, last / scale, count, minutes
+    real = "::float8" if connection.dialect.name == "postgresql" else " * 1.0"
+    values = (f"r.{name}_mean" if part == "mean" else f"coalesce(r.{name}_{part}, r.{name}_mean)" for part in ROLLED[:4])
+    columns = ", ".join(f"{value}{real} / {scale}" for value in values) + f", coalesce(r.{name}_count, r.rows), r.minutes"
+    found = _rows(connection, tier.table.name, number, columns, begin_us, end_us, f"AND r.{name}_mean IS NOT NULL")
+    return list(map(_bucket, found))
 
 
 def _raw_rows(
     connection: Connection, number: int, variable: Variable, begin_us: int, end_us: int, carried: _Carried | None
-) -> Iterator[_Row]:
+) -> list[Bucket]:
     if carried is not None:
-        yield from carried.raw_rows(begin_us, end_us)
-        return
+        return list(carried.raw_rows(begin_us, end_us))
     name, scale = _STEPS[variable.name]
-    for at, steps in _rows(connection, "reading", number, f"r.{name}", begin_us, end_us):
-        if steps is not None:
-            value = steps / scale
-            yield at, value, value, value, value, 1, 1
+    found = _rows(connection, "reading", number, f"r.{name}", begin_us, end_us, f"AND r.{name} IS NOT NULL")
+    return [Bucket(at, value, value, value, value, 1, 1) for at, value in ((at, steps / scale) for at, steps in found)]
 
 
 class _Carried:
@@ -268,31 +271,31 @@ class _Carried:
                 return float(last)
         return None
 
-    def tier_rows(self, tier: Tier, begin_us: int, end_us: int) -> Iterator[_Row]:
+    def tier_rows(self, tier: Tier, begin_us: int, end_us: int) -> Iterator[Bucket]:
         join = (
             f"LEFT JOIN extra_rollup e ON e.device_id = r.device_id AND e.name = '{self._name}' "
             f"AND e.resolution_s = {tier.seconds} AND e.at = r.at"
         )
         columns = "e.min, e.mean, e.max, e.last, r.rows, r.minutes"
-        found = _rows(self._connection, tier.table.name, self._number, columns, begin_us, end_us, join)
+        found = _rows(self._connection, tier.table.name, self._number, columns, begin_us, end_us, join=join)
         for at, low, mean, high, last, count, minutes in found:
             if mean is not None:
                 before = last if self._value is None else self._value  # it stood before the first change of the bucket
-                yield at, min(low, before), mean, max(high, before), last, count, minutes
+                yield Bucket(at, min(low, before), mean, max(high, before), last, count, minutes)
                 self._value = last
             elif self._value is not None:
-                yield at, self._value, self._value, self._value, self._value, count, minutes
+                yield Bucket(at, self._value, self._value, self._value, self._value, count, minutes)
 
-    def raw_rows(self, begin_us: int, end_us: int) -> Iterator[_Row]:
+    def raw_rows(self, begin_us: int, end_us: int) -> Iterator[Bucket]:
         for at, extra in _rows(self._connection, "reading", self._number, "r.extra", begin_us, end_us):
             if extra is not None:
                 told = json.loads(extra) if isinstance(extra, str) else extra
                 self._value = told.get(self._name, self._value)
             if (value := self._value) is not None:
-                yield at, value, value, value, value, 1, 1
+                yield Bucket(at, value, value, value, value, 1, 1)
 
 
-def _fold(rows: Iterable[_Row], width_us: int) -> list[Bucket]:
+def _fold(rows: Iterable[Bucket], width_us: int) -> list[Bucket]:
     """Rows in time order into buckets; a mean weighs each row by the minutes it stands for."""
     made: list[Bucket] = []
     start = -1
@@ -302,32 +305,23 @@ def _fold(rows: Iterable[_Row], width_us: int) -> list[Bucket]:
         bucket = at - at % width_us
         if bucket != start:
             if count:
-                made.append(Bucket(start, low, total / weight, high, last, count))
+                made.append(Bucket(start, low, total / weight, high, last, count, weight))
             start, low, high, total, count, weight = bucket, row_low, row_high, 0.0, 0, 0
         low, high, last = min(low, row_low), max(high, row_high), row_last
         total += mean * minutes
         weight += minutes
         count += row_count
     if count:
-        made.append(Bucket(start, low, total / weight, high, last, count))
+        made.append(Bucket(start, low, total / weight, high, last, count, weight))
     return made
 
 
-def _unfold(minutes: Iterable[Bucket]) -> Iterator[_Row]:
-    """Buckets of a minute as rows: each stands for one minute however many readings it holds."""
-    for bucket in minutes:
-        yield (*bucket, 1)
-
-
-def _joined(buckets: list[Bucket]) -> list[Bucket]:
-    """The two halves of a bucket that came from two sources made one; the mean weighs them by their readings."""
-    joined: list[Bucket] = []
-    for bucket in buckets:
-        before = joined[-1] if joined else None
-        if before is None or before.at_us != bucket.at_us:
-            joined.append(bucket)
-            continue
-        count = before.readings + bucket.readings
-        mean = (before.mean * before.readings + bucket.mean * bucket.readings) / count
-        joined[-1] = Bucket(before.at_us, min(before.min, bucket.min), mean, max(before.max, bucket.max), bucket.last, count)
-    return joined
+def _append(made: list[Bucket], more: list[Bucket], width_s: int) -> None:
+    """Go on with another source. The halves of a bucket that both have part in become one, weighed by their minutes."""
+    if width_s and made and more and made[-1].at_us == more[0].at_us:
+        before, after = made.pop(), more[0]
+        count = before.readings + after.readings
+        mean = (before.mean * before.minutes + after.mean * after.minutes) / (before.minutes + after.minutes)
+        low, high, minutes = min(before.min, after.min), max(before.max, after.max), before.minutes + after.minutes
+        more[0] = Bucket(before.at_us, low, mean, high, after.last, count, minutes)
+    made += more
