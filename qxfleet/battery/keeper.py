@@ -63,7 +63,7 @@ class Batteries:
         """Since when one of them is at rest again; monotonic."""
         self._due: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last: dict[str, Sample] = {}
+        self._last: dict[str, Reading] = {}
 
     async def start(self) -> None:
         """Take up what happened while no agent ran, and watch from now on."""
@@ -115,7 +115,7 @@ class Batteries:
     def _see(self, reading: Reading) -> None:
         name = reading.device
         if not reading.status & WORKING and name not in self._working:
-            self._last[name] = _sample(reading)
+            self._last[name] = reading
             return
         if reading.status & WORKING:
             self._resting_s.pop(name, None)
@@ -133,7 +133,7 @@ class Batteries:
         lead = self._last.get(name)
 
         def write(connection: Connection, device_id: int) -> None:
-            samples = (lead, first) if lead is not None else (first,)
+            samples = (_sample(lead), first) if lead is not None else (first,)
             for each in cut(name, samples, self._rating(connection, name)):
                 batteries.put_discharge(connection, device_id, each.discharge, None)
 
