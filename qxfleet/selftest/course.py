@@ -243,7 +243,7 @@ class Course:
         if self.stop_kind == "low" and low_after_s is None:
             low_after_s = self.lasted_s
         if low_after_s is None:
-            return ""
+            return self._given_up()
         if self.asked.kind == "deep" and self.asked.depth_percent is None:
             half_s = (self.runtime_s or 0.0) / 2
             if low_after_s <= EARLY_LOW_S:
@@ -252,6 +252,15 @@ class Course:
                 return f"its battery was low after {low_after_s:.0f} s, it was believed to last {self.runtime_s:.0f} s"
             return ""
         return f"its battery was low after {low_after_s:.0f} s of a {self.asked}"
+
+    def _given_up(self) -> str:
+        """A UPS ends a timed test early when its battery gets low (megatec-family.md section 10.5), and may not say so."""
+        last = self.points[-1]
+        asked_s = self.asked.for_s or 0.0
+        own = not self.stopped and not self.struck and self.tested and not self.running and bool(last.status & Status.OL)
+        if self.asked.kind == "timed" and own and not self._unseen() and self.lasted_s < asked_s / 2:
+            return f"the UPS gave up after {self.lasted_s:.0f} of {asked_s:.0f} s"
+        return ""
 
     def _unseen(self) -> bool:
         """Whether so little was watched that nothing can be said."""

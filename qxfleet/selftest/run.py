@@ -521,8 +521,13 @@ class BatteryTests:
             run.news.set()
 
     def _told(self, event: Event) -> None:
-        if event.name == "battery-replaced" and event.ups is not None:
+        if event.ups is None:
+            return
+        run = self._running.get(event.ups)
+        if event.name == "battery-replaced":
             self.standing.failed.pop(event.ups, None)
+        elif event.name == STOP and run is not None and not run.course.stopped and event.value != Outcome.REJECTED.value:
+            run.course.stop_kind, run.course.stopped = "hand", f"it was told to stop {event.text.partition(',')[0]}"
 
     def _units(self, upses: Collection[str], asked: Asked, rules: Rules) -> dict[str, plan.Unit]:
         """These UPSes and their partners as they stand now."""

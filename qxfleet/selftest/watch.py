@@ -18,9 +18,9 @@ LOAD_STEP_S = 10.0
 FULL_CELL_V = 2.15
 """Below it a lead-acid cell on its charger is not full: open circuit of a full one is 2.13 to 2.17 V (landscape section 5.4)."""
 
-RECHARGE_FACTOR, LONGEST_RECHARGE_S = 30.0, 12 * 3600.0
+RECHARGE_FACTOR, LONGEST_RECHARGE_S = 72.0, 12 * 3600.0
 """A battery whose charge nobody tells counts as charging for so many times its discharge, at most as long as from empty to full:
-the seeds' default charge time; a discharge of 10 minutes comes back in about 5 hours."""
+the seeds' default charge time, after ten minutes, which empty the battery of a heavily loaded UPS."""
 
 _CARRIED = int(Status.OB | Status.CAL)
 

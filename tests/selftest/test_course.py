@@ -137,7 +137,12 @@ def test_a_device_that_goes_on_beyond_its_time_is_stopped_at_the_bound() -> None
 
 
 def test_a_device_that_ends_a_timed_test_by_itself_proves_nothing() -> None:
-    assert Story(TEN_MINUTES).tell(OL | CAL, 100, 25.0).tell(OL, 4).verdict is Verdict.INCONCLUSIVE
+    assert Story(TEN_MINUTES).tell(OL | CAL, 400, 25.0).tell(OL, 4).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_device_that_ends_it_before_half_its_time_gave_up() -> None:
+    """It does so when its battery is low (megatec-family.md section 10.5)."""
+    assert Story(TEN_MINUTES).tell(OL | CAL, 100, 25.0).tell(OL, 4).verdict is Verdict.FAILED
 
 
 def test_an_outage_beats_everything_that_came_of_it() -> None:

@@ -303,3 +303,15 @@ async def test_a_test_names_the_discharge_it_made(sqlite_path: Path) -> None:
         await site.wave("a")
         (found,) = await site.store.read(lambda connection: batteries.discharges(connection, ["a"], 0, began_us * 2))
         assert found.test_id == (await site.results())["a"].id
+
+
+@virtual
+async def test_a_stop_that_somebody_else_orders_is_no_failure_of_the_battery(sqlite_path: Path) -> None:
+    async with TestGround(sqlite_path, [a_unit("a")]) as site:
+        await site.settled()
+        wave = await site.begin("a", asked=Asked("timed", 300))
+        await asyncio.sleep(20)
+        await site.fleet.perform("a", "test.battery.stop", None, actor="nut:operator@::1")
+        await wave.done.wait()
+        assert verdicts(wave) == {"a": "aborted"}
+        assert (await site.results())["a"].text == "it was told to stop by nut:operator@::1"
