@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from qxfleet.config.reference import TABLES, option_reference, rows
 from qxfleet.config.schema import AgentTable, ProfileTable, UpsTable
 from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import UserTable
+from qxfleet.config.schema_shutdown import LoadTable
 from qxfleet.config.schema_tests import ScheduleTable
 from qxfleet.model.battery_facts import BatteryFacts
+from qxfleet.model.loads import Load
 from qxfleet.model.password import hash_password
 
 OPTIONS = {
@@ -98,10 +101,14 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
             lines += ['name = "p"', 'targets = ["a"]', 'settings = { eco_mode = "disabled" }']
         elif model is UserTable:
             lines += ['name = "u"', f'password_hash = "{hash_password("secret")}"']
+        elif model is LoadTable:
+            lines += ['name = "l"', 'fed_by = ["a"]']
         elif model is BatteryTable:
             lines += ['targets = ["a"]']
         elif model is ScheduleTable:
             lines += ['name = "s"', 'cron = "0 3 * * sun"', 'targets = ["a"]']
+        elif model is LoadTable:
+            lines += ['name = "l"', 'fed_by = ["a"]']
         for row in rows(model):
             try:
                 tomllib.loads(f"x = {row.default}")
@@ -117,5 +124,7 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
     assert load(spelled).agent == load(bare).agent
     assert load(spelled).ups == load(bare).ups
     assert load(spelled).profiles == load(bare).profiles
+    assert load(spelled).shutdown.loads == (Load("l", ("a",)),)
+    assert replace(load(spelled).shutdown, loads=()) == load(bare).shutdown
     assert load(spelled).tests == load(bare).tests
     assert load(spelled).batteries == {"a": BatteryFacts()}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
 from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, Mains, Ordered, Record, Result, Taken
+from qxfleet.shutdown.model import Act, Ordered, Record, Result, Taken
 
 STOP, START, WATCH = Command(("stop",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
 AUTO, LOW = Condition("runtime-below"), Condition("low-battery")
+SOON = Trigger((AUTO, LOW, Condition("on-battery-for", 60.0)))
 WATTS = 100.0
+
+
+Gaps = Sequence[tuple[int, int, str]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def cases(draw: st.DrawFn, *, host: bool = True, policies: bool = True) -> Case:
             name, fed_by, draw(st.integers(1, len(fed_by))) if draw(st.booleans()) else 1, after,
             stage=least + draw(st.sampled_from([0, 0, 1])), stop=STOP, stop_time_s=stop_time_s,
             down_when=WATCH if draw(st.integers(0, 4)) else None, start=START if draw(st.booleans()) else None,
-            start_time_s=200.0, trigger=draw(st.sampled_from([None, None, Trigger((AUTO, LOW, Condition("on-battery-for", 60.0)))])),
+            start_time_s=200.0, trigger=draw(st.sampled_from([None, None, SOON])),
         ))  # fmt: skip
     own = draw(st.sampled_from([None, *(load.name for load in loads if not any(load.name in each.after for each in loads))]))
     plan = Plan(
@@ -72,7 +76,7 @@ def cases(draw: st.DrawFn, *, host: bool = True, policies: bool = True) -> Case:
     return Case(plan, takes, runtime, tuple(sorted(script)))
 
 
-def room_of(case: Case, **upses: float) -> Room:
+def room_of(case: Case) -> Room:
     """The room of a case, everything on."""
     plan = case.plan
     feeding = {ups: WATTS * max(len(plan.fed.get(ups, ())), 1) * 1.2 for ups in case.runtime_s}
@@ -191,8 +195,10 @@ class Watcher(Course):
         assert ups.output, f"{name} is off already and is told again"
 
 
-def play(case: Case, course: Watcher, *, until_s: float = 12000.0, order: Ordered | None = None) -> None:
-    """Until the script is over and everything has settled."""
+def play(
+    case: Case, course: Watcher, *, until_s: float = 12000.0, order: Ordered | None = None, gaps: Gaps = ()
+) -> None:
+    """Until the script is over and everything has settled. ``gaps``: from when to when a UPS is silent."""
     room, script = course.room, list(case.script)
     last_s = max((at for at, _, _ in script), default=0)
     if order is not None:
@@ -201,6 +207,11 @@ def play(case: Case, course: Watcher, *, until_s: float = 12000.0, order: Ordere
         while script and script[0][0] <= room.now_s:
             _, ups, on = script.pop(0)
             room.mains(ups, on)
+        for ups in room.upses.values():
+            heard = not any(begin <= room.now_s < end and ups.name == name for begin, end, name in gaps)
+            if heard and not ups.contact:
+                ups.contact_since_s = room.now_s
+            ups.contact = heard
         host = room.machines.get(course.plan.host or "")
         if host is not None and not host.up:
             course.restarted = True
@@ -215,8 +226,3 @@ def play(case: Case, course: Watcher, *, until_s: float = 12000.0, order: Ordere
             return
         battery = any(not ups.mains for ups in room.upses.values())
         room.pass_time(2.0 if not quiet else 4.0 if battery else 20.0 if not script else min(20.0, script[0][0] - room.now_s))
-
-
-def mains_seen(room: Room) -> dict[str, Mains]:
-    """What feeds each UPS."""
-    return {name: Mains.ON if ups.mains else Mains.OFF for name, ups in room.upses.items()}
