@@ -23,6 +23,7 @@ RECHARGE_FACTOR, LONGEST_RECHARGE_S = 72.0, 12 * 3600.0
 the seeds' default charge time, after ten minutes, which empty the battery of a heavily loaded UPS."""
 
 _CARRIED = int(Status.OB | Status.CAL)
+_NORMAL, _DISTURBED = int(Status.OL), int(DISTURBED)
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Watch:
         if self.last_s is not None and now_s - self.last_s > SILENCE_S:
             self.lose()
         before_s, self.last_s = self.last_s, now_s
-        good = reading.status & Status.OL and not reading.status & DISTURBED
+        good = reading.status & _NORMAL and not reading.status & _DISTURBED
         self.stable_since_s = (self.stable_since_s if self.stable_since_s is not None else now_s) if good else None
         self._charge(reading, before_s, full_percent)
         load = reading.values.get("ups.load")
