@@ -60,7 +60,7 @@ class Span(Form):
             return False
         if self.auto and value == "auto":
             return "auto"
-        if self.auto and not isinstance(value, str | int | float):
+        if self.auto and not isinstance(value, str):
             raise ValueError(f'expected "auto" or a duration as in "8m", found {toml_text(value)}')
         return Duration(self.low, self.high).read(value)
 

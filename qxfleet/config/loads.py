@@ -79,7 +79,9 @@ def read_shutdown(sources: Sequence[Source], upses: Sequence[UpsOptions], findin
         for at, block in blocks(source, "load", "load", findings)
         if (load := _load(block, at, when, known, findings)) is not None
     ]
+    sound = len(findings.problems)
     _names(found, known, findings)
+    named = len(findings.problems) == sound
     plan = Plan(
         loads=tuple(each.load for each in found),
         trigger=_trigger(when),
@@ -93,7 +95,8 @@ def read_shutdown(sources: Sequence[Source], upses: Sequence[UpsOptions], findin
         hold_s=settings.hold,
         armed=settings.armed,
     )
-    _order(found, plan, findings)
+    if named:
+        _order(found, plan, findings)
     _host(plan, found, place, known, findings)
     _delays(plan, place, known, findings)
     _sense(plan, when, place, findings, written=table is not None)

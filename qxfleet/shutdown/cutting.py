@@ -153,7 +153,7 @@ def stranded(scene: Scene) -> Iterable[Load]:
 def call_backs(scene: Scene) -> list[Step]:
     """UPSes that count down with mains back and something up on them; and, when an operator cancels, all that count down."""
     steps = []
-    for ups in scene.told:
+    for ups in (each for each in scene.plan.fed if each in scene.told):
         run, feed = scene.ups_run(ups), scene.feeds[ups]
         if run is None or run.cut.answer is None or not feed.seen.contact or feed.seen.output_since_s is None:
             continue

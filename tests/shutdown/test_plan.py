@@ -1,0 +1,397 @@
+"""What is next, in outages told one by one."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
+from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
+from qxfleet.shutdown.model import Act, LoadPhase, Ordered, Record, UpsPhase
+from qxfleet.shutdown.plan import next_steps
+
+STOP, WAKE, PORT = Command(("poweroff",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
+LOW, AUTO = Condition("low-battery"), Condition("runtime-below")
+FEEDS = ("a", "b")
+
+
+def host(name: str, *after: str, fed_by: tuple[str, ...] = FEEDS, **more: object) -> Load:
+    settings = {"stop": STOP, "down_when": PORT, "start": WAKE, "stop_time_s": 60.0, **more}
+    return Load(name, fed_by, after=after, **settings)  # type: ignore[arg-type]
+
+
+RACK = Plan(
+    (host("app-1"), host("app-2"), host("db", "app-1", "app-2")), Trigger((Condition("on-battery-for", 60.0), LOW)),
+    coming_back=ComingBack(30.0, 60.0), armed=True,
+)  # fmt: skip
+
+
+class Play:
+    """One room and its story."""
+
+    def __init__(self, plan: Plan = RACK, runtime_s: float = 1800.0, upses: tuple[str, ...] = FEEDS) -> None:
+        carried = 100.0 * len(plan.loads)
+        self.room = Room(
+            plan,
+            [Ups(name, runtime_s, carried, recharge_s=600.0) for name in upses],
+            [Machine(load, 100.0, 20.0, wakes=load.start is None, boots_s=20.0) for load in plan.loads],
+        )
+        self.course = Course(plan, self.room)
+        self.done: list[tuple[float, Act, str]] = []
+
+    def mains(self, on: bool, *upses: str) -> None:
+        for ups in upses or self.room.upses:
+            self.room.mains(ups, on)
+
+    def go(self, seconds: float) -> None:
+        end_s = self.room.now_s + seconds
+        while self.room.now_s < end_s:
+            decision = self.course.look()
+            self.done += [(self.room.now_s, step.act, step.target) for step in decision.begin]
+            self.room.pass_time(1.0)
+
+    def acts(self, act: Act) -> list[str]:
+        return [target for _, each, target in self.done if each is act]
+
+    @property
+    def lost(self) -> list[str]:
+        return [name for name, machine in self.room.machines.items() if machine.lost_s is not None]
+
+
+def test_a_whole_outage_in_order() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(600)
+    assert [target for _, _, target in play.done] == ["app-1", "app-2", "db", "a", "b"]
+    times = {target: at for at, _, target in play.done}
+    assert times["app-1"] == 60
+    assert times["db"] == times["app-1"] + 20
+    assert times["b"] == times["a"] + 10  # staggered
+    assert not play.room.upses["a"].output
+    play.mains(True)
+    play.go(900)
+    assert play.acts(Act.START) == ["db", "app-1", "app-2"]
+    assert all(machine.up for machine in play.room.machines.values())
+    assert not play.lost
+    assert play.course.finished[0].startswith("3 loads stopped; 2 UPSes cut; all are back")
+    assert len(play.room.upses["a"].cuts) == 1
+
+
+def test_one_feed_only_stops_nothing() -> None:
+    play = Play(runtime_s=300.0)
+    play.mains(False, "a")
+    play.go(900)
+    assert not play.done
+    assert play.room.upses["a"].died_s is not None
+
+
+def test_a_load_that_needs_both_feeds_goes_with_one() -> None:
+    plan = replace(RACK, loads=(replace(RACK.loads[0], needs_feeds=2), RACK.loads[1]))
+    play = Play(plan)
+    play.mains(False, "a")
+    play.go(120)
+    assert play.acts(Act.STOP) == ["app-1"]
+
+
+def test_mains_back_before_anything_was_cut_cancels_and_brings_back() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(70)
+    assert play.acts(Act.STOP) == ["app-1", "app-2"]
+    play.mains(True)
+    play.go(200)
+    assert play.acts(Act.STOP) == ["app-1", "app-2"]
+    assert play.acts(Act.START) == ["app-1", "app-2"]
+    assert not play.acts(Act.CUT)
+
+
+def test_mains_back_behind_the_first_cut_finishes_what_was_begun() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(103)
+    assert play.acts(Act.CUT) == ["a"]
+    play.mains(True)
+    play.go(3)
+    assert play.course.decision.upses["a"] is UpsPhase.RACING
+    play.go(20)
+    assert play.acts(Act.CUT) == ["a", "b"]
+    assert not play.acts(Act.CALL_BACK)
+    play.go(900)
+    assert all(len(ups.cuts) == 1 and ups.output for ups in play.room.upses.values())
+    assert all(machine.up for machine in play.room.machines.values())
+
+
+def test_something_up_on_a_ups_that_counts_down_calls_it_back_when_mains_are_back() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(125)
+    assert play.acts(Act.CUT) == ["a", "b"]
+    play.room.machines["db"].up = True  # somebody pressed its button
+    play.mains(True)
+    play.go(60)
+    assert play.acts(Act.CALL_BACK) == ["a", "b"]
+    assert not play.lost
+    assert play.room.upses["a"].output
+
+
+def test_machines_that_only_their_power_starts_are_cycled_when_it_never_went() -> None:
+    plan = replace(RACK, loads=tuple(replace(load, start=None) for load in RACK.loads))
+    play = Play(plan)
+    play.mains(False)
+    play.go(85)
+    play.mains(True)
+    play.go(900)
+    assert sorted(play.acts(Act.CUT)) == ["a", "b"]
+    assert all(machine.up for machine in play.room.machines.values())
+    assert not play.lost
+
+
+def test_flapping_mains_stop_and_start_nothing_again_and_again() -> None:
+    play = Play()
+    for _ in range(60):
+        play.mains(False)
+        play.go(25)
+        play.mains(True)
+        play.go(20)
+    assert len(play.acts(Act.STOP)) <= 3
+    assert not play.acts(Act.START)
+    assert not play.lost
+    play.go(900)
+    assert all(machine.up for machine in play.room.machines.values())
+
+
+def test_on_battery_time_is_added_up_until_mains_are_stable() -> None:
+    play = Play()
+    for _ in range(3):
+        play.mains(False)
+        play.go(25)
+        play.mains(True)
+        play.go(20)
+    assert play.acts(Act.STOP)
+    calm = Play()
+    for _ in range(10):
+        calm.mains(False)
+        calm.go(25)
+        calm.mains(True)
+        calm.go(90)
+    assert not calm.done
+
+
+def test_one_that_hangs_holds_up_only_what_goes_after_it_and_its_ups_is_not_cut() -> None:
+    play = Play()
+    play.room.machines["app-1"].hangs = True
+    play.mains(False)
+    play.go(200)
+    times = {target: at for at, _, target in play.done}
+    assert times["db"] == times["app-1"] + 60  # its stop_time
+    assert play.course.decision.loads["app-1"] is LoadPhase.STUCK
+    assert "app-1" in play.course.decision.by_hand
+    play.go(600)
+    assert not play.acts(Act.CUT)
+
+
+def test_a_refused_stop_is_tried_again_until_its_time_is_over() -> None:
+    play = Play()
+    play.room.machines["app-1"].refuses = True
+    play.mains(False)
+    play.go(90)
+    play.room.machines["app-1"].refuses = False
+    play.go(30)
+    tries = [at for at, _, target in play.done if target == "app-1"]
+    assert len(tries) >= 3
+    assert min(later - sooner for sooner, later in itertools.pairwise(tries)) >= 10
+    assert not play.room.machines["app-1"].up
+
+
+def test_silent_on_battery_its_battery_is_reckoned_on() -> None:
+    plan = replace(RACK, trigger=Trigger((AUTO, LOW)))
+    play = Play(plan, runtime_s=900.0)
+    play.mains(False)
+    play.go(30)
+    for ups in play.room.upses.values():
+        ups.contact = False
+    play.go(1800)
+    assert [target for _, _, target in play.done][:3] == ["app-1", "app-2", "db"]
+    assert not play.lost
+    assert not play.acts(Act.CUT)
+
+
+def test_lost_contact_is_no_outage() -> None:
+    play = Play()
+    play.go(10)
+    for ups in play.room.upses.values():
+        ups.contact = False
+    play.go(3600)
+    assert not play.done
+
+
+@pytest.mark.parametrize("policy", ["stop", "ignore"])
+def test_lost_on_battery_as_configured(policy: str) -> None:
+    play = Play(replace(RACK, lost_on_battery=policy))  # type: ignore[arg-type]
+    play.mains(False)
+    play.go(20)
+    for ups in play.room.upses.values():
+        ups.contact = False
+    play.go(5)
+    assert bool(play.done) == (policy == "stop")
+
+
+def test_a_battery_that_is_low_far_too_early_stops_everything_at_once() -> None:
+    plan = replace(RACK, trigger=Trigger((AUTO, LOW)))
+    play = Play(plan, runtime_s=7200.0)
+    for ups in play.room.upses.values():
+        ups.energy = 0.11
+        ups.surely = 5.0  # it believes to have plenty
+    play.mains(False)
+    play.go(600)
+    assert play.acts(Act.STOP)[:2] == ["app-1", "app-2"]
+    assert not play.lost
+
+
+def test_a_battery_that_carries_on_alone_is_used() -> None:
+    """One of two feeds gives out early; the other lasts for hours with all of it."""
+    play = Play(replace(RACK, trigger=Trigger((AUTO, LOW))), runtime_s=36000.0)
+    play.room.upses["a"].energy = 0.05
+    play.mains(False)
+    play.go(1200)
+    assert play.room.upses["a"].energy < 0.1
+    assert not play.done
+
+
+def test_auto_begins_as_late_as_is_safe() -> None:
+    play = Play(replace(RACK, trigger=Trigger((AUTO,))), runtime_s=900.0)
+    play.mains(False)
+    before_s = 0.0
+    while not play.done:
+        before_s = play.room.world().upses["a"].runtime_low_s or 0.0
+        play.go(1)
+    # the path is 120 s, the margin 60 s, a condition must hold for 5 s
+    assert 180 <= before_s <= 190
+    play.go(600)
+    assert not play.lost
+
+
+def test_a_ups_in_maintenance_triggers_nothing_and_is_not_cut() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(1)
+    world = play.room.world()
+    seen = {name: replace(each, maintenance=True) for name, each in world.upses.items()}
+    record = Record(True)
+    for second in range(200):
+        decision = next_steps(RACK, record, replace(world, upses=seen), float(second))
+        record = replace(record, memory=decision.memory)
+        assert not decision.begin
+
+
+def test_hot_it_stops_its_loads_and_is_not_cut() -> None:
+    plan = replace(RACK, trigger=Trigger((Condition("temperature-above", 45.0),)))
+    play = Play(plan)
+    world = play.room.world()
+    hot = {name: replace(each, temperature_c=50.0) for name, each in world.upses.items()}
+    record, begun = Record(True), []
+    for second in range(30):
+        decision = next_steps(plan, record, replace(world, upses=hot), float(second))
+        record = replace(record, memory=decision.memory)
+        for step in decision.begin:
+            record = record.begun(step, float(second))
+            begun.append((step.act, step.target))
+    assert begun == [(Act.STOP, "app-1"), (Act.STOP, "app-2")]
+
+
+def test_the_agents_own_host_and_its_upses_go_last() -> None:
+    plan = replace(
+        RACK, loads=(*RACK.loads, host("mgmt", start=None), host("far", fed_by=("c",))), host="mgmt",
+        ups_off=UpsOff("return", 60.0, 180.0, 10.0),
+    )  # fmt: skip
+    play = Play(plan, upses=("a", "b", "c"))
+    play.mains(False)
+    play.go(140)
+    assert [target for _, _, target in play.done] == ["app-1", "app-2", "far", "db", "c", "a", "b", "mgmt"]
+    cut = next(taken.step for taken in play.course.record.taken if taken.step.target == "a")
+    assert cut.offdelay_s == 120  # 60 s of its stop and some, in whole minutes
+
+
+def test_an_operator_stops_what_he_wants_and_brings_it_back() -> None:
+    play = Play()
+    play.course.record = Record(True, ordered=Ordered(frozenset({"db"}), "ann"))
+    play.go(200)
+    assert play.acts(Act.STOP) == ["app-1", "app-2", "db"]
+    assert not play.acts(Act.START)
+    play.course.record = replace(play.course.record, ordered=Ordered(frozenset({"db"}), "ann", released=True))
+    play.go(200)
+    assert play.acts(Act.START) == ["db", "app-1", "app-2"]
+
+
+def test_a_drill_comes_back_by_itself() -> None:
+    play = Play()
+    play.course.record = Record(True, ordered=Ordered(frozenset({"app-1"}), "ann", drill=True))
+    play.go(300)
+    assert [(act, target) for _, act, target in play.done] == [(Act.STOP, "app-1"), (Act.START, "app-1")]
+    assert play.course.finished
+
+
+def test_cancelled_it_stops_nothing_more_until_mains_are_back() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(65)
+    play.course.record = replace(play.course.record, cancelled=True)
+    play.go(300)
+    assert play.acts(Act.STOP) == ["app-1", "app-2"]
+    assert not play.acts(Act.CUT)
+    play.mains(True)
+    play.go(200)
+    assert play.acts(Act.START) == ["app-1", "app-2"]
+
+
+def test_unarmed_it_runs_in_full() -> None:
+    play = Play()
+    play.course = Course(RACK, play.room, armed=False)
+    play.mains(False)
+    play.go(600)
+    assert [target for _, _, target in play.done] == ["app-1", "app-2", "db", "a", "b"]
+    assert all(machine.up for machine in play.room.machines.values())
+    play.mains(True)
+    play.go(900)
+    assert play.course.finished
+
+
+def test_after_a_crash_a_cut_is_not_told_again_before_it_is_known_not_to_have_happened() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(103)
+    assert play.acts(Act.CUT) == ["a"]
+    play.course.restart()
+    play.go(400)
+    assert play.acts(Act.CUT).count("a") == 1
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_ups_that_took_the_order_and_stays_on_is_told_once_more_and_then_a_person(deaf: bool) -> None:
+    play = Play(runtime_s=7200.0)
+    play.room.upses["a"].deaf = deaf
+    play.mains(False)
+    play.go(800)
+    assert play.acts(Act.CUT).count("a") == (2 if deaf else 1)
+    assert ("a" in play.course.decision.by_hand) is deaf
+
+
+def test_shedding_goes_before_the_rest() -> None:
+    shed = replace(RACK.loads[0], trigger=Trigger((Condition("on-battery-for", 20.0), LOW)))
+    play = Play(replace(RACK, loads=(shed, *RACK.loads[1:])))
+    play.mains(False)
+    play.go(50)
+    assert play.acts(Act.STOP) == ["app-1"]
+
+
+def test_stages_go_one_after_the_other_and_come_back_in_the_opposite_order() -> None:
+    plan = replace(RACK, loads=(host("late", stage=3), host("soon", stage=1), host("mid", stage=2)))
+    play = Play(plan)
+    play.mains(False)
+    play.go(400)
+    assert play.acts(Act.STOP) == ["soon", "mid", "late"]
+    play.mains(True)
+    play.go(900)
+    assert play.acts(Act.START) == ["late", "mid", "soon"]
