@@ -42,10 +42,11 @@ class Side:
     clients: dict[str, Any]
 
 
-async def load(port: int, clients: int, seconds: float, every_s: float, names: Sequence[str]) -> dict[str, Any]:
+async def load(port: int, clients: int, seconds: float, every_s: float, behind: int, names: Sequence[str]) -> dict[str, Any]:
     """What that many clients saw."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.nut_clients", str(port), str(clients), str(seconds), str(every_s), *names,
+        "nice", "-n", str(behind), sys.executable, "-m", "tests.benchmarks.nut_clients", str(port), str(clients),
+        str(seconds), str(every_s), *names,
         cwd=ROOT, stdout=PIPE,
     )  # fmt: skip
     said, _ = await process.communicate()
@@ -64,7 +65,7 @@ async def turn(
     await asyncio.sleep(SETTLE_S)
     quiet = await watch(farm, pids, QUIET_S)
     mib = pss_mib([server])
-    clients = asyncio.create_task(load(port, arguments.clients, arguments.seconds + 12, arguments.every, names))
+    clients = asyncio.create_task(load(port, arguments.clients, arguments.seconds + 12, arguments.every, arguments.nice, names))
     await asyncio.sleep(8.0)
     before_s = cpu_s([server])
     busy = await watch(farm, pids, arguments.seconds)
@@ -158,6 +159,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=1.0)
+    parser.add_argument("--nice", type=int, default=10, help="how far the clients stand back: they would be other machines")
     parser.add_argument("--ours", action="store_true", help="leave upsd out")
     arguments = parser.parse_args()
     if not arguments.ours and (complaint := missing()):
