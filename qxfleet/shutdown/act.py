@@ -92,8 +92,10 @@ class Doors:
         known = [self._forced.logins(ups, who) for ups in load.fed_by]
         if all(logins is None for logins in known):
             return Answer.UNCONFIRMED, "FSD is set; who is logged in is not known, no NUT server runs or not for long enough"
+        if not any(known):
+            return Answer.FAILED, "none of its NUT clients is logged in: FSD is set, and nobody was told"
         told = sorted({client.address or client.user for logins in known for client in logins or ()})
-        return Answer.ACCEPTED, f"FSD is set for {', '.join(load.fed_by)}; logged in: {', '.join(told) or 'nobody'}"
+        return Answer.ACCEPTED, f"FSD is set for {', '.join(load.fed_by)}; told: {', '.join(told)}"
 
     def release(self, load: Load) -> None:
         """What a load's stop left standing is taken back: its NUT clients may come again."""

@@ -46,11 +46,12 @@ class Looks:
                 case UpsLoadBelow(percent):
                     self._note(load.name, _carries(load, upses, percent))
                 case NutLoggedOut():
-                    self._note(load.name, self._logged_in(load))
+                    told = _last_stop(record, load.name) in (Answer.ACCEPTED, Answer.UNCONFIRMED)
+                    self._note(load.name, self._logged_in(load, told))
                 case TcpClosed() | CommandSays() if load.name not in self._asking:
                     pace_s = HOT_S if load.name in open_steps else COLD_S
                     if now_s - self._asked_s.get(load.name, float("-inf")) >= pace_s:
-                        self._ask(load, _stop_was_heard(record, load.name))
+                        self._ask(load, _last_stop(record, load.name) is Answer.ACCEPTED)
 
     def forget(self) -> None:
         """Nothing is under way: what was seen grows old."""
@@ -70,12 +71,16 @@ class Looks:
             self._seen[name] = LoadSeen(up, self._clock.monotonic())
             self._changed()
 
-    def _logged_in(self, load: Load) -> bool | None:
+    def _logged_in(self, load: Load, told: bool) -> bool | None:
+        """That nobody is logged in says that it is down only of clients that were, or were told: upsmon may not run on a host
+        that does."""
         who = meant(load.stop if isinstance(load.stop, NutClients) else NutClients())
         known = [self._forced.logins(ups, who) for ups in load.fed_by]
         if any(known):
             return True
-        return None if any(clients is None for clients in known) else False
+        was = self._seen.get(load.name)
+        met = told or (was is not None and was.up is not None)
+        return False if met and all(clients is not None for clients in known) else None
 
     def _ask(self, load: Load, stop_was_heard: bool) -> None:
         self._asked_s[load.name] = self._clock.monotonic()
@@ -100,12 +105,12 @@ class Looks:
         return {Port.OPEN: True, Port.REFUSED: False, Port.UNKNOWN: None}[port]
 
 
-def _stop_was_heard(record: Record, name: str) -> bool:
-    """Whether the last thing done to a load was a stop that it took."""
+def _last_stop(record: Record, name: str) -> Answer | None:
+    """What came of a load's stop, if that was the last thing done to it."""
     for taken in reversed(record.taken):
         if taken.step.target == name:
-            return taken.step.act is Act.STOP and taken.answer is Answer.ACCEPTED
-    return False
+            return taken.answer if taken.step.act is Act.STOP else None
+    return None
 
 
 def _carries(load: Load, upses: Mapping[str, UpsSeen], percent: float) -> bool | None:

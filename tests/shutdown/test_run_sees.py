@@ -1,0 +1,275 @@
+"""What is made of readings, ports, programs and logins before anything is decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from qxfleet.agent.assess import assess
+from qxfleet.agent.bus import Bus
+from qxfleet.agent.forced import RECONNECT_S, Client, ForcedShutdown
+from qxfleet.model.clock import Clock
+from qxfleet.model.events import Event, Link, LinkChange, Outcome
+from qxfleet.model.loads import Command, CommandSays, Load, NutClients, NutLoggedOut, TcpClosed, UpsLoadBelow
+from qxfleet.model.reading import Reading
+from qxfleet.model.state import DeviceState
+from qxfleet.model.status import Status
+from qxfleet.shutdown.effects import Done, Port
+from qxfleet.shutdown.looks import COLD_S, HOT_S, Looks
+from qxfleet.shutdown.model import Act, Answer, Mains, Record, Step, UpsSeen
+from qxfleet.shutdown.observe import Observer
+
+OL, OB, LB, CAL, OFF = (int(flag) for flag in (Status.OL, Status.OB, Status.LB, Status.CAL, Status.OFF))
+
+
+class Told:
+    """One UPS as the fleet tells of it, and what the observer makes of it."""
+
+    def __init__(self) -> None:
+        self.predicted: list[tuple[str, float | None, float | None]] = []
+        self.state = DeviceState("u")
+        self.observer = Observer(self._predict)
+        self.urgent = False
+        self._hear(LinkChange("u", 0, 0.0, Link.ONLINE))
+
+    def _predict(self, ups: str, load: float | None, charge: float | None) -> tuple[float | None, float | None]:
+        self.predicted.append((ups, load, charge))
+        return 600.0, 400.0
+
+    def _hear(self, seen: Any) -> None:
+        self.state = assess(self.state, seen)[0]
+        self.urgent = self.observer.look(self.state, seen.mono_s)
+
+    def read(self, at_s: float, status: int, **values: float) -> UpsSeen:
+        texts = {name.replace("_", "."): float(value) for name, value in values.items()}
+        usual = {"input.voltage": 0.0 if status & OB else 230.0, "output.voltage": 230.0, "input.voltage.nominal": 230.0}
+        self._hear(Reading("u", int(at_s * 1e6), at_s, status, {**usual, **texts}))
+        return self.seen
+
+    def lose(self, at_s: float) -> UpsSeen:
+        self._hear(LinkChange("u", int(at_s * 1e6), at_s, Link.LOST, "gone"))
+        return self.seen
+
+    @property
+    def seen(self) -> UpsSeen:
+        return self.observer.upses["u"]
+
+
+def test_mains_fail_and_come_back() -> None:
+    ups = Told()
+    assert ups.read(1.0, OL).mains is Mains.ON
+    assert ups.predicted == []
+    seen = ups.read(10.0, OB, ups_load=40, battery_charge=90)
+    assert (seen.mains, seen.since_s, ups.urgent) == (Mains.OFF, 10.0, True)
+    assert (seen.runtime_s, seen.runtime_low_s, seen.charge) == (600.0, 400.0, 90.0)
+    assert ups.predicted == [("u", 40.0, 90.0)]
+    assert (ups.read(11.0, OB).since_s, ups.urgent) == (10.0, False)
+    assert ups.read(12.0, OB | LB).low_battery and ups.urgent
+    back = ups.read(20.0, OL)  # at once, although its event waits to see whether they stay
+    assert (back.mains, back.since_s, back.low_battery) == (Mains.ON, 20.0, False)
+    again = ups.read(22.0, OB)
+    assert (again.mains, again.since_s) == (Mains.OFF, 22.0)
+
+
+def test_a_test_is_no_outage_and_an_outage_in_a_test_is_one() -> None:
+    ups = Told()
+    ups.read(1.0, OL)
+    seen = ups.read(2.0, OB | CAL, input_voltage=230.0)
+    assert (seen.mains, seen.testing) == (Mains.ON, True)
+    assert ups.read(3.0, OB | CAL, input_voltage=3.0).mains is Mains.OFF
+
+
+def test_lost_contact_leaves_everything_as_it_was() -> None:
+    ups = Told()
+    ups.read(1.0, OL)
+    ups.read(2.0, OB, battery_charge=77)
+    lost = ups.lose(9.0)
+    assert (lost.contact, lost.mains, lost.charge, lost.seen_s, lost.output_since_s) == (False, Mains.OFF, 77.0, 2.0, None)
+    assert ups.urgent
+
+
+def test_an_output_that_is_off_is_seen_and_since_when_it_is_on_again() -> None:
+    ups = Told()
+    assert ups.read(1.0, OL).output_since_s == 1.0
+    assert ups.read(2.0, OL).output_since_s == 1.0
+    assert ups.read(3.0, OL, output_voltage=0.0).output_since_s is None
+    assert ups.read(4.0, OL | OFF).output_since_s is None
+    assert ups.read(5.0, OL).output_since_s == 5.0
+
+
+def test_what_an_earlier_agent_saw_counts_until_there_is_contact() -> None:
+    ups = Told()
+    ups.observer.remember("u", -100.0, -3.0)
+    assert not ups.observer.knows({"u"})
+    assert (ups.seen.mains, ups.seen.contact) == (Mains.OFF, False)
+    seen = ups.read(1.0, OB)
+    assert (seen.mains, seen.since_s) == (Mains.OFF, -100.0)
+    assert ups.observer.knows({"u"})
+
+
+# -- loads
+
+
+class Scripted:
+    """Ports and programs that say what they are told to."""
+
+    def __init__(self) -> None:
+        self.says: Port = Port.OPEN
+        self.code: int | None = 1
+        self.asked = 0
+
+    async def port(self, host: str, port: int, within_s: float) -> Port:
+        self.asked += 1
+        return self.says
+
+    async def command(self, argv: Sequence[str], within_s: float) -> Done:
+        self.asked += 1
+        return Done(Outcome.REJECTED, "", self.code)
+
+    async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
+        raise NotImplementedError
+
+    async def wake(self, mac: str, to: str) -> Done:
+        raise NotImplementedError
+
+
+class Later(Clock):
+    """A clock that is set by hand."""
+
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+class Eyes:
+    """Looks, on a clock and on doors of the test's own."""
+
+    def __init__(self) -> None:
+        self.clock, self.doors = Later(), Scripted()
+        self.forced = ForcedShutdown(Bus(), self.clock)
+        self.changes = 0
+        self.looks = Looks(self.doors, self.forced, self.clock, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def look(self, load: Load, record: Record | None = None, **upses: UpsSeen) -> bool | None:
+        """One look, later than any pace; what is known then."""
+        self.clock.now_s += COLD_S
+        self.looks.look((load,), record or Record(), upses)
+        await asyncio.sleep(0.01)
+        found = self.looks.loads.get(load.name)
+        return found.up if found else None
+
+
+def stopped(answer: Answer | None) -> Record:
+    record = Record(True).begun(Step(Act.STOP, "x", "why"), 1000.0)
+    return record if answer is None else record.answered(1, answer, 1001.0)
+
+
+WATCHED = Load("x", ("u",), stop=Command(("stop",)), down_when=TcpClosed("10.0.0.1", 22))
+
+
+async def test_a_refused_connection_says_down_and_an_open_one_up() -> None:
+    eyes = Eyes()
+    assert await eyes.look(WATCHED) is True
+    eyes.doors.says = Port.REFUSED
+    assert await eyes.look(WATCHED) is False
+    assert eyes.changes == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "up"), [(Answer.ACCEPTED, False), (Answer.FAILED, None), (Answer.INTERRUPTED, None), (None, None)]
+)
+async def test_silence_says_down_only_of_what_took_the_order_to_stop(answer: Answer | None, up: bool | None) -> None:
+    eyes = Eyes()
+    assert await eyes.look(WATCHED, stopped(answer)) is True
+    eyes.doors.says = Port.SILENT
+    assert await eyes.look(WATCHED, stopped(answer)) is up
+
+
+async def test_a_network_that_breaks_makes_nothing_down_and_nothing_up() -> None:
+    eyes = Eyes()
+    eyes.doors.says = Port.REFUSED
+    assert await eyes.look(WATCHED) is False
+    eyes.doors.says = Port.SILENT
+    assert await eyes.look(WATCHED) is False
+    eyes.doors.says = Port.UNKNOWN
+    assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is None
+
+
+@pytest.mark.parametrize(("code", "up"), [(0, False), (1, True), (2, None), (255, None), (None, None)])
+async def test_a_program_says_down_by_0_and_up_by_1(code: int | None, up: bool | None) -> None:
+    eyes = Eyes()
+    eyes.doors.code = code
+    assert await eyes.look(replace(WATCHED, down_when=CommandSays(("ask",)))) is up
+
+
+async def test_what_is_under_way_is_asked_more_often() -> None:
+    eyes = Eyes()
+    for _ in range(4):
+        eyes.clock.now_s += HOT_S
+        eyes.looks.look((WATCHED,), Record(), {})
+        await asyncio.sleep(0.01)
+    assert eyes.doors.asked == 1
+    for _ in range(4):
+        eyes.clock.now_s += HOT_S
+        eyes.looks.look((WATCHED,), stopped(None), {})
+        await asyncio.sleep(0.01)
+    assert eyes.doors.asked == 5
+
+
+async def test_the_load_of_all_its_upses_tells() -> None:
+    eyes = Eyes()
+    load = replace(WATCHED, fed_by=("a", "b"), down_when=UpsLoadBelow(5.0))
+    seen = UpsSeen(Mains.ON, contact=True)
+    assert await eyes.look(load, a=replace(seen, load_percent=3.0), b=replace(seen, load_percent=20.0)) is True
+    assert await eyes.look(load, a=replace(seen, load_percent=3.0), b=replace(seen, load_percent=4.9)) is False
+    assert await eyes.look(load, a=replace(seen, load_percent=3.0), b=replace(seen, load_percent=4.9, contact=False)) is None
+
+
+async def test_nut_clients_tell_by_their_logins_but_not_just_after_a_start() -> None:
+    eyes = Eyes()
+    load = replace(WATCHED, fed_by=("a", "b"), stop=NutClients(user="sec"), down_when=NutLoggedOut())
+    here = {"a": [Client("other", "10.0.0.1")], "b": [Client("sec", "10.0.0.2")]}
+    assert await eyes.look(load) is None
+    eyes.forced.serve(lambda ups: here[ups])
+    assert await eyes.look(load) is None
+    eyes.clock.now_s += RECONNECT_S
+    assert await eyes.look(load) is True
+    here["b"] = []
+    assert await eyes.look(load) is False
+    eyes.forced.serve(None)
+    assert await eyes.look(load) is None
+
+
+async def test_nut_clients_that_were_never_there_are_not_down() -> None:
+    eyes = Eyes()
+    load = replace(WATCHED, stop=NutClients(), down_when=NutLoggedOut())
+    eyes.forced.serve(lambda ups: [])
+    eyes.clock.now_s += RECONNECT_S
+    assert await eyes.look(load) is None  # upsmon may not run on a host that does
+    assert await eyes.look(load, stopped(Answer.FAILED)) is None
+    assert await eyes.look(load, stopped(Answer.ACCEPTED)) is False
+
+
+def test_a_forced_shutdown_means_whom_it_means() -> None:
+    told: list[Any] = []
+    bus = Bus()
+    forced = ForcedShutdown(bus, Later())
+    bus.attach(Event, told.append)
+    forced.set("u", "ann", Client(user="sec"))
+    forced.set("u", "bob", Client(user="sec"))
+    assert forced.is_set("u", Client("sec", "10.0.0.9")) and not forced.is_set("u", Client("pri", "10.0.0.9"))
+    assert not forced.is_set("v", Client("sec", "10.0.0.9"))
+    forced.clear("u", "ann", Client(user="sec"))
+    forced.clear("u", "ann", Client(user="sec"))
+    assert not forced.is_set("u", Client("sec", "10.0.0.9"))
+    assert [(event.ups, event.name, event.value) for event in told] == [
+        ("u", "forced-shutdown", "begin"), ("u", "forced-shutdown", "end")
+    ]  # fmt: skip
