@@ -276,11 +276,11 @@ class _Carried:
             f"LEFT JOIN extra_rollup e ON e.device_id = r.device_id AND e.name = '{self._name}' "
             f"AND e.resolution_s = {tier.seconds} AND e.at = r.at"
         )
-        columns = "e.min, e.mean, e.max, e.last, r.rows, r.minutes"
+        columns = "e.min, e.mean, e.max, e.last, e.count, r.rows, r.minutes"
         found = _rows(self._connection, tier.table.name, self._number, columns, begin_us, end_us, join=join)
-        for at, low, mean, high, last, count, minutes in found:
-            if mean is not None:
-                before = last if self._value is None else self._value  # it stood before the first change of the bucket
+        for at, low, mean, high, last, told, count, minutes in found:
+            if mean is not None:  # unless every reading told it, what stood before may have gone on for a while
+                before = last if self._value is None or told == count else self._value
                 yield Bucket(at, min(low, before), mean, max(high, before), last, count, minutes)
                 self._value = last
             elif self._value is not None:

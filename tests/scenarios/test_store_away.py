@@ -79,7 +79,8 @@ async def test_a_server_that_is_away_for_minutes_loses_no_poll_and_no_event(post
     agent = {"poll_interval": '"2s"', "record": '"all"', "spool": '"agent.spool"'}
     async with Play(family(UPSES), database=postgres.create(postgres_template), agent=agent) as play:
         hit = sorted(play.farm.upses)[1]
-        await play.start()
+        await play.start(wait=False)
+        await until(play._answers, 120, "the agent answers")
         await play.all_online(240)
         wall_s = time.time() - loop.time()
         began_s = loop.time()
@@ -96,7 +97,8 @@ async def test_a_server_that_is_away_for_minutes_loses_no_poll_and_no_event(post
             await asyncio.sleep(0.5)
             killed_s = loop.time()
             await play.kill()
-            await play.start()
+            await play.start(wait=False)
+            await until(play._answers, 120, "the agent answers")
             await play.all_online(240)
             again_s = loop.time()
             await asyncio.sleep(AWAY_S / 2)
