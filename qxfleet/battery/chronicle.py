@@ -60,7 +60,7 @@ def update_span(
     """
     samples = batteries.samples(connection, ups, since_us, until_us)
     previous = batteries.last_discharge(connection, ups, since_us)
-    cuts = cut(ups, samples, rating, previous)
+    cuts = cut(ups, samples, rating, previous, until_us)
     ids = [batteries.put_discharge(connection, device_id, each.discharge, each.curve) for each in cuts]
     batteries.drop_discharges(connection, device_id, since_us, until_us, ids)
     rescore(connection, {batteries.battery_at(connection, device_id, each.discharge.began_us) for each in cuts}, facts,
@@ -101,7 +101,7 @@ def _curves(connection: Connection) -> Callable[[Discharge], Sequence[Sample]]:
     return of
 
 
-def rebuild(connection: Connection, ups: str, rating: Rating, facts: BatteryFacts) -> tuple[int, int]:
+def rebuild(connection: Connection, ups: str, rating: Rating, facts: BatteryFacts, now_us: int | None = None) -> tuple[int, int]:
     """Make every discharge of a UPS anew; how many there are now, and how many of them differ from before.
 
     What the stored readings still show is cut from them; what is older is measured again on its kept curve, and keeps its
@@ -125,7 +125,7 @@ def rebuild(connection: Connection, ups: str, rating: Rating, facts: BatteryFact
         last = max((old.ended_us or old.began_us for old in before if old.began_us <= raw_us), default=raw_us)
         samples = batteries.samples(connection, ups, max(raw_us, last))
         until_us = samples[-1].at_us if samples else raw_us
-        cuts: list[Cut] = cut(ups, samples, rating, batteries.last_discharge(connection, ups, raw_us + 1))
+        cuts: list[Cut] = cut(ups, samples, rating, batteries.last_discharge(connection, ups, raw_us + 1), now_us)
         ids = [batteries.put_discharge(connection, device_id, each.discharge, each.curve) for each in cuts]
         batteries.drop_discharges(connection, device_id, raw_us + 1, until_us, ids)
     owners = {place.battery.id for place in batteries.placements(connection, ups)}

@@ -82,14 +82,18 @@ class _Run:
     cause: Cause
 
 
-def cut(ups: str, samples: Sequence[Sample], rating: Rating, previous: Discharge | None = None) -> list[Cut]:
+def cut(
+    ups: str, samples: Sequence[Sample], rating: Rating, previous: Discharge | None = None, until_us: int | None = None
+) -> list[Cut]:
     """Every discharge in these readings, which are in order of time; the last may go on (``ended_us`` None).
 
-    ``previous`` is the last discharge before them: whether the battery was full again depends on it.
+    ``previous`` is the last discharge before them: whether the battery was full again depends on it. ``until_us``: up to then
+    they hold all that is ever stored, which at rest is one a minute; None: up to the last of them.
     """
+    known_us = max(until_us or 0, samples[-1].at_us) if samples else 0
     cuts: list[Cut] = []
     for run in _runs(samples, rating.input_v):
-        made = _measured(ups, samples, run, rating, previous)
+        made = _measured(ups, samples, run, rating, previous, known_us)
         if made is not None:
             cuts.append(made)
             previous = made.discharge
@@ -145,7 +149,9 @@ def _seconds(early: Sample, late: Sample) -> float:
     return (late.at_us - early.at_us) / 1e6
 
 
-def _measured(ups: str, samples: Sequence[Sample], run: _Run, rating: Rating, previous: Discharge | None) -> Cut | None:
+def _measured(
+    ups: str, samples: Sequence[Sample], run: _Run, rating: Rating, previous: Discharge | None, known_us: int
+) -> Cut | None:
     """The discharge of one run; None where the battery was not loaded at all."""
     body = samples[run.start : run.stop]
     before = samples[run.start - 1] if run.start else None
@@ -162,7 +168,7 @@ def _measured(ups: str, samples: Sequence[Sample], run: _Run, rating: Rating, pr
     discharge = Discharge(
         ups=ups,
         began_us=body[0].at_us,
-        ended_us=_end(samples, run, after),
+        ended_us=_end(samples, run, after, known_us),
         cause=_final_cause(run.cause, working, lead, rating),
         rested=_rested(body[0], lead, previous),
         points=len(working),
@@ -187,14 +193,14 @@ def _measured(ups: str, samples: Sequence[Sample], run: _Run, rating: Rating, pr
     return Cut(discharge, tuple(curve))
 
 
-def _end(samples: Sequence[Sample], run: _Run, after: Sample | None) -> int | None:
+def _end(samples: Sequence[Sample], run: _Run, after: Sample | None, known_us: int) -> int | None:
     """When it ended; None while that can't be told: nothing came after, or mains are back for a moment only."""
     if after is None:
         return None
     last = samples[run.stop - 1]
     if _seconds(last, after) > SILENCE_S:
         return last.at_us
-    settled = after.status & (OB | CAL) or _seconds(after, samples[-1]) >= RETURN_S
+    settled = after.status & (OB | CAL) or (known_us - after.at_us) / 1e6 >= RETURN_S
     return after.at_us if settled else None
 
 

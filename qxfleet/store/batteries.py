@@ -82,7 +82,8 @@ def _sample(row: Sequence[Any]) -> Sample:
     return Sample(at, status, *(None if step is None else step / scale for step, scale in zip(steps, _SCALES, strict=True)))
 
 
-def _point(discharge_id: int, sample: Sample) -> dict[str, Any]:
+def point_row(discharge_id: int, sample: Sample) -> dict[str, Any]:
+    """One point of a curve as a row of ``discharge_point``."""
     values = {
         column: None if (value := getattr(sample, name)) is None else round(value * scale) for column, name, scale in _SAMPLE
     }
@@ -146,7 +147,17 @@ def discharge_of(row: Any) -> Discharge:
     )
 
 
-def _row(item: Discharge) -> dict[str, Any]:
+def discharge_row(item: Discharge) -> dict[str, Any]:
+    """A discharge as a row of ``discharge``, without its number and its UPS."""
+    return {**_measured(item), **_scored(item.score), "battery_id": item.battery_id, "test_id": item.test_id}
+
+
+def _scored(score: Score) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(score, name) for name in SCORES}
+    return {**values, "method": None if score.method is None else score.method.value}
+
+
+def _measured(item: Discharge) -> dict[str, Any]:
     return {
         "began": item.began_us, "ended": item.ended_us, "cause": item.cause.value, "rested": int(item.rested),
         "points": item.points, **{name: getattr(item, name) for name in FIGURES},
@@ -161,16 +172,16 @@ def put_discharge(connection: Connection, device_id: int, item: Discharge, point
     mine = (discharge.c.device_id == device_id, discharge.c.began == item.began_us)
     number = connection.scalar(select(discharge.c.id).where(*mine))
     if number is None:
-        row = {**_row(item), "device_id": device_id, "battery_id": battery_at(connection, device_id, item.began_us)}
+        row = {**_measured(item), "device_id": device_id, "battery_id": battery_at(connection, device_id, item.began_us)}
         key = connection.execute(insert(discharge).values(row)).inserted_primary_key
         assert key is not None
         number = int(key[0])
     else:
-        connection.execute(update(discharge).where(discharge.c.id == number).values(_row(item)))
+        connection.execute(update(discharge).where(discharge.c.id == number).values(_measured(item)))
     if points is not None:
         connection.execute(delete(discharge_point).where(discharge_point.c.discharge_id == number))
         if points:
-            connection.execute(insert(discharge_point), [_point(number, each) for each in points])
+            connection.execute(insert(discharge_point), [point_row(number, each) for each in points])
     return number
 
 
@@ -188,9 +199,7 @@ def drop_discharges(connection: Connection, device_id: int, since_us: int, until
 
 def put_score(connection: Connection, discharge_id: int, score: Score) -> None:
     """Write what a discharge says of its battery."""
-    values = {name: getattr(score, name) for name in SCORES}
-    values["method"] = None if score.method is None else score.method.value
-    connection.execute(update(discharge).where(discharge.c.id == discharge_id).values(values))
+    connection.execute(update(discharge).where(discharge.c.id == discharge_id).values(_scored(score)))
 
 
 def name_test(connection: Connection, device_id: int, began_us: int, ended_us: int, test_id: int) -> int:

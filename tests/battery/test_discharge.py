@@ -155,7 +155,7 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(PIECES, st.sampled_from([1.0, 2.0, 5.0]))
 def test_what_is_stored_gives_what_was_seen(pieces: list[tuple[int, int, float, float, float]], step: float) -> None:
     """Every poll cut, and only the polls that are stored: the same discharges, with the same curve."""
@@ -181,7 +181,7 @@ def test_what_is_stored_gives_what_was_seen(pieces: list[tuple[int, int, float, 
             assert getattr(first.discharge, figure) == getattr(second.discharge, figure), figure
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(PIECES, st.data())
 def test_a_cut_that_is_made_in_steps_is_the_same(pieces: list[tuple[int, int, float, float, float]], data: st.DataObject) -> None:
     """Cut up to a reading at rest, and from there on with what was found so far: nothing differs from one cut over all."""
@@ -208,3 +208,10 @@ def test_a_cut_that_is_made_in_steps_is_the_same(pieces: list[tuple[int, int, fl
         return [replace(each, recharge_s=None) for each in found]
 
     assert undated([*early, *late]) == undated(whole)
+
+
+def test_at_rest_one_reading_a_minute_is_enough() -> None:
+    """Behind an outage a steady battery is stored once, then after a minute: until then it is known to have ended by the time."""
+    few = [*rest(0, 90), *outage(100, 130), sample(132.0)]
+    assert seconds_of([each.discharge for each in cut("a", few, RATING, until_us=at(141.0))]) == [(100.0, None, "mains")]
+    assert seconds_of([each.discharge for each in cut("a", few, RATING, until_us=at(142.0))]) == [(100.0, 132.0, "mains")]

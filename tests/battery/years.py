@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, func, insert, select, text
 
-from qxfleet.battery.chronicle import rescore
+from qxfleet.battery import register
+from qxfleet.battery.capacity import score
 from qxfleet.battery.discharge import Rating, cut
 from qxfleet.battery.health import Health, Verdict, fleet_health
 from qxfleet.battery.survey import evidence, roll_months
 from qxfleet.model.battery_facts import BatteryFacts
+from qxfleet.model.clock import from_us
+from qxfleet.model.discharge import Discharge, Sample
 from qxfleet.model.status import Status
 from qxfleet.store import batteries
 from qxfleet.store.engine import open_engine
-from qxfleet.store.tables import device, reading_day
+from qxfleet.store.tables import device, discharge, reading_day
 from qxfleet.testing.years import DAY_US, END_US, Story
 
 DAY_COLUMNS = tuple(column.name for column in reading_day.columns)
@@ -45,13 +49,42 @@ def load_story(connection: Connection, story: Story) -> int:
         since_us = life.installed_us if known == "told" else start_us
         batteries.place_battery(connection, battery_id, device_id, since_us, known)
     _load_days(connection, device_id, story)
-    rating = Rating(story.rated_w, input_v=230.0, battery_v=story.nominal_v)
-    for each in cut(story.name, story.samples, rating):
-        batteries.put_discharge(connection, device_id, each.discharge, each.curve)
-    owners: set[int | None] = {place.battery.id for place in batteries.placements(connection, story.name)}
-    rescore(connection, owners, facts_of(story), rating)
+    _load_discharges(connection, device_id, story)
     roll_months(connection, device_id, start_us - 60 * DAY_US, END_US, 9.0)
     return len(story.samples)
+
+
+def _load_discharges(connection: Connection, device_id: int, story: Story) -> None:
+    """Cut and scored by the agent's own functions; written a UPS at a time, which five years' worth of them need."""
+    rating = Rating(story.rated_w, input_v=230.0, battery_v=story.nominal_v)
+    places = batteries.placements(connection, story.name)
+    first_id = 1 + (connection.scalar(select(func.max(discharge.c.id))) or 0)
+    curves: dict[int | None, tuple[Sample, ...]] = {}
+    earlier: dict[int | None, list[Discharge]] = {}
+    rows: list[dict[str, Any]] = []
+    points: list[tuple[Any, ...]] = []
+    for number, each in enumerate(cut(story.name, story.samples, rating), first_id):
+        there = [place for place in places if place.since_us <= each.discharge.began_us]
+        battery = there[-1].battery if there else None
+        item = replace(each.discharge, id=number, battery_id=battery.id if battery else None)
+        curves[number] = each.curve
+        if battery is not None:
+            facts = register.facts_of(battery, facts_of(story), places)
+            before = earlier.setdefault(battery.id, [])
+            item = replace(item, score=score(item, each.curve, before, lambda run: curves[run.id], facts, story.cells))
+            before.append(item)
+        rows.append({"id": number, "device_id": device_id, **batteries.discharge_row(item)})
+        points += [tuple(batteries.point_row(number, sample).values()) for sample in each.curve]
+    connection.execute(insert(discharge), rows)
+    names = list(batteries.point_row(0, story.samples[0]))
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(names))
+        driver.executemany(f"INSERT INTO discharge_point ({', '.join(names)}) VALUES ({marks})", points)
+    else:
+        with driver.cursor() as cursor, cursor.copy(f"COPY discharge_point ({', '.join(names)}) FROM STDIN") as copy:
+            for number, at_us, *rest in points:
+                copy.write_row((number, from_us(at_us), *rest))
 
 
 def _told(story: Story, index: int) -> bool:
@@ -159,8 +192,6 @@ def table(judged: Iterable[Judged]) -> str:
 
 
 def _date(at_us: int | None) -> str:
-    from qxfleet.model.clock import from_us
-
     return "-" if at_us is None else from_us(at_us).date().isoformat()
 
 

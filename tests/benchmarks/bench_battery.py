@@ -53,6 +53,9 @@ def main() -> None:
     print(as_text(figures(judged)))
 
 
+STORIES = 0
+
+
 def told(count: int) -> list[Story]:
     """The stories, with a progress bar."""
     with bar("simulating") as progress:

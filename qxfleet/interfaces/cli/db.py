@@ -130,7 +130,7 @@ def rebuild_discharges(context: typer.Context, targets: Targets = None, json: Js
                         device_id = batteries.device_id(connection, name)
                         register.settle(connection, device_id, name, facts, Clock().wall_us())
                         rating = chronicle.rating_of(facts, chronicle.identity(connection, name))
-                        counts[name] = chronicle.rebuild(connection, name, rating, facts)
+                        counts[name] = chronicle.rebuild(connection, name, rating, facts, Clock().wall_us())
     finally:
         engine.dispose()
     if json:
