@@ -1,6 +1,6 @@
 """An HTTP server inside the agent's loop: uvicorn, with the signals left to the agent and an end in time.
 
-uvicorn is loaded when the first server starts, in a thread, so that an agent without one stays small and polls are not held up.
+uvicorn is loaded when the first server starts, so that an agent without one stays small.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import contextlib
 import importlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.config.faces import Face
@@ -41,73 +42,83 @@ FINISH_S = 1
 RETRY_S = 5.0
 
 
-async def load(face: str, module: str) -> Any:
-    """A module that is heavy, or whose packages are an extra; on a thread, so that UPSes are polled meanwhile.
-
-    Raises QxfleetError where a package is missing.
-    """
-    try:
-        return await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, module)
-    except ModuleNotFoundError as error:
-        raise QxfleetError(f"[{face}] needs {error.name}, which is not installed: pip install 'qxfleet[web]'") from error
+async def load(module: str) -> Any:
+    """A module that is heavy, on a thread, so that UPSes are polled meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(None, importlib.import_module, module)
 
 
 class HttpServer:
-    """Serves one application at the addresses of a face, until :meth:`stop`."""
+    """Serves one application at the addresses of a face, until :meth:`stop`.
 
-    def __init__(self, name: str, app: App) -> None:
+    It listens at once and answers when uvicorn and the application are loaded, which takes a second; the agent does not wait.
+    ``make`` gives the application, ``packages`` are those it needs.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Awaitable[App]], packages: Collection[str]) -> None:
         self._name = name
-        self._app = app
+        self._make = make
+        self._packages = packages
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
         self.face: Face | None = None
 
     @property
     def urls(self) -> tuple[str, ...]:
         """Where it is to be found; none while it is off."""
-        if self.face is None or self._server is None:
+        if self.face is None:
             return ()
         scheme = "https" if self.face.tls else "http"
         return tuple(f"{scheme}://{listen}/" for listen in self.face.listen)
 
     async def start(self, face: Face) -> None:
-        """Listen and serve. Raises CannotListen with address and remedy; then it listens nowhere."""
-        uvicorn = await load(self._name, "uvicorn")
-        sockets: list[socket.socket] = []
+        """Listen. Raises CannotListen with address and remedy, QxfleetError where a package is missing; then nothing listens."""
+        for package in ("uvicorn", *self._packages):
+            if find_spec(package) is None:
+                raise QxfleetError(f"[{self._name}] needs {package}, which is not installed: pip install 'qxfleet[web]'")
         try:
             for listen in face.listen:
-                sockets += await bound_sockets(self._name, listen)
+                for each in await bound_sockets(self._name, listen):
+                    each.listen(BACKLOG)
+                    self._sockets.append(each)
         except CannotListen:
-            for each in sockets:
-                each.close()
+            self._let_go()
             raise
-        config = uvicorn.Config(
-            self._app, interface="asgi3", loop="none", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-            proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG,
-            timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=FINISH_S,
-            ssl_certfile=face.tls and str(face.tls.cert), ssl_keyfile=face.tls and str(face.tls.key),
-        )  # fmt: skip
-        for chatty in ("uvicorn.error", "uvicorn.access"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        self._server = server = _without_signals(uvicorn)(config)
         self.face = face
-        self._serving = asyncio.create_task(server.serve(sockets), name=f"{self._name} server")
-        while not server.started:
-            if self._serving.done():
-                self._serving.result()
-            await asyncio.sleep(0.01)
+        self._serving = asyncio.create_task(self._serve(face), name=f"{self._name} server")
         log.info("%s: listening on %s", self._name, ", ".join(map(str, face.listen)))
+
+    async def _serve(self, face: Face) -> None:
+        try:
+            uvicorn, app = await load("uvicorn"), await self._make()
+            config = uvicorn.Config(
+                app, interface="asgi3", loop="none", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+                proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS, backlog=BACKLOG,
+                timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=FINISH_S,
+                ssl_certfile=face.tls and str(face.tls.cert), ssl_keyfile=face.tls and str(face.tls.key),
+            )  # fmt: skip
+            for chatty in ("uvicorn.error", "uvicorn.access"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
+            self._server = _without_signals(uvicorn)(config)
+            await self._server.serve(self._sockets)
+        except OSError as error:
+            log.error("%s: stopped listening: %s", self._name, error)
+        finally:
+            self._let_go()
 
     async def stop(self) -> None:
         """Accept nothing more, finish the answers under way, hang up; about a second at most."""
-        if self._server is None or self._serving is None:
+        if self._serving is None:
             return
-        self._server.should_exit = True
+        if self._server is None:
+            self._serving.cancel()
+        else:
+            self._server.should_exit = True
         await asyncio.wait({self._serving}, timeout=FINISH_S + 0.7)
         if not self._serving.done():
             self._serving.cancel()
             await asyncio.wait({self._serving})
-        for connection in list(self._server.server_state.connections):
+        for connection in list(self._server.server_state.connections) if self._server else ():
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 transport.abort()
@@ -125,6 +136,11 @@ class HttpServer:
             except QxfleetError as error:
                 log.error("%s; it stays off", error)
                 return
+
+    def _let_go(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
 
 
 def _without_signals(uvicorn: Any) -> Any:

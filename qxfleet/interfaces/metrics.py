@@ -17,7 +17,7 @@ from qxfleet.agent.agent import Agent
 from qxfleet.battery.health import Health
 from qxfleet.config.load import Config
 from qxfleet.errors import StoreError
-from qxfleet.interfaces.http import HttpServer, Message, Receive, Send, load
+from qxfleet.interfaces.http import App, HttpServer, Message, Receive, Send, load
 from qxfleet.interfaces.judgements import Judgements
 from qxfleet.interfaces.metric_families import (
     View,
@@ -173,7 +173,7 @@ class MetricsServer:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._http = HttpServer("metrics", self._answer)
+        self._http = HttpServer("metrics", self._make, ("prometheus_client",))
         self._metrics: Metrics | None = None
         self._moving: asyncio.Task[None] | None = None
 
@@ -186,7 +186,6 @@ class MetricsServer:
         """Listen, if the configuration says so. Raises CannotListen."""
         face = self._agent.config.faces.metrics
         if face is not None:
-            await load("metrics", "prometheus_client")
             await self._http.start(face)
 
     async def stop(self) -> None:
@@ -207,6 +206,10 @@ class MetricsServer:
             self._moving.cancel()
         self._moving = asyncio.create_task(self._http.move(face))
         return [f"[metrics]: {'listens on ' + ', '.join(map(str, face.listen)) if face else 'off'}"]
+
+    async def _make(self) -> App:
+        await load("prometheus_client")
+        return self._answer
 
     async def _answer(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
         """The ASGI application: three paths."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qxfleet.config.load import Config
 from qxfleet.interfaces.http import HttpServer, load
@@ -11,7 +11,7 @@ from qxfleet.interfaces.metrics import Metrics
 
 if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
-    from qxfleet.interfaces.http import Receive, Send
+    from qxfleet.interfaces.http import App
 
 
 class Web:
@@ -19,7 +19,7 @@ class Web:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._http = HttpServer("http", self._answer)
+        self._http = HttpServer("http", self._make, ("fastapi", "jinja2", "prometheus_client"))
         self._metrics: Metrics | None = None
         self._app: Any = None
         self._moving: asyncio.Task[None] | None = None
@@ -33,7 +33,6 @@ class Web:
         """Listen, if the configuration says so. Raises CannotListen."""
         face = self._agent.config.faces.http
         if face is not None:
-            await self._make()
             await self._http.start(face)
 
     async def stop(self) -> None:
@@ -53,20 +52,13 @@ class Web:
             return []
         if self._moving is not None:
             self._moving.cancel()
-        self._moving = asyncio.create_task(self._move(config))
+        self._moving = asyncio.create_task(self._http.move(face))
         return [f"[http]: {'listens on ' + ', '.join(map(str, face.listen)) if face else 'off'}"]
 
-    async def _move(self, config: Config) -> None:
-        if config.faces.http is not None:
-            await self._make()
-        await self._http.move(config.faces.http)
-
-    async def _make(self) -> None:
-        """Load the application, on a thread: that takes a second in which UPSes are polled on."""
+    async def _make(self) -> App:
+        """The application; the same one wherever it is served."""
         if self._app is None:
             self._metrics = Metrics(self._agent)
-            made = await load("http", "qxfleet.interfaces.web.app")
+            made = await load("qxfleet.interfaces.web.app")
             self._app = await asyncio.to_thread(made.application, self._agent, self._metrics)
-
-    async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        return cast("App", self._app)
