@@ -29,6 +29,9 @@ AT_ONCE = 20
 WARM_LINES, WARM_CONNECTIONS = 20_000, 2_000
 """After these the memory is taken that must stay: caches are full, and so are the allocator's pools."""
 
+ANSWERED_S = 300.0
+"""A conversation of a thousand lines is answered by then; refusals wait for the database, which has a lot to write here."""
+
 PARTS = 10
 
 GROWTH_KIB = 4096
@@ -101,7 +104,7 @@ async def converse(port: int, rng: random.Random, count: int, found: Findings) -
     answers = 0
     inside = b""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(ANSWERED_S):
             while True:
                 line = (await reader.readline()).rstrip(b"\n")
                 if line.startswith(b"VAR fuzz server.version "):
@@ -121,7 +124,7 @@ async def converse(port: int, rng: random.Random, count: int, found: Findings) -
         if answers != count:
             found.problems.append(f"{answers} answers to {count} lines")
     except (TimeoutError, ConnectionError) as error:
-        found.problems.append(f"{type(error).__name__} after {answers} of {count} answers")
+        found.problems.append(f"{type(error).__name__} after {answers} of {count} answers, before {sent[answers][:80]!r}")
     finally:
         sending.cancel()
         writer.transport.abort()
