@@ -1,65 +1,158 @@
-"""What the shutdown planner costs: 250 UPSes in A/B pairs, 1,000 loads, dependencies four deep.
+# ruff: noqa: T201
+"""From the reading that decides to the first act of a shutdown: 250 UPSes, 1,000 loads, a real agent's loop and database.
 
-``python -m tests.benchmarks.bench_shutdown``. Time on this machine, best and median of the looks in one whole imagined outage,
-by what is going on; and from mains failing to the first step of the plan, in the planner's own time.
+``python -m tests.benchmarks.bench_shutdown``. Every load is stopped by a real process (``/bin/true``); UPSes are simulated behind
+in-process links. Tells what one look of the planner costs, idle and while everything is being stopped.
 """
 
 from __future__ import annotations
 
+import asyncio
 import statistics
+import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, WakeOnLan
-from qxfleet.shutdown.imagine import Course, Room, Ups, machine_for
-from qxfleet.shutdown.plan import next_steps
+from qxfleet.agent.bus import Bus
+from qxfleet.agent.fleet import Fleet
+from qxfleet.agent.forced import ForcedShutdown
+from qxfleet.agent.schedule import COHORTS
+from qxfleet.dialects.registry import dialect_named
+from qxfleet.model.clock import Clock
+from qxfleet.model.events import Event
+from qxfleet.model.loads import Command, Condition, Load, Plan, TcpClosed, Trigger
+from qxfleet.model.options import UpsOptions
+from qxfleet.model.reading import Reading
+from qxfleet.shutdown import run
+from qxfleet.shutdown.effects import Done, Port, RealEffects
+from qxfleet.shutdown.run import StagedShutdown
+from qxfleet.store.store import Store
+from qxfleet.testing.machine import Machine, Ratings
+from qxfleet.testing.simulator import SimulatedUps
+from qxfleet.transports.inproc import InProcTransport
 
-PAIRS, LOADS_EACH, DEEP = 125, 8, 4
+RACKS, LOADS_A_RACK = 125, 8
 
 
-def plan() -> Plan:
-    """Each pair of UPSes feeds two chains of four loads."""
-    loads = []
-    for pair in range(PAIRS):
-        for number in range(LOADS_EACH):
-            before = () if number % DEEP == 0 else (f"load-{pair}-{number - 1}",)
-            loads.append(Load(
-                f"load-{pair}-{number}", (f"a{pair}", f"b{pair}"), after=before, stop=Command(("stop",)), stop_time_s=60.0,
-                down_when=TcpClosed("host", 22), start=WakeOnLan("52:54:00:12:34:56"),
+class Timed(RealEffects):
+    """Real processes; the moment of each is kept. Ports are closed once the load was stopped."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+
+    async def command(self, argv: Sequence[str], within_s: float) -> Done:
+        self.begun.setdefault(argv[1], time.monotonic())
+        done = await super().command(argv, within_s)
+        self.ended.setdefault(argv[1], time.monotonic())
+        return done
+
+    async def port(self, host: str, port: int, within_s: float) -> Port:
+        await asyncio.sleep(0.01)
+        return Port.REFUSED if host in self.ended else Port.OPEN
+
+    async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
+        raise NotImplementedError
+
+
+def loads() -> tuple[Load, ...]:
+    found = []
+    for rack in range(1, RACKS + 1):
+        names = [f"load-{rack}-{number}" for number in range(LOADS_A_RACK)]
+        for number, name in enumerate(names):
+            found.append(Load(
+                name, (f"rack{rack}-a", f"rack{rack}-b"), after=(names[number - 2],) if number >= 2 else (),
+                stop=Command(("/bin/true", name)), down_when=TcpClosed(name, 22), stop_time_s=120.0,
             ))  # fmt: skip
-    conditions = (Condition("runtime-below"), Condition("on-battery-for", 60.0), Condition("low-battery"))
-    return Plan(tuple(loads), Trigger(conditions), coming_back=ComingBack(20.0, 60.0), armed=True)
+    return tuple(found)
 
 
-def main() -> None:
-    """One outage of everything, look by look."""
-    chosen = plan()
-    room = Room(chosen, [Ups(name, 3600.0, 1000.0) for name in chosen.fed], [machine_for(load, 100.0) for load in chosen.loads])
-    course = Course(chosen, room)
-    spent: dict[str, list[float]] = defaultdict(list)
-    first = 0.0
-    for second in range(720):
-        if second in (5, 420):
-            for ups in room.upses:
-                room.mains(ups, second == 420)
-        world = room.world()
-        begun = time.perf_counter()
-        decision = next_steps(chosen, course.record, world, room.now_s)
-        took_s = time.perf_counter() - begun
-        phase = "all on mains, no run" if second < 5 else "on battery, nothing to do yet"
-        if course.record.taken or decision.begin:
-            phase = "stopping and cutting" if second < 420 else "bringing back"
-        if decision.begin and not first:
-            first = took_s
-        spent[phase].append(took_s)
-        course.look()
-        room.pass_time(1.0)
-    print(f"{2 * PAIRS} UPSes, {len(chosen.loads)} loads, {DEEP} deep; {len(course.record.taken)} steps taken; per look")
-    for phase, times in spent.items():
-        print(f"  {phase:<32} best {1e3 * min(times):7.2f} ms   median {1e3 * statistics.median(times):7.2f} ms   "
-              f"worst {1e3 * max(times):7.2f} ms   ({len(times)} looks)")  # fmt: skip
-    print(f"  the look that decided on the first steps: {1e3 * first:.1f} ms (a look comes at least every second)")
+async def main() -> None:
+    dialect = dialect_named("megatec")
+    assert dialect is not None
+    upses = {
+        name: SimulatedUps(dialect, name=name, machine=Machine(Ratings(), load_percent=30, noise=0))
+        for name in (f"rack{rack}-{feed}" for rack in range(1, RACKS + 1) for feed in "ab")
+    }  # fmt: skip
+    plan = Plan(loads(), Trigger(any=(Condition("low-battery"),)), hold_s=0.0, armed=True)
+    looks: list[float] = []
+    real = run.next_steps
+
+    def timed(*args: Any) -> Any:
+        began_s = time.perf_counter()
+        try:
+            return real(*args)
+        finally:
+            looks.append(time.perf_counter() - began_s)
+
+    run.next_steps = timed  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        clock, bus = Clock(), Bus()
+        store = Store(f"sqlite:///{Path(folder) / 'fleet.db'}", clock=clock)
+        fleet = Fleet(bus, store, clock, lambda options: InProcTransport(
+            options.name, lambda request: upses[options.name].answer(request, time.monotonic())
+        ))  # fmt: skip
+        options = [UpsOptions(name, f"/dev/{name}", dialect="megatec", poll_interval_s=2.0) for name in upses]
+        agent: Any = SimpleNamespace(
+            config=SimpleNamespace(shutdown=plan, ups=options), clock=clock, bus=bus, store=store, fleet=fleet,
+            forced=ForcedShutdown(bus, clock), part=lambda kind: None,
+        )  # fmt: skip
+        effects = Timed()
+        part = StagedShutdown(agent, effects)
+        store.open()
+        bus.attach(Reading, store.record)
+        bus.attach(Event, store.record_event)
+        decided: list[float] = []
+
+        def seen(event: Event) -> None:
+            if event.name == "low-battery" and event.value == "begin":
+                decided.append(time.monotonic())
+
+        bus.attach(Event, seen)
+        fleet.apply(options, {})
+
+        async def tick() -> None:
+            cohort = 0
+            while True:
+                fleet.tick(cohort % COHORTS, COHORTS)
+                cohort += 1
+                await asyncio.sleep(max(0.0, fleet.phase_s(cohort) - clock.monotonic()))
+
+        ticking = asyncio.create_task(tick())
+        await part.start()
+        await asyncio.sleep(12)
+        idle, looks[:] = list(looks), []
+        for ups in upses.values():
+            ups.machine.advance(time.monotonic())
+            ups.machine.set_mains(0.0)
+        await asyncio.sleep(4)
+        battery, looks[:] = list(looks), []
+        for ups in upses.values():
+            ups.machine.advance(time.monotonic())
+            ups.machine.battery.cell_v = 1.80
+        while len(effects.ended) < len(plan.loads):
+            await asyncio.sleep(0.1)
+        busy = list(looks)
+        await part.stop()
+        ticking.cancel()
+        await fleet.stop()
+        await store.close()
+    first, last = min(effects.begun.values()), max(effects.ended.values())
+    enough = sorted(decided)
+    print(f"{len(upses)} UPSes, {len(plan.loads)} loads, four deep, each stopped by a process")
+    print(f"first reading with a low battery to the first process: {1000 * (first - enough[0]):.0f} ms")
+    early = sorted(effects.begun.values())[: 2 * RACKS]
+    print(f"to the first {len(early)} processes (all that wait for nobody): {1000 * (early[-1] - enough[0]):.0f} ms, "
+          f"the last low battery was read {1000 * (enough[-1] - enough[0]):.0f} ms after the first")  # fmt: skip
+    print(f"all {len(plan.loads)} stopped: {last - enough[0]:.1f} s")
+    for what, taken in (("idle", idle), ("on battery", battery), ("stopping", busy)):
+        if taken:
+            print(f"one look of the planner, {what}: median {1000 * statistics.median(taken):.1f} ms, "
+                  f"longest {1000 * max(taken):.1f} ms, {len(taken)} looks")  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())
