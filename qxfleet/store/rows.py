@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from qxfleet._fastparse import steps
@@ -50,11 +51,13 @@ def within_columns(row: ReadingRow) -> ReadingRow:
 class Extra:
     """What the rows of one device say so far in their column ``extra``: numbers that have no column of their own."""
 
-    __slots__ = ("_names", "_others", "_said")
+    __slots__ = ("_names", "_others", "_pick", "_said", "_told")
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._others: tuple[str, ...] = ()
+        self._pick: Callable[[Mapping[str, Value]], Any] | None = None
+        self._told: Any = None
         self._said: dict[str, float] = {}
 
     def news(self, values: Mapping[str, Value]) -> str | None:
@@ -62,6 +65,13 @@ class Extra:
         names = tuple(values)
         if names != self._names:
             self._names, self._others = names, tuple(name for name in names if name not in NOT_EXTRA)
+            self._pick, self._told = itemgetter(*self._others) if self._others else None, None
+        if self._pick is None:
+            return None
+        told = self._pick(values)
+        if told == self._told:
+            return None
+        self._told = told
         said = self._said
         news = [name for name in self._others if said.get(name) != values[name]]
         if not news:

@@ -34,10 +34,8 @@ POLL_S = 2.0
 SETTLE_S = 6.0
 """Three polls after the last UPS was found."""
 
-STEADY_S = 4.0
-"""What a start leaves to be done is over when this long costs no longer less than as long before."""
-
 SETTLED_WITHIN_S = 120.0
+"""Longest wait for the register of batteries that a first start writes."""
 
 PART_S = 8.0
 """What else runs on the machine makes the same work cost more; the calmest part of this length is told beside the whole."""
@@ -156,19 +154,6 @@ def bucket(counts: Sequence[int], share: float) -> float | None:
     return None
 
 
-async def settle(pids: Sequence[int]) -> None:
-    """Wait until starting is over: registers written, values asked that are asked once."""
-    await asyncio.sleep(SETTLE_S)
-    end_s = time.monotonic() + SETTLED_WITHIN_S
-    before, cost = float("inf"), float("inf")
-    while time.monotonic() < end_s:
-        then = cpu_s(pids)
-        await asyncio.sleep(STEADY_S)
-        before, cost = cost, cpu_s(pids) - then
-        if cost > 0.8 * before:
-            return
-
-
 # -- one turn
 
 
@@ -241,7 +226,10 @@ async def ours(farm: Helper, links: Path, upses: int, seconds: float) -> Result:
         async with helper("agent", config, log=folder / "log") as agent:
             while (await agent.ask("figures"))["online"] < upses:
                 await asyncio.sleep(0.5)
-            await settle([agent.pid])
+            end_s = time.monotonic() + SETTLED_WITHIN_S
+            while (await agent.ask("figures"))["starting"] and time.monotonic() < end_s:
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(SETTLE_S)
             before = await agent.ask("figures")
             window = await watch(farm, [agent.pid], seconds)
             after = await agent.ask("figures")
@@ -270,7 +258,7 @@ async def theirs(farm: Helper, links: Path, dialects: Mapping[str, str], seconds
             raise RuntimeError(f"drivers ended: {', '.join(dead)}: {incumbent.log(dead[0])}")
         assert incumbent.server is not None
         pids = [incumbent.server.pid, *(driver.pid for driver in incumbent.drivers.values())]
-        await settle(pids)
+        await asyncio.sleep(SETTLE_S)
         window = await watch(farm, pids, seconds)
         known: dict[str, float] = {}
         listeners = [asyncio.create_task(_on_battery(incumbent.socket(name), name, known)) for name in sections]

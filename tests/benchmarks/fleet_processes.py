@@ -96,6 +96,7 @@ async def serve_agent(config: Path) -> None:
     def figures(words: list[str]) -> dict[str, Any]:
         fleet, states = agent.fleet, agent.fleet.snapshot().values()
         return {
+            "starting": any(task.get_name() == "batteries begin" for task in asyncio.all_tasks()),
             "online": sum(state.link is Link.ONLINE for state in states),
             "polls": fleet.polls(),
             "missed": fleet.missed_polls(),
