@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 from typing import TYPE_CHECKING
 
 from qxfleet.errors import StoreError
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
     from qxfleet.battery.health import Health
 
-log = logging.getLogger(__name__)
+PATIENCE_S = 5.0
+"""A database that has not answered after so long is not waited for: live figures matter more."""
 
 FRESH_S = 300.0
 """A judgement rests on weeks; so long it is taken for the present one."""
@@ -39,12 +40,12 @@ class Judgements:
             return self._found
 
     async def known(self) -> list[Health]:
-        """Every battery; none where the database can't be asked."""
-        try:
-            return await self.all()
-        except StoreError as error:
-            log.warning("batteries can't be judged now: %s", error)
-            return []
+        """Every battery; as it was judged last where the database can't be asked, or takes its time."""
+        if self._agent.store.health().error is None:
+            with contextlib.suppress(TimeoutError, StoreError):
+                async with asyncio.timeout(PATIENCE_S):
+                    return await self.all()
+        return self._found
 
     def _judged(self, connection: Connection) -> list[Health]:
         from qxfleet.battery.health import fleet_health

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from qxfleet.battery.health import Health
 from qxfleet.config.load import Config
 from qxfleet.errors import StoreError
 from qxfleet.interfaces.http import App, HttpServer, Message, Receive, Send, load
-from qxfleet.interfaces.judgements import Judgements
+from qxfleet.interfaces.judgements import PATIENCE_S, Judgements
 from qxfleet.interfaces.metric_families import (
     View,
     agent_families,
@@ -131,6 +132,7 @@ class Metrics:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._outages = Outages(agent)
+        self._last_tests: list[StoredTest] = []
         self.judgements = Judgements(agent)
 
     def close(self) -> None:
@@ -152,10 +154,12 @@ class Metrics:
         return await asyncio.to_thread(work)
 
     async def _tests(self) -> list[StoredTest]:
-        try:
-            return list((await self._agent.store.read(latest_tests)).values())
-        except StoreError:
-            return []
+        """The last test of every UPS; as known last where the database can't be asked, or takes its time."""
+        if self._agent.store.health().error is None:
+            with contextlib.suppress(TimeoutError, StoreError):
+                async with asyncio.timeout(PATIENCE_S):
+                    self._last_tests = list((await self._agent.store.read(latest_tests)).values())
+        return self._last_tests
 
     async def itself(self, accept: str) -> tuple[bytes, str]:
         """``/metrics`` of [metrics]: the agent alone, as nut_exporter tells of itself there."""
