@@ -406,3 +406,21 @@ async def test_a_taken_port_is_told_with_the_remedy(tmp_path: Path) -> None:
             part = agent.part(NutServer)
             assert part is not None
             await part.start()
+
+
+async def test_an_error_of_ours_ends_one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async with stage([plain()]) as play:
+        unlucky, other = await play.caller(), await play.caller("op")
+
+        def broken(*_: object) -> bytes:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(play.server._board, "upses", broken)
+        assert await unlucky.ask("LIST UPS") == ""
+        monkeypatch.setattr(play.agent.fleet, "perform", broken)
+        assert await other.ask("INSTCMD u beeper.toggle") == ""
+        assert caplog.text.count("an error that is ours") == 2
+        third = await play.caller()
+        assert await third.ask("GET VAR u ups.status") == 'VAR u ups.status "OL"'
+        for each in (unlucky, other, third):
+            each.close()

@@ -221,10 +221,9 @@ class Connection(asyncio.BufferedProtocol):
             said = await answer
         except Refused as refused:
             said = refused.code.line
-        except Exception:
+        except Exception:  # a bug of ours ends this connection, never the server
             log.exception("a request of %s ended by an error that is ours", self.peer.address)
-            self.abort()
-            raise
+            return self.abort()
         finally:
             self._busy = None
         self.active_s = self._loop.time()

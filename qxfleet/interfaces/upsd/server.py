@@ -182,7 +182,13 @@ class NutServer:
         while ready:
             connection = ready.popleft()
             connection.queued = False
-            if connection.turn(now_s):
+            try:
+                more = connection.turn(now_s)
+            except Exception:  # a bug of ours ends this connection, never the server
+                log.exception("a request of %s ended by an error that is ours", connection.peer.address)
+                connection.abort()
+                more = False
+            if more:
                 connection.queued = True
                 ready.append(connection)
             now_s = clock()
