@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,12 @@ def write_series(found: Series, path: Path) -> None:
 
 
 class Writer:
-    """Rows of a view into one file, batch by batch; use as ``with``."""
+    """Rows of a view into one file, batch by batch; use as ``with``. ``texts`` names columns of text beside the known ones."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], texts: Collection[str] = ()) -> None:
         self._arrow = _arrow()
         self._names = list(names)
+        self._texts = TEXTS.union(texts)
         self._schema = self._arrow.schema([(name, self._type(name)) for name in names])
         with _writable(path):
             self._file = self._arrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
@@ -60,7 +61,7 @@ class Writer:
     def _type(self, name: str) -> Any:
         if name in TIMES:
             return self._arrow.timestamp("us", tz="UTC")
-        if name in TEXTS:
+        if name in self._texts:
             return self._arrow.string()
         whole = name in COUNTS or name.endswith(".count")
         return self._arrow.int64() if whole else self._arrow.float64()

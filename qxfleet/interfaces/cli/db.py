@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +11,14 @@ import typer
 from qxfleet.errors import StoreError
 from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, complain, console, emit
+
+
+class Form(Enum):
+    """Of exported files."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
 
 app = typer.Typer(no_args_is_help=True, help="The database: migrations, integrity, retention.")
 
@@ -138,3 +148,43 @@ def rebuild_discharges(context: typer.Context, targets: Targets = None, json: Js
     else:
         everything, changed = (sum(count[place] for count in counts.values()) for place in (0, 1))
         typer.echo(f"{everything} discharges of {len(counts)} UPSes, {changed} of them changed")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the files go; made if it is not there.")],
+    tables: Annotated[
+        list[str] | None, typer.Option("--table", help="Only this; may be given again. docs/sql-views.md lists them.")
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="Of the files.")] = Form.CSV,
+    since: Annotated[str, typer.Option("--since", metavar="T", help="30d, 12h, ISO 8601, or always.")] = "always",
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="Up to then.", show_default="now")] = None,
+    json: Json = False,
+) -> None:
+    """Write the history to files, one for each table: readings, roll-ups, events, orders, discharges.
+
+    Values are in volts, percent and so on, under the variables' names. No file is overwritten. Safe beside a running agent.
+    """
+    from qxfleet.interfaces.cli.recorded import recorded, span_us
+    from qxfleet.interfaces.export import export as write
+    from qxfleet.interfaces.export import views
+    from qxfleet.model.clock import Clock
+
+    begin_us, end_us = span_us(since, until, Clock().wall_us())
+    with recorded(context) as (_, connection):
+        if connection is None:
+            raise StoreError("the database is empty: nothing is recorded yet")
+        known = views(connection)
+        if unknown := [name for name in tables or () if name not in known]:
+            raise typer.BadParameter(f"there is no table {unknown[0]!r}; there are {', '.join(known)}", param_hint="'--table'")
+        with console(stderr=True).status("exporting") as progress:
+            written = write(
+                connection, folder, form.value, tables or known, begin_us, end_us,
+                lambda name, rows: progress.update(f"{name}: {rows:,} rows"),
+            )  # fmt: skip
+    if json:
+        emit({"files": [{"file": str(path), "rows": rows} for path, rows in written]})
+    else:
+        for path, rows in written:
+            typer.echo(f"{path}: {rows} rows")
