@@ -41,7 +41,8 @@ def down_in_s(plan: Plan, left_s: Callable[[Load], float]) -> dict[str, float]:
         load = named.get(name)
         in_s[name] = start + left_s(load) if load is not None else start
     if plan.host is not None and in_s.get(plan.host):
-        in_s[plan.host] = max(in_s.values()) + left_s(named[plan.host])
+        others_s = max((seconds for name, seconds in in_s.items() if name != plan.host), default=0.0)
+        in_s[plan.host] = others_s + left_s(named[plan.host])
     return in_s
 
 

@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """What the shutdown planner costs: 250 UPSes in A/B pairs, 1,000 loads, dependencies four deep.
 
-``python -m tests.benchmarks.bench_shutdown_planner``. Time on this machine, best and median of the looks in one whole imagined outage,
-by what is going on; and from mains failing to the first step of the plan, in the planner's own time.
+``python -m tests.benchmarks.bench_shutdown_planner``. Time on this machine, best and median of the looks in one whole imagined
+outage, by what is going on; and from mains failing to the first step of the plan, in the planner's own time.
 """
 
 from __future__ import annotations

@@ -1,0 +1,114 @@
+"""``shutdown check`` and ``shutdown simulate`` as they are typed, without an agent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from qxfleet.interfaces.cli.main import app, run_command
+
+FILE = """
+[agent]
+control = "agent.sock"
+[[ups]]
+name = "rack1-a"
+port = "/dev/ttyS0"
+groups = ["rack1"]
+[[ups]]
+name = "rack1-b"
+port = "/dev/ttyS1"
+groups = ["rack1"]
+[[ups]]
+name = "spare"
+port = "/dev/ttyS2"
+[[load]]
+name = "app-1"
+fed_by = ["rack1-a", "rack1-b"]
+stop = { command = ["poweroff"] }
+down_when = { tcp_closed = "app-1:22" }
+start = { wake_on_lan = "52:54:00:12:34:56" }
+stop_time = "60s"
+[[load]]
+name = "db-1"
+fed_by = ["rack1-a", "rack1-b"]
+after = ["app-1"]
+stop = { command = ["poweroff"] }
+down_when = { tcp_closed = "db-1:22" }
+start = { wake_on_lan = "52:54:00:12:34:57" }
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(FILE)
+    return str(file)
+
+
+def run(config: str, *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["--config", config, "shutdown", *words])
+    return result.exit_code, result.stdout
+
+
+def test_the_timeline_reads_from_above_and_says_whether_it_fits(config: str) -> None:
+    code, text = run(config, "simulate", "--fail", "rack1-a,rack1-b", "--runtime", "12m")
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[0].startswith("REHEARSAL. Nothing is touched")
+    words = ("MAINS FAIL", "STOP         app-1", "STOP         db-1", "TELL UPS     rack1-a", "IT FITS")
+    order = [text.index(word) for word in words]
+    assert order == sorted(order)
+    assert "not armed" in text
+
+
+def test_simulate_as_json_and_as_a_picture(config: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "outage.svg"
+    outage = ["--fail", "group:rack1", "--runtime", "12m", "--back", "30m"]
+    words = [sys.executable, "-m", "qxfleet", "--config", config, "shutdown", "simulate", *outage, "--plot", str(picture), "--json"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)  # matplotlib keeps its fonts open
+    document = json.loads(ended.stdout)
+    assert ended.returncode == 0
+    assert document["failing"] == ["rack1-a", "rack1-b"]
+    assert document["fits"] is True
+    assert document["timeline"][0]["kind"] == "mains-off"
+    assert {"load", "ups", "left_s"} == document["slack"].keys()
+    assert document["loads"]["db-1"][-1]["state"] == "running"
+    assert "db-1" in picture.read_text()
+
+
+def test_what_does_not_fit_is_exit_code_1(config: str) -> None:
+    code, text = run(config, "simulate", "--fail", "all", "--runtime", "90s")
+    assert code == 1
+    assert "IT DOES NOT FIT: db-1" in text
+    code, text = run(config, "check", "--runtime", "90s", "--json")
+    document = json.loads(text)
+    assert code == 1
+    assert document["problems"] >= 1
+    assert [ups["fits"] for ups in document["ups"]] == [False, False]
+
+
+def test_check_says_what_dies_with_which_ups(config: str) -> None:
+    code, text = run(config, "check", "--runtime", "rack1-a=20m,rack1-b=15m")
+    assert code == 0
+    assert "IF THIS UPS DIES" in text
+    assert "app-1 → db-1" in text
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["simulate", "--fail", "rack1"], "no UPS is named rack1"),
+    (["simulate", "--fail", "group:rock1"], 'did you mean "rack1"?'),
+    (["simulate", "--fail", "spare", "--runtime", "5m"], "no load hangs on any of these"),
+    (["simulate", "--fail", "all"], "give it by --runtime 12m"),
+    (["simulate", "--fail", "all", "--runtime", "12"], 'write "12s"'),
+    (["simulate", "--fail", "all", "--runtime", "x=12m"], "no UPS is named x"),
+    (["simulate", "--fail", "all", "--runtime", "12m", "--plot", "x.pdf"], "ends in .png or .svg"),
+])  # fmt: skip
+def test_wrong_words_are_answered(config: str, words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--config", config, "shutdown", *words]) == 2
+    assert said in capfd.readouterr().err

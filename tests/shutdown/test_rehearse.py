@@ -1,0 +1,113 @@
+"""A rehearsal tells what would happen, and an inspection what is wrong before it does."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from qxfleet.model.loads import Command, Condition, Load, Plan, TcpClosed, Trigger, WakeOnLan
+from qxfleet.shutdown.durations import critical_path, down_in_s, longest_s
+from qxfleet.shutdown.findings import inspect
+from qxfleet.shutdown.rehearse import Battery, rehearse
+
+SSH, PORT, WAKE = Command(("ssh", "-o", "BatchMode=yes", "x")), TcpClosed("x", 22), WakeOnLan("52:54:00:12:34:56")
+
+
+def load(name: str, *after: str, fed_by: tuple[str, ...] = ("a", "b"), **more: object) -> Load:
+    settings = {"stop": SSH, "down_when": PORT, "start": WAKE, "stop_time_s": 60.0, "watts": 100.0, **more}
+    return Load(name, fed_by, after=after, **settings)  # type: ignore[arg-type]
+
+
+PLAN = Plan((load("app"), load("web", stop_time_s=30.0), load("db", "app", "web", stop_time_s=120.0)),
+            Trigger((Condition("runtime-below"), Condition("low-battery"))), armed=True)  # fmt: skip
+BATTERIES = {"a": Battery(720.0), "b": Battery(720.0)}
+
+
+def test_the_longest_way_through_loads_that_wait_for_each_other() -> None:
+    takes = {each.name: longest_s(each) for each in PLAN.loads}
+    assert down_in_s(PLAN, longest_s) == {"app": 60, "web": 30, "db": 180}
+    assert critical_path(PLAN, takes) == ("app", "db")
+
+
+def test_the_host_goes_behind_everything() -> None:
+    plan = replace(PLAN, loads=(load("mgmt", stop_time_s=10.0), *PLAN.loads), host="mgmt")
+    assert down_in_s(plan, longest_s)["mgmt"] == 190
+    assert critical_path(plan, {each.name: longest_s(each) for each in plan.loads}) == ("app", "db", "mgmt")
+
+
+def test_what_was_learned_counts_with_some_more_and_never_above_the_limit() -> None:
+    assert longest_s(load("x", learned_s=20.0)) == 30.0
+    assert longest_s(load("x", learned_s=59.0)) == 60.0
+
+
+def test_it_fits_and_tells_in_order() -> None:
+    story = rehearse(PLAN, BATTERIES, ("a", "b"))
+    assert story.fits
+    assert story.stopped == 3
+    kinds = [(moment.kind, moment.targets) for moment in story.moments if moment.kind in ("stop", "cut")]
+    assert kinds == [("stop", ("app", "web")), ("stop", ("db",)), ("cut", ("a",)), ("cut", ("b",))]
+    gains = [moment.gain_s for moment in story.moments if moment.kind == "down"]
+    assert all(gain is not None and gain > 0 for gain in gains)
+    assert story.slack is not None
+    assert story.slack.left_s > 0
+    for spans in story.spans.values():
+        assert all(one[1] == two[0] for one, two in itertools.pairwise(spans))
+
+
+def test_it_comes_back() -> None:
+    story = rehearse(PLAN, BATTERIES, ("a", "b"), back_s=1500.0)
+    assert [moment.targets for moment in story.moments if moment.kind == "start"] == [("db",), ("app", "web")]
+    assert all(spans[-1][2] == "running" for spans in story.spans.values())
+
+
+def test_one_of_two_feeds_stops_nothing() -> None:
+    story = rehearse(PLAN, BATTERIES, ("a",))
+    assert (story.fits, story.stopped) == (True, 0)
+    assert any(moment.kind == "dead" for moment in story.moments)
+
+
+def test_a_plan_that_can_not_fit_is_told_so() -> None:
+    story = rehearse(PLAN, {"a": Battery(60.0), "b": Battery(60.0)}, ("a", "b"))
+    assert "db" in story.lost
+    found = inspect(PLAN, {"a": Battery(60.0), "b": Battery(60.0)})
+    assert not found.sound
+    assert [time.fits for time in found.times] == [False, False]
+    assert any("does not fit (longest: app → db)" in each.text for each in found.findings)
+
+
+def test_a_sound_plan_has_no_problem() -> None:
+    found = inspect(replace(PLAN, host="db"), BATTERIES, armed=True)
+    assert found.sound
+    assert found.dies == {"a": (), "b": ()}
+    assert found.stays["a"] == ("app", "web", "db")
+    assert found.times[0].needs_s == 180
+    assert found.times[0].spare_s == 720 - 180 - 60
+
+
+@pytest.mark.parametrize(("odd", "severity", "text"), [
+    (load("x", stop=None), "problem", "has no stop"),
+    (load("x", fed_by=("a",)), "note", "hangs on a alone"),
+    (load("x", needs_feeds=2), "note", "needs all its 2 feeds"),
+    (load("x", down_when=None), "risk", "nothing tells whether it is down"),
+    (load("x", start=None), "note", "has no start"),
+    (load("x", stop=Command(("/usr/bin/ssh", "x"))), "risk", "ask for a password"),
+])  # fmt: skip
+def test_what_is_found_in_a_load(odd: Load, severity: str, text: str) -> None:
+    plan = replace(PLAN, loads=(odd,))
+    hits = [each for each in inspect(plan, BATTERIES).findings if each.subject == "x" and text in each.text]
+    assert [each.severity for each in hits] == [severity]
+
+
+def test_a_load_on_one_feed_dies_with_it() -> None:
+    plan = replace(PLAN, loads=(*PLAN.loads, load("single", fed_by=("a",)), load("greedy", needs_feeds=2)))
+    found = inspect(plan, BATTERIES)
+    assert found.dies == {"a": ("single", "greedy"), "b": ("greedy",)}
+
+
+def test_a_runtime_nobody_knows_is_said_to_be_unknown() -> None:
+    found = inspect(PLAN, {"a": Battery(720.0)})
+    assert [time.fits for time in found.times] == [True, None]
+    assert any(each.subject == "b" and "runtime is not known" in each.text for each in found.findings)
+    assert found.together is None
