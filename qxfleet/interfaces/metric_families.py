@@ -65,7 +65,9 @@ class View:
     """Whether the staged shutdown is armed, whether one runs, and its loads by phase."""
 
 
-def one_ups(state: DeviceState, options: UpsOptions, variables: Collection[str], statuses: Collection[str]) -> Iterator[Metric]:
+def one_ups(
+    state: DeviceState, options: UpsOptions, variables: Collection[str], statuses: Collection[str]
+) -> Iterator[Metric | None]:
     """What nut_exporter gives of one UPS: no label ``ups``. ``variables`` and ``statuses`` limit it; empty: everything."""
     yield from nut_families({state.name: state}, {state.name: options}, (), variables, statuses)
 
@@ -76,8 +78,8 @@ def nut_families(
     labels: tuple[str, ...] = ("ups",),
     variables: Collection[str] = (),
     statuses: Collection[str] = (),
-) -> Iterator[Metric]:
-    """The families ``network_ups_tools_*`` of every UPS that is in contact, by name."""
+) -> Iterator[Metric | None]:
+    """The families ``network_ups_tools_*`` of every UPS that is in contact, by name; None wherever others may have their turn."""
     from prometheus_client.core import GaugeMetricFamily
 
     info = GaugeMetricFamily(f"{PREFIX}device_info", "UPS Device information", labels=(*labels, *INFO))
@@ -102,6 +104,7 @@ def nut_families(
                 text = f"{listed.description} ({variable})" if listed else f"Value of {variable} ({variable})"
                 family = values[variable] = GaugeMetricFamily(PREFIX + _identifier(variable), text, labels=labels)
             family.add_metric(key, number)
+        yield None
     yield info
     if not variables or "ups.status" in variables:
         yield flags
@@ -158,7 +161,7 @@ def agent_families(seen: View) -> Iterator[Metric]:
     yield from gauge("store_size_bytes", "Size of the database.", seen.store.size_bytes)
 
 
-def ups_families(seen: View) -> Iterator[Metric]:
+def ups_families(seen: View) -> Iterator[Metric | None]:
     """``qxfleet_*`` of every UPS, in contact or not."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -190,6 +193,7 @@ def ups_families(seen: View) -> Iterator[Metric]:
         for remedy, count in state.remedies.items():
             mended.add_metric([name, remedy], count)
         outage.add_metric([name], seen.outage_s.get(name, 0.0))
+        yield None
     yield from (info, groups, link, last, polls, missed, errors, lost, mended, outage)
 
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from qxfleet import __version__
@@ -29,6 +29,7 @@ from qxfleet.interfaces.metric_families import (
     plan_families,
     ups_families,
 )  # fmt: skip
+from qxfleet.interfaces.turns import in_turns
 from qxfleet.model.events import Event, Link, Phase
 from qxfleet.shutdown.model import LoadPhase
 from qxfleet.shutdown.run import StagedShutdown
@@ -37,8 +38,11 @@ from qxfleet.store.tests import StoredTest, latest_tests
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-TURN_S = 0.0005
-"""A family of 250 UPSes takes some milliseconds of processor; polls that wait for it have their turn then, not at the end."""
+SAMPLES = 200
+"""Samples written before others have their turn: about two milliseconds."""
+
+EOF = b"# EOF\n"
+"""What OpenMetrics ends with."""
 
 PLAIN = "text/plain; charset=utf-8"
 
@@ -102,32 +106,53 @@ def _plan(agent: Agent) -> tuple[bool, bool, Mapping[str, int]]:
 
 
 class _Collector:
-    """Hands prometheus-client what was made for one scrape, and after each family lets the loop have its turn."""
+    """Hands prometheus-client some families."""
 
-    def __init__(self, families: Iterable[Metric]) -> None:
+    def __init__(self, *families: Metric) -> None:
         self._families = families
 
-    def collect(self) -> Iterator[Metric]:
-        for family in self._families:
-            yield family
-            time.sleep(TURN_S)
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
-def written(families: Iterable[Metric], accept: str, *, process: bool = False) -> tuple[bytes, str]:
-    """The text of one scrape and its content type, in the format that ``accept`` asks for; with the process's own figures."""
+async def written(families: Iterable[Metric | None], accept: str, *, process: bool = False) -> tuple[bytes, str]:
+    """The text of one scrape and its content type, in the format that ``accept`` asks for; with the process's own figures.
+
+    Made in turns with the loop. None among the families is a place to give way.
+    """
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(families))
-    if process:
-        ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+
+    def text(collector: Any) -> bytes:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(collector)
+        return encode(registry).removesuffix(EOF)
+
+    def pieces() -> Iterator[bytes]:
+        for family in families:
+            for part, first in _parts(family) if family is not None else ():
+                lines = text(_Collector(part))
+                yield lines if first else b"".join(line for line in lines.splitlines(True) if not line.startswith(b"#"))
+            yield b""
+        if process:
+            yield text(ProcessCollector(registry=None))
+
+    whole = b"".join(await in_turns(pieces()))
+    return whole + (EOF if content_type.startswith("application/openmetrics-text") else b""), content_type
+
+
+def _parts(family: Metric) -> Iterator[tuple[Metric, bool]]:
+    """A family with so few samples at a time that writing them is short work; whether it is the first of them."""
+    for begin in range(0, max(1, len(family.samples)), SAMPLES):
+        part = copy(family)
+        part.samples = family.samples[begin : begin + SAMPLES]
+        yield part, begin == 0
 
 
 class Metrics:
-    """What is to be scraped of one agent, as bytes; made on a thread, so that polls are not held up."""
+    """What is to be scraped of one agent, as bytes."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -143,15 +168,11 @@ class Metrics:
         """``/metrics`` of [http]: everything, with label ``ups``."""
         tests = await self._tests()
         seen = view(self._agent, self._outages, await self.judgements.known(), tests)
-
-        def work() -> tuple[bytes, str]:
-            families = chain(
-                nut_families(seen.states, seen.options), ups_families(seen), battery_families(seen), plan_families(seen),
-                agent_families(seen),
-            )  # fmt: skip
-            return written(families, accept, process=True)
-
-        return await asyncio.to_thread(work)
+        families = chain(
+            nut_families(seen.states, seen.options), ups_families(seen), battery_families(seen), plan_families(seen),
+            agent_families(seen),
+        )  # fmt: skip
+        return await written(families, accept, process=True)
 
     async def _tests(self) -> list[StoredTest]:
         """The last test of every UPS; as known last where the database can't be asked, or takes its time."""
@@ -163,13 +184,12 @@ class Metrics:
 
     async def itself(self, accept: str) -> tuple[bytes, str]:
         """``/metrics`` of [metrics]: the agent alone, as nut_exporter tells of itself there."""
-        seen = view(self._agent, self._outages)
-        return await asyncio.to_thread(lambda: written(agent_families(seen), accept, process=True))
+        return await written(agent_families(view(self._agent, self._outages)), accept, process=True)
 
     async def ups(self, name: str, accept: str, variables: Collection[str], statuses: Collection[str]) -> tuple[bytes, str]:
         """``/ups_metrics`` of one configured UPS."""
         state, options = self._agent.fleet.snapshot()[name], self._agent.fleet.options(name)
-        return await asyncio.to_thread(lambda: written(one_ups(state, options, variables, statuses), accept))
+        return await written(one_ups(state, options, variables, statuses), accept)
 
 
 class MetricsServer:

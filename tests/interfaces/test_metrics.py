@@ -167,7 +167,7 @@ def _running(command: list[str]) -> Iterator[None]:
         process.wait(20)
 
 
-def test_words_for_on_and_off_are_numbers_and_other_text_is_left_out(tmp_path: Path) -> None:
+async def test_words_for_on_and_off_are_numbers_and_other_text_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "q.toml"
     file.write_text('[[ups]]\nname = "u"\nport = "/dev/null"\ndescription = "behind the door"\n')
     (options,) = load(file).ups
@@ -178,10 +178,10 @@ def test_words_for_on_and_off_are_numbers_and_other_text_is_left_out(tmp_path: P
     status = int(Status.OL | Status.ECO)
     state = DeviceState("u", Link.ONLINE, reading=Reading("u", 0, 0.0, status, values), status=status)
 
-    def told(state: DeviceState) -> dict[str, float]:
-        return series(written(nut_families({"u": state}, {"u": options}, ()), "")[0].decode())
+    async def told(state: DeviceState) -> dict[str, float]:
+        return series((await written(nut_families({"u": state}, {"u": options}, ()), ""))[0].decode())
 
-    found = told(state)
+    found = await told(state)
     assert found[f"{PREFIX}ups_beeper_status"] == found[f"{PREFIX}outlet_1_status"] == 1.0
     assert found[f"{PREFIX}battery_protection"] == 0.0
     assert f"{PREFIX}ups_firmware" not in found
@@ -189,4 +189,4 @@ def test_words_for_on_and_off_are_numbers_and_other_text_is_left_out(tmp_path: P
     assert found[f"{PREFIX}qx_battery_number"] == 16.0  # OpenMetrics keeps _count to itself
     assert found[f'{PREFIX}ups_status{{flag="ECO"}}'] == 1.0
     assert any('description="behind the door"' in name and 'model="a \\"b\\"\\\\c"' in name for name in found)
-    assert told(replace(state, link=Link.STALE)) == {}
+    assert await told(replace(state, link=Link.STALE)) == {}

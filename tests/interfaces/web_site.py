@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.interfaces.conftest import Site, short_folder, simulator
+from tests.interfaces.conftest import Site, short_folder, simulator, start, wait_for
 
 USERS = """\
 [[user]]
@@ -73,6 +73,13 @@ class WebSite(Site):
             f'include = ["{self.ups}/fleet.toml"]\n[http]\nlisten = ["127.0.0.1:{self.port}"]\n'
             f'[metrics]\nlisten = ["127.0.0.1:{self.metrics_port}"]\n{more}'
         )
+
+    def start(self) -> None:
+        """Start the agent, with the patience that a busy machine needs."""
+        with (self.folder / "agent.log").open("a") as log:
+            self.process = process = start("--config", self.config, "run", stderr=log, env=self.environment)
+        wait_for(lambda: self.socket.exists() or process.poll() is not None, "a control socket", 60)
+        assert process.poll() is None, self.log
 
     @property
     def url(self) -> str:
@@ -137,9 +144,15 @@ def web_site(more: str = USERS, count: int = 3) -> Iterator[WebSite]:
     with short_folder() as folder, simulator(folder / "ups", count) as ups:
         site = WebSite(folder, ups)
         site.configure(more)
-        site.start()
         try:
+            site.start()
             site.all_online()
+        except BaseException:
+            if site.process is not None:
+                site.process.kill()
+                site.process.wait(10)
+            raise
+        try:
             yield site
         finally:
             if site.process is not None:

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from qxfleet.agent.agent import Agent
 from qxfleet.interfaces.shapes import Document
+from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.problems import Problem
 from qxfleet.interfaces.web.words import tone, words
 from qxfleet.model.clock import iso
@@ -121,14 +122,10 @@ class Live:
         self._ticking = None
 
     async def _summaries(self, states: Mapping[str, DeviceState], gone: Collection[str] = ()) -> bytes:
-        """One message, made on a thread: polls go on meanwhile."""
         time, shown = iso(self._agent.clock.wall_us()), dict(states)
-
-        def made() -> bytes:
-            upses = [summary(name, state) for name, state in shown.items()]
-            return message("ups", {"time": time, "ups": upses, "gone": list(gone)})
-
-        return await asyncio.to_thread(made)
+        upses = await in_turns(_compact(summary(name, state)) for name, state in shown.items())
+        data = f'{{"time":{_compact(time)},"gone":{_compact(list(gone))},"ups":[{",".join(upses)}]}}'
+        return f"event: ups\ndata: {data}\n\n".encode()
 
     async def events(self, after_id: int | None, names: Collection[str] | None) -> AsyncIterator[bytes]:
         """``event`` messages with the event's number as their id: those recorded after ``after_id`` (None: from now on).
@@ -197,7 +194,11 @@ def event_document(number: int | None, event: Event) -> Document:
 def message(kind: str, document: Document, number: int | None = None) -> bytes:
     """One server-sent event."""
     head = f"event: {kind}\n" if number is None else f"event: {kind}\nid: {number}\n"
-    return f"{head}data: {json.dumps(document, separators=(',', ':'), ensure_ascii=False)}\n\n".encode()
+    return f"{head}data: {_compact(document)}\n\n".encode()
+
+
+def _compact(document: object) -> str:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
 def stream(items: AsyncIterator[bytes]) -> StreamingResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from qxfleet.battery.health import Verdict
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.battery_shapes import battery_document
 from qxfleet.interfaces.shapes import Document
+from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.access import COOKIE, SESSION_S, Visitor, access_of, address_of, known_host, same_origin
 from qxfleet.interfaces.web.api.batteries import judgements_of
 from qxfleet.interfaces.web.api.common import ThisAgent, ask
@@ -73,12 +73,12 @@ Reader = Annotated[Visitor, Depends(reader)]
 
 
 async def page(request: Request, template: str, visitor: Visitor | None, status: int = 200, **facts: Any) -> HTMLResponse:
-    """One page from its template, made on a thread: polls go on meanwhile."""
+    """One page from its template."""
     facts |= {
         "agent": request.app.state.agent.config.agent.name, "version": qxfleet.__version__, "visitor": visitor, "pages": PAGES,
         "here": request.url.path,
     }  # fmt: skip
-    return HTMLResponse(await asyncio.to_thread(_TEMPLATES.get_template(template).render, facts), status)
+    return HTMLResponse("".join(await in_turns(_TEMPLATES.get_template(template).generate(facts))), status)
 
 
 def to_login(request: Request, _error: Exception) -> Response:
@@ -90,7 +90,7 @@ def to_login(request: Request, _error: Exception) -> Response:
 @router.get("/")
 async def overview(request: Request, agent: ThisAgent, visitor: Reader) -> Response:
     """The fleet."""
-    upses = [_ups(agent, name) for name in agent.fleet.snapshot()]
+    upses = await in_turns(_ups(agent, name) for name in tuple(agent.fleet.snapshot()))
     tones = Counter(ups["tone"] for ups in upses)
     counts = {tone: tones[tone] for tone in ("good", "odd", "bad", "gone")}
     groups = sorted({group for ups in upses for group in ups["groups"]})

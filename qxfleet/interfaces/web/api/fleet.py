@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from qxfleet.agent.agent import Agent
 from qxfleet.errors import OrderNotSupported
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.shapes import Document
+from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ThisLive, UpsPath, routes
@@ -47,12 +47,9 @@ async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> A
     """Every UPS, or those of the targets, with everything it last told."""
     states, now_s, time = agent.fleet.snapshot(), agent.clock.monotonic(), iso(agent.clock.wall_us())
     chosen = [(agent.fleet.options(name), states[name]) for name in chosen_names(agent, targets)]
-
-    def made() -> bytes:
-        upses = [ups_shape(options, state, now_s) for options, state in chosen]
-        return json.dumps({"agent": agent.config.agent.name, "time": time, "ups": upses}, ensure_ascii=False).encode()
-
-    return Response(await asyncio.to_thread(made), media_type="application/json")
+    upses = await in_turns(json.dumps(ups_shape(options, state, now_s), ensure_ascii=False) for options, state in chosen)
+    head = json.dumps({"agent": agent.config.agent.name, "time": time}, ensure_ascii=False)
+    return Response(f'{head[:-1]}, "ups": [{", ".join(upses)}]}}', media_type="application/json")
 
 
 @router.get(
