@@ -48,6 +48,9 @@ def check(
         typer.echo(
             f"profile {profile.name}: {_count(len(profile.settings), 'setting')} on {_count(len(profile.upses), 'UPS', 'UPSes')}"
         )
+    if config.shutdown.loads:
+        hang = f"{_count(len(config.shutdown.loads), 'load')} on {_count(len(config.shutdown.fed), 'UPS', 'UPSes')}"
+        typer.echo(f"shutdown: {hang}; `qxfleet shutdown check` looks at the plan")
     for warning in config.warnings:
         complain(f"warning: {warning}")
     files = ", ".join(str(source) for source in config.sources)
