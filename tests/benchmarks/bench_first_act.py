@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """From the reading that decides to the first act of a shutdown: 250 UPSes, 1,000 loads, a real agent's loop and database.
 
-``python -m tests.benchmarks.bench_first_act``. Every load is stopped by a real process (``/bin/true``); UPSes are simulated behind
-in-process links. Tells what one look of the planner costs, idle and while everything is being stopped.
+``python -m tests.benchmarks.bench_first_act``. Every load is stopped by a real process (``/bin/true``); UPSes are simulated
+behind in-process links. Tells what one look of the planner costs, idle and while everything is being stopped.
 """
 
 from __future__ import annotations
