@@ -13,7 +13,7 @@ from qxfleet.model.events import Event, SettingInfo
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Origin
 from qxfleet.model.state import DeviceState
-from qxfleet.model.status import status_text
+from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import value_text
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def fleet_document(agent: str, wall_us: int, upses: Iterable[Document]) -> Docum
     return {"agent": agent, "time": iso(wall_us), "ups": list(upses)}
 
 
-def ups_document(options: UpsOptions, state: DeviceState, mono_s: float) -> Document:
-    """One UPS of ``status --json``; ``age_s`` is null before the first reading."""
+def ups_document(options: UpsOptions, state: DeviceState, mono_s: float, *, forced: bool = False) -> Document:
+    """One UPS of ``status --json``; ``age_s`` is null before the first reading. ``forced``: its clients are to shut down."""
     reading, identity = state.reading, state.identity
     return {
         "name": options.name,
@@ -38,19 +38,24 @@ def ups_document(options: UpsOptions, state: DeviceState, mono_s: float) -> Docu
         "port": options.port,
         "dialect": identity.dialect if identity else options.dialect,
         "state": state.link.value,
-        "status": status_text(state.status) if reading else "",
+        "status": shown_status(state, forced) if reading else "",
         "alarms": list(state.alarms),
         "age_s": round(max(0.0, mono_s - reading.mono_s), 3) if reading else None,
-        "variables": variable_texts(state),
+        "variables": variable_texts(state, forced=forced),
     }
 
 
-def variable_texts(state: DeviceState) -> dict[str, str]:
+def shown_status(state: DeviceState, forced: bool) -> str:
+    """``ups.status``; ``FSD`` stands in front, as upsd has it, where clients are told to shut down."""
+    return f"FSD {status_text(state.status & ~Status.FSD)}" if forced else status_text(state.status)
+
+
+def variable_texts(state: DeviceState, *, forced: bool = False) -> dict[str, str]:
     """Every variable in NUT's text format, sorted; status and alarms are the published ones, not one frame's."""
     if state.reading is None:
         return dict(state.told)
     texts = state.reading.texts()
-    texts["ups.status"] = status_text(state.status)
+    texts["ups.status"] = shown_status(state, forced)
     texts.update(state.told)
     texts.pop("ups.alarm", None)
     if state.alarms:
@@ -58,9 +63,9 @@ def variable_texts(state: DeviceState) -> dict[str, str]:
     return dict(sorted(texts.items()))
 
 
-def vars_document(state: DeviceState) -> Document:
+def vars_document(state: DeviceState, *, forced: bool = False) -> Document:
     """``vars --json``: variables with where each comes from."""
-    variables = variable_texts(state)
+    variables = variable_texts(state, forced=forced)
     origins = state.reading.origins if state.reading else {}
     return {
         "ups": state.name,

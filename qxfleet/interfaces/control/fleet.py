@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import qxfleet
 from qxfleet.agent.agent import Agent
+from qxfleet.agent.forced import Client
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.control.asking import Say, Stream, Verb, names, one
 from qxfleet.interfaces.shapes import Document
@@ -28,9 +29,11 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
         return {**_fleet(agent, chosen), "remedies": remedies}
 
     async def vars(args: Document, actor: str) -> Document:
-        state = agent.fleet.snapshot()[one(agent, args["ups"])]
+        name = one(agent, args["ups"])
+        state, forced = agent.fleet.snapshot()[name], agent.forced.is_set(name, Client())
         age_s = None if state.reading is None else agent.clock.monotonic() - state.reading.mono_s
-        return {**shapes.vars_document(state), "state": state.link.value, "reason": state.link_reason, "age_s": age_s}
+        shown = shapes.vars_document(state, forced=forced)
+        return {**shown, "state": state.link.value, "reason": state.link_reason, "age_s": age_s}
 
     async def commands(args: Document, actor: str) -> Document:
         name = one(agent, args["ups"])
@@ -73,5 +76,8 @@ def _fleet(agent: Agent, chosen: Sequence[str]) -> Document:
     states, now_s = agent.fleet.snapshot(), agent.clock.monotonic()
     return shapes.fleet_document(
         agent.config.agent.name, agent.clock.wall_us(),
-        (shapes.ups_document(agent.fleet.options(name), states[name], now_s) for name in chosen),
+        (
+            shapes.ups_document(agent.fleet.options(name), states[name], now_s, forced=agent.forced.is_set(name, Client()))
+            for name in chosen
+        ),
     )  # fmt: skip

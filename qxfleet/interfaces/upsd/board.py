@@ -28,8 +28,6 @@ _SETTABLE = frozenset(
     + [setting.name for dialect in DIALECTS for setting in dialect.device_settings]
 )
 
-_FSD = "FSD"
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -194,9 +192,7 @@ class Board:
 
 
 def _render(name: str, state: DeviceState, forced: bool) -> Shown:
-    texts = variable_texts(state)
-    if forced:
-        texts["ups.status"] = " ".join([_FSD, *(word for word in texts["ups.status"].split() if word != _FSD)])
+    texts = variable_texts(state, forced=forced)
     return Shown(state, forced, texts, _block(name, texts))
 
 
