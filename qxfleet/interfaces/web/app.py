@@ -65,7 +65,8 @@ TAGS = [
 
 
 def application(agent: Agent, metrics: Metrics) -> App:
-    """The whole application."""
+    """The whole application. Takes a moment: not for the loop."""
+    pages.compile_templates()
     app = FastAPI(
         title="qxfleet", version=qxfleet.__version__, description=ABOUT, openapi_tags=TAGS,
         openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,

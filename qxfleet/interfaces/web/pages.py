@@ -52,6 +52,12 @@ _TEMPLATES = Environment(
 )  # fmt: skip
 
 
+def compile_templates() -> None:
+    """Compile every template before the first page is asked for; not for the loop."""
+    for name in _TEMPLATES.list_templates():
+        _TEMPLATES.get_template(name)
+
+
 class NotLoggedIn(Exception):
     """A page was asked for by nobody we know; the answer leads to the login."""
 

@@ -59,6 +59,7 @@ class Web:
         """The application; the same one wherever it is served."""
         if self._app is None:
             self._metrics = Metrics(self._agent)
+            await load("prometheus_client")
             made = await load("qxfleet.interfaces.web.app")
             self._app = await asyncio.to_thread(made.application, self._agent, self._metrics)
         return cast("App", self._app)
