@@ -55,6 +55,9 @@ RECORD_S = 5.0
 RESUME_GAP_US = 10 * 60 * 1_000_000
 """An agent that was away for no longer believes what held before; what happened meanwhile, its first readings still show."""
 
+REMEMBERED_US = 86_400_000_000
+"""How far back a restarted agent looks: twice the longest recharge."""
+
 SEVERITIES = {Verdict.PASSED: Severity.INFO, Verdict.FAILED: Severity.CRITICAL}
 
 
@@ -218,12 +221,17 @@ class BatteryTests:
             self._publish_result(test)
             if test.ended_us is not None:
                 self._busy[ups] = now_s + (test.ended_us - now_us) / 1e6 + self.rules.recharge_s
-        flags = plan.DISTURBED | int(Status.OB)
-        quiet = await self._store.read(partial(stored.quiet_since, disturbed=flags, since_us=now_us - 86_400_000_000))
-        for ups, (last_us, disturbed_us) in quiet.items():
-            if now_us - last_us <= RESUME_GAP_US and disturbed_us is not None:
-                since_s = now_s - (now_us - disturbed_us) / 1e6
-                self.standing.watch(ups).resume(since_s, since_s)
+        query = partial(
+            stored.calm_since, since_us=now_us - REMEMBERED_US, disturbed=plan.DISTURBED, carried=int(Status.OB | Status.CAL)
+        )
+        for ups, calm in (await self._store.read(query)).items():
+            if now_us - calm.last_us > RESUME_GAP_US:
+                continue
+            stable_us = calm.disturbed_us or calm.first_us
+            worked = None
+            if calm.carried_from_us is not None and calm.carried_to_us is not None:
+                worked = now_s - (now_us - calm.carried_from_us) / 1e6, now_s - (now_us - calm.carried_to_us) / 1e6
+            self.standing.watch(ups).resume(now_s - (now_us - stable_us) / 1e6, worked, now_s)
 
     async def _take_up(self) -> None:
         """Waves and tests without an end: go on where the last commit was."""

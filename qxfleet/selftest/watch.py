@@ -56,9 +56,18 @@ class Watch:
         self.stable_since_s = self.charged_since_s = None
         self._loads.clear()
 
-    def resume(self, stable_since_s: float, charged_since_s: float) -> None:
-        """Take up what an earlier run of the agent saw hold."""
-        self.stable_since_s, self.charged_since_s = stable_since_s, charged_since_s
+    def resume(self, stable_since_s: float, carried_s: tuple[float, float] | None, now_s: float) -> None:
+        """Take up what an earlier run of the agent saw: since when mains are normal, and from when to when the battery worked.
+
+        A battery that tells its charge is judged by that with the next reading.
+        """
+        self.stable_since_s = stable_since_s
+        full_s = stable_since_s
+        if carried_s is not None:
+            began_s, ended_s = carried_s
+            full_s = ended_s + min(LONGEST_RECHARGE_S, RECHARGE_FACTOR * (ended_s - began_s))
+        self._full_at_s = full_s
+        self.charged_since_s = full_s if full_s <= now_s else None
 
     def stable_s(self, now_s: float) -> float | None:
         """How long mains are normal."""

@@ -337,17 +337,33 @@ def order_of(connection: Connection, ups: str, order_actor: str) -> str | None:
     return None if row is None else row[0] or ""
 
 
-def quiet_since(connection: Connection, disturbed: int, since_us: int) -> dict[str, tuple[int, int | None]]:
-    """By UPS with readings since then: when the last of them was, and the last one with any of the flags ``disturbed``."""
-    last = func.max(reading.c.at)
-    flagged = func.max(reading.c.at).filter(reading.c.status.bitwise_and(disturbed) != 0)
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """Readings of a UPS since a moment: the first and the last, the last one with a flag that does not go with normal mains, and
+    the first and the last in which its battery carried the load. None: there was none."""
+
+    first_us: int
+    last_us: int
+    disturbed_us: int | None
+    carried_from_us: int | None
+    carried_to_us: int | None
+
+
+def calm_since(connection: Connection, since_us: int, disturbed: int, carried: int) -> dict[str, Calm]:
+    """How calm it was since a moment, by UPS with readings since then; the flags are given as bits."""
+    at = reading.c.at
+    upset = reading.c.status.bitwise_and(disturbed) != 0
+    worked = reading.c.status.bitwise_and(carried) != 0
     query = (
-        select(device.c.name, last, flagged)
+        select(
+            device.c.name, func.min(at), func.max(at), func.max(at).filter(upset), func.min(at).filter(worked),
+            func.max(at).filter(worked),
+        )
         .join(device, device.c.id == reading.c.device_id)
-        .where(reading.c.at >= since_us)
+        .where(at >= since_us)
         .group_by(device.c.name)
-    )
-    return {name: (newest, worst) for name, newest, worst in connection.execute(query)}
+    )  # fmt: skip
+    return {name: Calm(*figures) for name, *figures in connection.execute(query)}
 
 
 def _tests() -> Select[Any]:

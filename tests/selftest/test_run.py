@@ -315,3 +315,21 @@ async def test_a_stop_that_somebody_else_orders_is_no_failure_of_the_battery(sql
         await wave.done.wait()
         assert verdicts(wave) == {"a": "aborted"}
         assert (await site.results())["a"].text == "it was told to stop by nut:operator@::1"
+
+
+@virtual
+async def test_a_restarted_agent_knows_since_when_it_was_calm(sqlite_path: Path) -> None:
+    """A wave that goes on after a restart does not wait for hours of calm anew, and takes no drained battery for a full one."""
+    rules = replace(SOON, mains_stable_s=600.0, charged_s=600.0)
+    units = [a_unit("calm"), a_unit("drained")]
+    async with TestGround(sqlite_path, units, rules=rules) as site:
+        await site.settled(700)
+        site.mains(0, "drained")
+        await asyncio.sleep(60)
+        site.mains(230, "drained")
+        await site.settled(700)
+    async with TestGround(sqlite_path, units, rules=rules, clock=site.clock) as again:
+        await again.settled(30)
+        told = verdicts(await again.wave())
+        assert told["calm"] == "passed"
+        assert told["drained"] == "refused: charged for 30 s only, 10 min are asked for"  # and nothing of its mains

@@ -72,7 +72,15 @@ def test_the_load_must_be_watched_for_its_time_and_forgets_what_is_older() -> No
 
 def test_what_held_before_a_restart_may_be_taken_up() -> None:
     told = Told()
-    told.watch.resume(-500.0, -400.0)
+    told.watch.resume(-1000.0, (-1010.0, -1000.0), 0.0)
     told.tell(OL, 10)
-    assert told.watch.stable_s(told.now_s) == 510.0
-    assert told.watch.charged_s(told.now_s) == 410.0
+    assert told.watch.stable_s(told.now_s) == 1010.0
+    assert told.watch.charged_s(told.now_s) == 290.0  # full 720 s after ten seconds of work
+
+
+def test_a_battery_that_worked_before_a_restart_is_not_taken_for_full() -> None:
+    told = Told()
+    told.watch.resume(-100.0, (-700.0, -100.0), 0.0)
+    told.tell(OL, 1000)
+    assert told.watch.stable_s(told.now_s) == 1100.0
+    assert told.watch.charged_s(told.now_s) is None
