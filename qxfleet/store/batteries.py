@@ -32,6 +32,7 @@ _SAMPLE = (
     ("ups_temperature", "temperature_c", VARIABLES["ups.temperature"].scale),
 )
 """Column, field of a Sample, steps per unit."""
+_METHODS = {method.value: method for method in Method}
 _SCALES = tuple(scale for _, _, scale in _SAMPLE)
 
 
@@ -343,13 +344,15 @@ class Capacity:
 
 
 def capacities(connection: Connection) -> dict[int, list[Capacity]]:
-    """Every measured capacity by battery, in order of time."""
+    """Every measured capacity of the batteries that are in a UPS now, by battery and in order of time."""
     col = discharge.c
     query = select(col.battery_id, col.began, col.capacity_percent, col.capacity_error, col.method, col.id)
-    query = query.where(col.capacity_percent.is_not(None), col.battery_id.is_not(None)).order_by(col.battery_id, col.began)
+    query = query.join(battery_in_ups, battery_in_ups.c.battery_id == col.battery_id).where(
+        battery_in_ups.c.until.is_(None), col.capacity_percent.is_not(None)
+    )
     found: dict[int, list[Capacity]] = {}
-    for battery_id, began, percent, error, method, number in connection.execute(query):
-        found.setdefault(battery_id, []).append(Capacity(battery_id, began, percent, error, Method(method), number))
+    for battery_id, began, percent, error, method, number in connection.execute(query.order_by(col.battery_id, col.began)).all():
+        found.setdefault(battery_id, []).append(Capacity(battery_id, began, percent, error, _METHODS[method], number))
     return found
 
 
