@@ -98,6 +98,13 @@ def test_variables_say_their_unit_and_where_they_come_from(site: WebSite) -> Non
     problem(site.api("/ups/nobody"), 404, "unknown-ups")
 
 
+def test_json_is_utf8_and_kept_by_no_cache(site: WebSite) -> None:
+    answer = site.api("/fleet")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert json.loads(answer.body.decode("utf-8"))
+
+
 def test_history_comes_from_the_database(site: WebSite) -> None:
     found = soon(lambda: site.api("/ups/ups-01/history/input.voltage?since=1h").json["points"], "a reading in the database")
     assert found[0].keys() == {"time", "min", "mean", "max", "count"}
@@ -265,7 +272,10 @@ def test_every_operation_is_described_with_an_example(site: WebSite) -> None:
 
 
 def test_requests_made_from_the_description_find_no_fault(site: WebSite, tmp_path: Path) -> None:
-    """What schemathesis makes up from the OpenAPI document; ``QXFLEET_SOAK=1`` has it make up more."""
+    """What schemathesis makes up from the OpenAPI document; ``QXFLEET_SOAK=1`` has it make up more.
+
+    It guesses passwords too, so that none is listened to from here for a minute afterwards.
+    """
     secret = site.run("token", "create", "schema", "--user", "operator").stdout.strip()
     long = os.environ.get("QXFLEET_SOAK") == "1"
     done = subprocess.run(
@@ -343,10 +353,3 @@ def test_an_agent_without_faces_loads_nothing_of_them(tmp_path: Path) -> None:
     config.write_text('[agent]\ndatabase = "sqlite:///f.db"\ncontrol = "a.sock"\n')
     done = subprocess.run([sys.executable, "-c", LAZY, str(config)], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
-
-
-def test_json_is_utf8_and_kept_by_no_cache(site: WebSite) -> None:
-    answer = site.api("/fleet")
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["cache-control"] == "no-store"
-    assert json.loads(answer.body.decode("utf-8"))
