@@ -237,14 +237,18 @@ class Course:
             return "the UPS says that it failed"
         if self.first_s is None:
             return ""
-        if self.points[-1].result == "failed" and not self.running:
+        to_the_end = self.asked.kind == "deep" and self.asked.depth_percent is None
+        own = self.points[-1].result == "failed" and not self.running
+        if own and not to_the_end:
             return "the UPS says that its test failed"
         low_after_s = None if self.low_s is None else self.low_s - self.first_s
+        if own and low_after_s is None and not self.stopped:
+            low_after_s = self.lasted_s  # low ahead of the longest time it was ordered for: what a deep test is to find
         if self.stop_kind == "low" and low_after_s is None:
             low_after_s = self.lasted_s
         if low_after_s is None:
             return self._given_up()
-        if self.asked.kind == "deep" and self.asked.depth_percent is None:
+        if to_the_end:
             half_s = (self.runtime_s or 0.0) / 2
             if low_after_s <= EARLY_LOW_S:
                 return f"its battery was low after {low_after_s:.0f} s"

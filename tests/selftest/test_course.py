@@ -94,6 +94,13 @@ def test_low_battery_before_the_time_is_a_failure_and_at_the_end_of_a_deep_test_
     assert early.ended().tell(OL, 5, 24.0).verdict is Verdict.FAILED
 
 
+def test_a_unit_that_calls_a_deep_test_failed_says_only_that_its_battery_was_low() -> None:
+    """It was ordered for the longest time, which no battery is to last."""
+    assert Story(DEEP).tell(OL | CAL, 300, 24.0).tell(OL, 5, 24.0, result="failed").verdict is Verdict.PASSED
+    assert Story(DEEP).tell(OL | CAL, 30, 24.0).tell(OL, 5, 24.0, result="failed").verdict is Verdict.FAILED
+    assert Story().tell(OL | CAL, 5, 24.0).tell(OL, 5, 24.0, result="failed").verdict is Verdict.FAILED
+
+
 def test_a_deep_test_that_lasts_less_than_half_of_what_was_predicted_failed() -> None:
     story = Story(DEEP)
     story.course.runtime_s = 900.0
