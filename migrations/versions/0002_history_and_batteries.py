@@ -117,9 +117,11 @@ def views(dialect: str) -> list[str]:
             return f"{column} AS {name}"
         return f"strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch') AS {name}"
 
+    def us(column: str) -> str:
+        return f"(extract(epoch FROM {column}) * 1000000)::bigint" if dialect == "postgresql" else column
+
     def when(table: str) -> str:
-        us = f"(extract(epoch FROM {table}.at) * 1000000)::bigint" if dialect == "postgresql" else f"{table}.at"
-        return f"{time(f'{table}.at')}, {us} AS at_us"
+        return f"{time(f'{table}.at')}, {us(f'{table}.at')} AS at_us"
 
     def status(column: str) -> str:
         return "trim(" + " || ".join(f"CASE WHEN {column} & {bit} > 0 THEN '{n} ' ELSE '' END" for bit, n in FLAGS.items()) + ")"
@@ -153,6 +155,15 @@ def views(dialect: str) -> list[str]:
         "e.phase FROM event e LEFT JOIN device d ON d.id = e.device_id",
         f"CREATE VIEW order_v AS SELECT o.id, d.name AS ups, {when('o')}, o.actor, o.name, o.value, o.sent, o.outcome, o.reply, "
         f"o.text, {time('o.done_at', 'done')} FROM order_log o JOIN device d ON d.id = o.device_id",
+        f"CREATE VIEW discharge_v AS SELECT x.id, d.name AS ups, {time('x.began')}, {us('x.began')} AS at_us, "
+        f"{time('x.ended', 'ended')}, "
+        f"({us('x.ended')} - {us('x.began')}) / 1000000.0 AS seconds, x.cause, b.name AS battery, "
+        f"{', '.join(f'x.{name}' for name in FIGURES)}, x.method FROM discharge x JOIN device d ON d.id = x.device_id "
+        "LEFT JOIN battery b ON b.id = x.battery_id",
+        f"CREATE VIEW battery_v AS SELECT b.name AS battery, d.name AS ups, {time('p.since', 'since')}, "
+        f"{time('p.until', 'until')}, "
+        "p.known, b.type, b.chemistry, b.cells, b.capacity_ah FROM battery_in_ups p JOIN battery b ON b.id = p.battery_id "
+        "JOIN device d ON d.id = p.device_id",
     ]
     return made
 

@@ -16,7 +16,7 @@ TEXTS = frozenset(
     ("ups", "ups.status", "ups.status.seen", "extra", "kind", "name", "value", "text", "severity", "phase", "actor", "sent",
      "outcome", "reply", "tier", "variable", "cause", "method", "battery", "type", "chemistry", "known", "note")
 )  # fmt: skip
-TIMES = frozenset(("time", "done", "begin", "end", "since", "until", "month", "made"))
+TIMES = frozenset(("time", "done", "ended", "begin", "end", "since", "until", "month", "made"))
 COUNTS = frozenset(("id", "at_us", "readings", "minutes", "count"))
 
 
