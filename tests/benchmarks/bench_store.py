@@ -20,9 +20,11 @@ import psycopg
 from qxfleet.model.clock import Clock
 from qxfleet.model.reading import Reading
 from qxfleet.model.status import Status
+from qxfleet.store.bulk import Backfill
 from qxfleet.store.migrate import upgrade
 from qxfleet.store.policy import Kept
 from qxfleet.store.rows import reading_row
+from qxfleet.store.spool import Spool
 from qxfleet.store.store import Store
 from qxfleet.store.tables import reading
 from tests.conftest import Postgres
@@ -165,6 +167,35 @@ def bare_postgres(server: Postgres, database: str, rows: list[tuple[object, ...]
             connection.commit()
 
 
+def backfilled(url: str, rows: list[tuple[object, ...]]) -> None:
+    """Through the way for back-filling."""
+    history = Backfill(url)
+    history.readings(rows)
+    history._engine.dispose()
+
+
+def set_aside(path: Path, readings: list[Reading]) -> None:
+    """The spool as an outage of the database leaves it: a batch for each second of 250 UPSes."""
+    spool = Spool(path)
+    rows = [reading_row(item, None) for item in readings]
+    for start in range(0, len(rows), 125):
+        spool.put(rows[start : start + 125], [])
+    spool.close()
+
+
+async def caught_up(url: str, spool: Path, rows: int) -> tuple[float, float]:
+    """From the start of the store until all that was set aside is in the database."""
+    store = Store(url, clock=Clock(), keep="all", spool=spool)
+    upgrade(url)
+    wall, cpu = time.perf_counter(), time.process_time()
+    store.open()
+    while store.health().written < rows:
+        await asyncio.sleep(0.002)
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    await store.close()
+    return spent
+
+
 def sqlite_url(folder: Path, name: str) -> tuple[Path, str]:
     path = folder / name
     upgrade(f"sqlite:///{path}")
@@ -221,6 +252,11 @@ def main() -> None:
         path, _ = sqlite_url(folder, "bare.db")
         rows = bare_rows(readings)
         show("bare driver, 2,000 a commit", timed(lambda: bare_sqlite(path, rows)), ROWS)
+        _, url = sqlite_url(folder, "backfill.db")
+        show("back-filling", timed(lambda: backfilled(url, rows)), ROWS)
+        path, url = sqlite_url(folder, "spooled.db")
+        set_aside(folder / "spool", readings)
+        show("catching up from the spool", asyncio.run(caught_up(url, folder / "spool", ROWS)), ROWS)
         path, url = sqlite_url(folder, "store.db")
         before = path.stat().st_size
         show("Store, record() to commit", asyncio.run(through_the_store(url, readings)), ROWS)
@@ -248,8 +284,13 @@ def main() -> None:
             server.create("template1")
             show("bare driver, binary COPY", timed(lambda: bare_postgres(server, "fleet1", rows)), ROWS)
             url = server.create("template1")
+            show("back-filling", timed(lambda: backfilled(url, rows)), ROWS)
+            url = server.create("template1")
+            set_aside(folder / "spool", readings)
+            show("catching up from the spool", asyncio.run(caught_up(url, folder / "spool", ROWS)), ROWS)
+            url = server.create("template1")
             show("Store, record() to commit", asyncio.run(through_the_store(url, readings)), ROWS)
-            at = {"host": str(server.folder), "user": "postgres", "dbname": "fleet2"}
+            at = {"host": str(server.folder), "user": "postgres", "dbname": "fleet4"}
             with psycopg.connect(**at) as connection:
                 [size] = connection.execute("SELECT pg_total_relation_size('reading')").fetchone() or (0,)
             say(f"  {size / ROWS:.1f} bytes a reading, its index included")
