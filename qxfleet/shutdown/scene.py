@@ -124,7 +124,25 @@ class Scene:
     # -- loads
 
     def _standing(self, load: Load) -> Standing:
-        return standing(load, self.found.loads.get(load.name), self.up[load.name], self._trouble_since(load), self.now_s)
+        run = self.found.loads.get(load.name)
+        at = standing(load, run, self.up[load.name], self._trouble_since(load), self.now_s)
+        if at is Standing.DOWN and run is not None and self._may_have_woken(load, run):
+            return Standing.UP
+        return at
+
+    def _may_have_woken(self, load: Load, run: LoadRun) -> bool:
+        """Its power came back since it was stopped, it may start by that, and nothing tells: it is taken to be up."""
+        if load.down_when is not None or load.start is not None or load.name == self.plan.host or not self.record.armed:
+            return False
+        return any(self._power_came(ups, run.stop) for ups in load.fed_by)
+
+    def _power_came(self, ups: str, stop: Taken) -> bool:
+        cut, seen, ended_s = self.found.upses.get(ups), self.feeds[ups].seen, stop.ended_s
+        if cut is not None and cut.cut.result is Result.DONE and cut.cut.begun_s >= stop.begun_s:
+            return ups not in self.kept_off
+        if ended_s is None or seen.output_since_s is None:
+            return False
+        return seen.output_since_s > ended_s and seen.since_s > ended_s
 
     def _trouble_since(self, load: Load) -> float | None:
         wish = self.record.ordered
