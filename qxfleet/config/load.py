@@ -38,6 +38,10 @@ ENVIRONMENT = "QXFLEET_CONFIG"
 STANDARD_FILE = pathlib.Path("/etc/qxfleet/qxfleet.toml")
 
 
+NO_PLAN = Plan()
+"""Nothing hangs on the fleet."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """``[agent]``: ``database`` a SQLAlchemy URL, ``control`` and ``spool`` absolute paths, ``record`` ``changes`` or ``all``."""
@@ -61,7 +65,7 @@ class Config:
     faces: Faces = NO_FACES
     tests: Rules = DEFAULT_RULES
     schedules: tuple[Schedule, ...] = ()
-    shutdown: Plan = Plan()
+    shutdown: Plan = NO_PLAN
     retention: Retention = KEPT
     batteries: Mapping[str, BatteryFacts] = field(default_factory=dict)
 
