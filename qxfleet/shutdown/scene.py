@@ -131,10 +131,11 @@ class Scene:
         return at
 
     def _may_have_woken(self, load: Load, run: LoadRun) -> bool:
-        """Its power came back since it was stopped, it may start by that, and nothing tells: it is taken to be up."""
+        """Its power came back since it was stopped, and nothing tells: with mains gone again it is taken to be up."""
         if load.down_when is not None or load.start is not None or load.name == self.plan.host or not self.record.armed:
             return False
-        return any(self._power_came(ups, run.stop) for ups in load.fed_by)
+        again = any(self.feeds[ups].on_battery for ups in load.fed_by)
+        return again and any(self._power_came(ups, run.stop) for ups in load.fed_by)
 
     def _power_came(self, ups: str, stop: Taken) -> bool:
         cut, seen, ended_s = self.found.upses.get(ups), self.feeds[ups].seen, stop.ended_s

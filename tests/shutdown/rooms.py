@@ -49,7 +49,8 @@ def cases(draw: st.DrawFn, *, host: bool = True, policies: bool = True) -> Case:
         loads.append(Load(
             name, fed_by, draw(st.integers(1, len(fed_by))) if draw(st.booleans()) else 1, after,
             stage=least + draw(st.sampled_from([0, 0, 1])), stop=STOP, stop_time_s=stop_time_s,
-            down_when=WATCH if draw(st.integers(0, 4)) else None, start=START if draw(st.booleans()) else None,
+            down_when=(watch := WATCH if draw(st.integers(0, 4)) else None),
+            start=START if watch is None or draw(st.booleans()) else None,
             start_time_s=200.0, trigger=draw(st.sampled_from([None, None, SOON])),
         ))  # fmt: skip
     own = draw(st.sampled_from([None, *(load.name for load in loads if not any(load.name in each.after for each in loads))]))
