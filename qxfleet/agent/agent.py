@@ -6,14 +6,14 @@ import asyncio
 import gc
 import logging
 import resource
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import Fleet, TransportFor, order_event
-from qxfleet.agent.forced import ForcedShutdown
+from qxfleet.agent.forced import Client, ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, TICK_S, Schedule
 from qxfleet.config.load import Config, load
@@ -22,6 +22,8 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
+from qxfleet.model.state import DeviceState
+from qxfleet.model.status import Status
 from qxfleet.store import history
 from qxfleet.store.store import Store
 from qxfleet.transports.address import transport_for
@@ -153,6 +155,14 @@ class Agent:
             changes += part.apply(config)
         self._tell("configuration-reloaded", str(len(changes)), "; ".join(changes + restart) or "nothing changed")
         return changes + restart
+
+    def shown(self) -> Mapping[str, DeviceState]:
+        """The state of every device as faces show it: ``FSD`` too where all its clients are told to shut down."""
+        states = self.fleet.snapshot()
+        forced = {name for name, _ in self.forced.all() if name in states and self.forced.is_set(name, Client())}
+        if not forced:
+            return states
+        return {**states, **{name: replace(states[name], status=states[name].status | Status.FSD) for name in forced}}
 
     def stuck(self) -> str | None:
         """What keeps the agent from doing its work, so that only a new start helps; None if nothing does.

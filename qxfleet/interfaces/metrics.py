@@ -80,7 +80,7 @@ class Outages:
 
 def view(agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = ()) -> View:
     """The agent as it is now. Call on the loop."""
-    states = dict(agent.fleet.snapshot())
+    states = dict(agent.shown())
     sessions = {name: agent.fleet.session(name) for name in states}
     return View(
         agent=agent.config.agent.name,
@@ -188,7 +188,7 @@ class Metrics:
 
     async def ups(self, name: str, accept: str, variables: Collection[str], statuses: Collection[str]) -> tuple[bytes, str]:
         """``/ups_metrics`` of one configured UPS."""
-        state, options = self._agent.fleet.snapshot()[name], self._agent.fleet.options(name)
+        state, options = self._agent.shown()[name], self._agent.fleet.options(name)
         return await written(one_ups(state, options, variables, statuses), accept)
 
 
@@ -256,21 +256,21 @@ class MetricsServer:
             case "/metrics":
                 return (200, *await self._metrics.itself(accept))
             case "/ups_metrics":
-                names = tuple(self._agent.fleet.snapshot())
+                names = tuple(self._agent.shown())
                 asked = query.get("ups", [])
                 if not asked and len(names) != 1:
                     return 400, b"name one UPS: /ups_metrics?ups=NAME\n", PLAIN
                 name = asked[0] if asked else names[0]
                 if name not in names:
                     return 404, f"no UPS is named {name!r}\n".encode(), PLAIN
-                state = self._agent.fleet.snapshot()[name]
+                state = self._agent.shown()[name]
                 if state.link is not Link.ONLINE or state.reading is None:
                     why = f"{name} is {state.link.value}: {state.link_reason or 'no reading yet'}\n"
                     return 503, why.encode(), PLAIN
                 limits = (_list(query, "variables"), _list(query, "statuses"))
                 return (200, *await self._metrics.ups(name, accept, *limits))
             case "/":
-                upses = "".join(f"  /ups_metrics?ups={name}\n" for name in self._agent.fleet.snapshot())
+                upses = "".join(f"  /ups_metrics?ups={name}\n" for name in self._agent.shown())
                 return 200, f"qxfleet {__version__}\n  /metrics\n{upses}".encode(), PLAIN
             case _:
                 return 404, b"there are /ups_metrics?ups=NAME and /metrics\n", PLAIN

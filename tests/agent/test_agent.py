@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 from qxfleet.agent.agent import Agent
+from qxfleet.agent.forced import Client
 from qxfleet.config.load import load
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, Link, LinkChange
+from qxfleet.model.status import Status
 
 USB = """
 [agent]
@@ -61,3 +63,18 @@ async def test_an_agent_whose_schedule_stands_or_whose_writer_ended_is_stuck(tmp
         await running
     clock.ahead_s = 0.0
     assert agent.stuck() == "nothing can be stored any more"
+
+
+async def test_a_forced_shutdown_is_shown_by_every_face(tmp_path: Path) -> None:
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(USB)
+    agent = Agent(load(file))
+    agent.fleet.apply(agent.config.ups, {})
+    assert not agent.shown()["usb"].status & Status.FSD
+    agent.forced.set("usb", "nut:monitor")
+    assert agent.shown()["usb"].status & Status.FSD
+    assert not agent.fleet.snapshot()["usb"].status & Status.FSD  # what the UPS says stays what it says
+    agent.forced.clear("usb", "nut:monitor")
+    agent.forced.set("usb", "shutdown plan", Client(user="one"))
+    assert not agent.shown()["usb"].status & Status.FSD  # meant for one of its clients only
+    await agent.fleet.stop()

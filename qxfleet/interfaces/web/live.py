@@ -89,7 +89,7 @@ class Live:
         However many listen, the work is done once.
         """
         with self._listening() as woken:
-            waiting: deque[bytes] = deque([await self._summaries(self._agent.fleet.snapshot())], maxlen=LONGEST_WAIT)
+            waiting: deque[bytes] = deque([await self._summaries(self._agent.shown())], maxlen=LONGEST_WAIT)
             self._waiting[woken] = waiting
             if self._ticking is None:
                 self._ticking = asyncio.create_task(self._tick(), name="fleet stream")
@@ -107,10 +107,10 @@ class Live:
 
     async def _tick(self) -> None:
         """Hand changes to everybody who listens, until nobody does."""
-        before = dict(self._agent.fleet.snapshot())
+        before = dict(self._agent.shown())
         while self._waiting and not self._closing:
             await asyncio.sleep(EVERY_S)
-            states = dict(self._agent.fleet.snapshot())
+            states = dict(self._agent.shown())
             news = {name: state for name, state in states.items() if before.get(name) is not state}
             gone = [name for name in before if name not in states]
             before = states

@@ -96,7 +96,7 @@ def to_login(request: Request, _error: Exception) -> Response:
 @router.get("/")
 async def overview(request: Request, agent: ThisAgent, visitor: Reader) -> Response:
     """The fleet."""
-    upses = await in_turns(_ups(agent, name) for name in tuple(agent.fleet.snapshot()))
+    upses = await in_turns(_ups(agent, name) for name in tuple(agent.shown()))
     tones = Counter(ups["tone"] for ups in upses)
     counts = {tone: tones[tone] for tone in ("good", "odd", "bad", "gone")}
     groups = sorted({group for ups in upses for group in ups["groups"]})
@@ -106,7 +106,7 @@ async def overview(request: Request, agent: ThisAgent, visitor: Reader) -> Respo
 @router.get("/ups/{name}")
 async def one(request: Request, agent: ThisAgent, visitor: Reader, name: str) -> Response:
     """One UPS."""
-    if name not in agent.fleet.snapshot():
+    if name not in agent.shown():
         return await page(request, "problem.html", visitor, 404, title="No such UPS", detail=f"No UPS is named {name}.")
     found = await agent.store.read(lambda connection: history.events(connection, [name], limit=20))
     commands = shapes.orders_document(name, agent.fleet.orders(name))["commands"]
@@ -123,7 +123,7 @@ async def one(request: Request, agent: ThisAgent, visitor: Reader, name: str) ->
 @router.get("/batteries")
 async def batteries(request: Request, agent: ThisAgent, visitor: Reader) -> Response:
     """What the batteries are worth, the worst first."""
-    found = [each for each in await judgements_of(request).known() if each.evidence.ups in agent.fleet.snapshot()]
+    found = [each for each in await judgements_of(request).known() if each.evidence.ups in agent.shown()]
     worst = list(Verdict)[::-1]
     found.sort(key=lambda each: worst.index(each.verdict))
     return await page(request, "batteries.html", visitor, batteries=[battery_document(each) for each in found], tones=TONES)
@@ -203,7 +203,7 @@ async def logout(request: Request) -> Response:
 
 
 def _ups(agent: ThisAgent, name: str) -> Document:
-    options, state = agent.fleet.options(name), agent.fleet.snapshot()[name]
+    options, state = agent.fleet.options(name), agent.shown()[name]
     dialect = state.identity.dialect if state.identity else options.dialect
     about = {"description": options.description, "groups": list(options.groups), "dialect": dialect, "port": options.port}
     return {**summary(name, state), **about}

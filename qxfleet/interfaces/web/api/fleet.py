@@ -45,7 +45,7 @@ async def about(agent: ThisAgent, visitor: Reader) -> Document:
 @router.get("/fleet", response_model=models.Fleet, operation_id="fleet", responses=documented(404))
 async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> Any:
     """Every UPS, or those of the targets, with everything it last told."""
-    states, now_s, time = agent.fleet.snapshot(), agent.clock.monotonic(), iso(agent.clock.wall_us())
+    states, now_s, time = agent.shown(), agent.clock.monotonic(), iso(agent.clock.wall_us())
     chosen = [(agent.fleet.options(name), states[name]) for name in chosen_names(agent, targets)]
     upses = await in_turns(json.dumps(ups_shape(options, state, now_s), ensure_ascii=False) for options, state in chosen)
     head = json.dumps({"agent": agent.config.agent.name, "time": time}, ensure_ascii=False)
@@ -101,12 +101,12 @@ def chosen_names(agent: Agent, targets: list[str] | None) -> tuple[str, ...]:
             meant.update(agent.fleet.select(target))
     except OrderNotSupported as error:
         raise Problem(404, "unknown-target", str(error)) from error
-    return tuple(name for name in agent.fleet.snapshot() if name in meant)
+    return tuple(name for name in agent.shown() if name in meant)
 
 
 def ups_document(agent: Agent, name: str) -> Document:
     """One UPS as it is now."""
-    return ups_shape(agent.fleet.options(name), agent.fleet.snapshot()[name], agent.clock.monotonic())
+    return ups_shape(agent.fleet.options(name), agent.shown()[name], agent.clock.monotonic())
 
 
 def ups_shape(options: UpsOptions, state: DeviceState, mono_s: float) -> Document:
@@ -121,7 +121,7 @@ def ups_shape(options: UpsOptions, state: DeviceState, mono_s: float) -> Documen
 
 def variables_document(agent: Agent, name: str) -> Document:
     """The variables of one UPS."""
-    state = agent.fleet.snapshot()[name]
+    state = agent.shown()[name]
     reading = state.reading
     age_s = None if reading is None else max(0.0, agent.clock.monotonic() - reading.mono_s)
     found: Document = {}
