@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PERIOD_S = 900.0
 """A quarter of an hour's readings are rolled up at a time; queries fold what is newer by themselves."""
 
+STEP_US = 3600 * 1_000_000
+"""A clock set forward by more than this in a run is not believed by what deletes: a wrong year would empty the history."""
+
 PAUSE_S = 0.2
 """Between two steps, so that a backlog of months leaves the writer to the readings most of the time."""
 
@@ -35,6 +38,7 @@ class Upkeep:
         self._schedule = agent.schedule
         self._retention: Retention = agent.config.retention
         self._task: asyncio.Task[None] | None = None
+        self._began_us, self._began_s = agent.clock.wall_us(), agent.clock.monotonic()
 
     async def start(self) -> None:
         """Do what is due, now and from now on."""
@@ -56,7 +60,8 @@ class Upkeep:
         return ["[retention] changed"]
 
     def _step(self, connection: Connection) -> bool:
-        return keep_up_step(connection, self._retention, self._clock.wall_us())
+        ran_us = round((self._clock.monotonic() - self._began_s) * 1e6)
+        return keep_up_step(connection, self._retention, min(self._clock.wall_us(), self._began_us + ran_us + STEP_US))
 
     async def _begin(self) -> None:
         if self._task is None or self._task.done():

@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from qxfleet.config import load as config
 from qxfleet.errors import ConfigError
 from qxfleet.interfaces.cli import client
+from qxfleet.store.tables import SCHEMA
 from tests.interfaces.conftest import PLAIN, Site, process, qxfleet
 
 GOOD = '[agent]\nname = "row-a"\ndatabase = "sqlite:///fleet.db"\n[[ups]]\nname = "rack1-a"\nport = "/dev/ttyS0"\n'
@@ -153,7 +156,7 @@ def test_db(site: Site, own: Site) -> None:
     empty = own.run("db", "check")
     assert empty.returncode == 1
     assert "qxfleet db upgrade" in empty.stderr
-    assert own.json("db", "upgrade") == {"from": None, "to": "0001", "changed": True}
+    assert own.json("db", "upgrade") == {"from": None, "to": SCHEMA, "changed": True}
     assert own.json("db", "upgrade")["changed"] is False
     assert own.json("db", "check")["problems"] == []
     assert own.run("db", "check").stdout.endswith("sound\n")
@@ -173,6 +176,9 @@ def test_db_prune_deletes_what_is_older(own: Site) -> None:
     time.sleep(0.5)
     assert own.stop() == 0
     before = own.json("db", "check")["rows"]
-    assert own.json("db", "prune", "--older-than", "0s")["deleted"] == before["reading"] > 0
+    with closing(sqlite3.connect(own.folder / "fleet.db")) as file, file:
+        at_us = time.time_ns() // 1000 - 2 * 3600 * 1_000_000
+        file.execute("INSERT INTO reading (device_id, at, status) SELECT id, ?, 1 FROM device", [at_us])
+    assert own.json("db", "prune", "--older-than", "1h")["deleted"] == 1
     after = own.json("db", "check")["rows"]
-    assert (after["reading"], after["event"]) == (0, before["event"])
+    assert (after["reading"], after["event"]) == (before["reading"], before["event"])
