@@ -98,7 +98,8 @@ class Ups:
 
 @dataclass(slots=True)
 class Machine:
-    """A load. ``wakes``: starts when its power comes. ``hangs``, ``refuses``: what it does when told to stop.
+    """A load. ``wakes``: starts when its power comes. ``hangs``, ``refuses``: what it does when told to stop;
+    while it boots nobody is there to take the order.
 
     ``lost_s``: when it lost its power while it ran.
     """
@@ -193,7 +194,7 @@ class Room:
 
     def _load(self, step: Step, machine: Machine) -> Answer:
         if step.act is Act.STOP:
-            if machine.refuses:
+            if machine.refuses or machine.booting_until_s is not None:
                 return Answer.FAILED
             if machine.up and not machine.hangs and machine.stopping_until_s is None:
                 machine.stopping_until_s = self.now_s + machine.takes_s

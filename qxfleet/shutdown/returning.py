@@ -27,7 +27,7 @@ def starts(scene: Scene) -> list[Step]:
             continue
         if load.name in scene.must or load.name in held or cycle.intersection(load.fed_by) or not scene.powered(load):
             continue
-        if any(not back(scene, scene.plan.named[later]) for later in scene.plan.behind.get(load.name, ())):
+        if any(_goes_first(scene, scene.plan.named[later]) for later in scene.plan.behind.get(load.name, ())):
             continue
         if any(highest.get(ups, load.stage) > load.stage for ups in load.fed_by):
             continue
@@ -38,6 +38,11 @@ def starts(scene: Scene) -> list[Step]:
             continue
         steps.append(Step(Act.START, load.name, "its power is back and stable", load.fed_by, attempt=attempt))
     return steps
+
+
+def _goes_first(scene: Scene, later: Load) -> bool:
+    """A load that needs this one is not back yet, or is about to go: what was stopped for its sake is not started under it."""
+    return later.name in scene.must or scene.at[later.name] is Standing.STUCK or not back(scene, later)
 
 
 def _highest_stage(scene: Scene, down: list[Load]) -> dict[str, int]:

@@ -131,11 +131,17 @@ class Scene:
         return at
 
     def _may_have_woken(self, load: Load, run: LoadRun) -> bool:
-        """Its power came back since it was stopped, and nothing tells: with mains gone again it is taken to be up."""
+        """Its power came back since it was stopped, and nothing tells: with mains gone again, for it or for what goes after it,
+        it is taken to be up."""
         if load.down_when is not None or load.start is not None or load.name == self.plan.host or not self.record.armed:
             return False
-        again = any(self.feeds[ups].on_battery for ups in load.fed_by)
-        return again and any(self._power_came(ups, run.stop) for ups in load.fed_by)
+        return any(self._power_came(ups, run.stop) for ups in load.fed_by) and self._threatened(load)
+
+    def _threatened(self, load: Load) -> bool:
+        """A UPS that feeds it, or something that goes after it, is on battery."""
+        if any(self.feeds[ups].on_battery for ups in load.fed_by):
+            return True
+        return any(self._threatened(self.plan.named[later]) for later in self.plan.behind.get(load.name, ()))
 
     def _power_came(self, ups: str, stop: Taken) -> bool:
         cut, seen, ended_s = self.found.upses.get(ups), self.feeds[ups].seen, stop.ended_s

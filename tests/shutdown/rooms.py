@@ -49,8 +49,7 @@ def cases(draw: st.DrawFn, *, host: bool = True, policies: bool = True) -> Case:
         loads.append(Load(
             name, fed_by, draw(st.integers(1, len(fed_by))) if draw(st.booleans()) else 1, after,
             stage=least + draw(st.sampled_from([0, 0, 1])), stop=STOP, stop_time_s=stop_time_s,
-            down_when=(watch := WATCH if draw(st.integers(0, 4)) else None),
-            start=START if watch is None or draw(st.booleans()) else None,
+            down_when=WATCH if draw(st.integers(0, 4)) else None, start=START if draw(st.booleans()) else None,
             start_time_s=200.0, trigger=draw(st.sampled_from([None, None, SOON])),
         ))  # fmt: skip
     own = draw(st.sampled_from([None, *(load.name for load in loads if not any(load.name in each.after for each in loads))]))
@@ -160,11 +159,12 @@ class Watcher(Course):
         last = self.plan.host in poor and name != self.plan.host
         assert needing & poor or last, f"{name} is stopped though nothing that needs it is at risk"
         for earlier in load.after:
-            gone = not self.room.machines[earlier].up or self.gave_up(earlier)
+            gone = not self.room.machines[earlier].up or self.gave_up(earlier) or self.hangs_unseen(earlier)
             assert gone, f"{name} is stopped before {earlier} is down"
         if name == self.plan.host:
             running = [m.load.name for m in self.room.machines.values()
-                       if m.up and m.load.name != name and self.poor(m.load) and not self.gave_up(m.load.name)
+                       if m.up and m.load.name != name and self.poor(m.load)
+                       and not self.gave_up(m.load.name) and not self.hangs_unseen(m.load.name)
                        and any(not self.room.upses[u].mains and self.room.upses[u].contact for u in m.load.fed_by)]  # fmt: skip
             assert not running, f"the agent's host goes before {running}"
 
@@ -173,25 +173,39 @@ class Watcher(Course):
         tried = [t for t in self.record.taken if t.step.target == name and t.step.act is Act.STOP]
         return bool(tried) and tried[-1].result is Result.FAILED
 
+    def hangs_unseen(self, name: str) -> bool:
+        """It took the order to stop and hangs, and nothing tells: its stop_time is over, and that is all there is to go by."""
+        machine = self.room.machines[name]
+        tried = [t for t in self.record.taken if t.step.target == name and t.step.act is Act.STOP]
+        return machine.hangs and machine.load.down_when is None and bool(tried) and tried[-1].result is Result.DONE
+
     def check_start(self, name: str) -> None:
         """Nothing comes back on power that is not good, nor before what it needs."""
         load = self.plan.named[name]
         lasting = [u for u in load.fed_by if self.room.upses[u].mains and self.room.upses[u].off_at_s is None]
         assert len(lasting) >= load.needs_feeds, f"{name} is started on poor power"
         for ups in lasting:
-            assert self.room.upses[ups].energy * 100 >= self.plan.coming_back.charge_above or len(lasting) > load.needs_feeds
+            assert self.charged(ups) or len(lasting) > load.needs_feeds, f"{name} is started on {ups}, whose battery is low"
         for later in self.plan.behind.get(name, ()):
             machine = self.room.machines[later]
             last = [t for t in self.record.taken if t.step.target == later and t.step.act in (Act.STOP, Act.START)]
             ours = last and last[-1].step.act is Act.STOP and machine.load.down_when is not None and later != self.plan.host
             assert not ours or machine.up, f"{name} is started before {later}, which it needs, is up"
 
+    def charged(self, name: str) -> bool:
+        """Enough; or, where the UPS does not tell, mains have been there for long enough."""
+        ups, back = self.room.upses[name], self.plan.coming_back
+        if ups.told:
+            return ups.energy * 100 >= back.charge_above
+        return self.room.now_s - ups.since_s >= back.unknown_charge_s
+
     def check_cut(self, name: str) -> None:
         """No UPS is cut under something that runs, and none twice."""
         ups = self.room.upses[name]
         for load in self.plan.fed[name]:
             machine = self.room.machines[load.name]
-            assert not machine.up or load.name == self.plan.host, f"{name} is cut while {load.name} runs"
+            down = not machine.up or self.hangs_unseen(load.name)
+            assert down or load.name == self.plan.host, f"{name} is cut while {load.name} runs"
         assert ups.off_at_s is None, f"{name} counts down already and is told again"
         assert ups.output, f"{name} is off already and is told again"
 
@@ -222,8 +236,9 @@ def play(
             course.restart()
         decision = course.look()
         quiet = not decision.begin and not decision.end and not any(t.result is None for t in course.record.taken)
-        over = room.now_s > last_s
-        if over and not course.record.taken and all(u.output and u.off_at_s is None for u in room.upses.values()):
+        settled = all(u.output and u.off_at_s is None for u in room.upses.values())
+        settled = settled and all(m.booting_until_s is None for m in room.machines.values())
+        if room.now_s > last_s and settled and not course.record.taken:
             return
         battery = any(not ups.mains for ups in room.upses.values())
         room.pass_time(2.0 if not quiet else 4.0 if battery else 20.0 if not script else min(20.0, script[0][0] - room.now_s))
