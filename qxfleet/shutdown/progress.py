@@ -42,11 +42,19 @@ class Standing(enum.Enum):
 
 @dataclass(slots=True)
 class LoadRun:
-    """The steps of a load since its last stop began: its first try, its last one, and the last try to start it since."""
+    """The steps of a load since its last stop began: its first try, its last one, and the last try to start it since.
+
+    The try after one that the agent did not live to see answered is a first one again: it has the whole stop_time.
+    """
 
     first: Taken
     stop: Taken
     start: Taken | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """The agent ended before its stop was answered."""
+        return self.stop.answer is Answer.INTERRUPTED
 
 
 @dataclass(slots=True)
@@ -89,7 +97,8 @@ def progress(record: Record) -> Progress:
             found.open.append(taken)
         if step.act is Act.STOP:
             run = found.loads.get(name)
-            first = taken if run is None or step.attempt == 1 else run.first
+            anew = run is None or step.attempt == 1 or run.interrupted
+            first = taken if run is None or anew else run.first
             found.loads[name] = LoadRun(first, taken)
         elif step.act is Act.START:
             if name in found.loads:
@@ -153,7 +162,7 @@ def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: R
         return end(Result.DONE, f"would be down after {spell_s(would_s)}") if over else None
     if answer in (Answer.FAILED, Answer.UNSUPPORTED):
         return end(Result.FAILED, taken.text or "refused")
-    watched = load.down_when is not None
+    watched = load.down_when is not None or up is not None
     if answer is Answer.INTERRUPTED and not isinstance(load.stop, Outlet):
         looked_s = now_s - (taken.begun_s if taken.answered_s is None else taken.answered_s)
         if watched and up is None and looked_s < CHECK_S:
@@ -226,7 +235,7 @@ def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float
 
 def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: float | None, now_s: float) -> Standing:
     """Where a load stands. ``trouble_since_s``: since when it must go for the present reason; a stop that failed before that
-    counts no more. None: it need not go."""
+    counts no more. None: it need not go. One that was told to start, nobody knows with what success, is up when it must go."""
     if run is None:
         return Standing.ABSENT if up is False else Standing.UP
     if run.start is not None:
@@ -236,7 +245,8 @@ def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: 
             case Result.DONE:
                 return Standing.ABSENT if up is False else Standing.UP
             case _:
-                return Standing.UP if up else Standing.DOWN
+                unknown = up is None and run.start.answer in (Answer.INTERRUPTED, Answer.UNCONFIRMED)
+                return Standing.UP if up or (unknown and trouble_since_s is not None) else Standing.DOWN
     stop = run.stop
     if stop.result is None:
         return Standing.STOPPING
@@ -246,8 +256,8 @@ def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: 
         return Standing.DOWN
     if trouble_since_s is None or (stop.ended_s or now_s) < trouble_since_s:
         return Standing.UP
-    refused = stop.answer in (Answer.FAILED, Answer.INTERRUPTED)
-    again = refused and stop.step.attempt < TRIES and now_s - run.first.begun_s < load.stop_time_s
+    in_time = stop.answer is Answer.FAILED and now_s - run.first.begun_s < load.stop_time_s
+    again = stop.step.attempt < TRIES and (in_time or run.interrupted)
     return Standing.AGAIN if again else Standing.STUCK
 
 
@@ -255,7 +265,7 @@ def left_s(load: Load, at: Standing, run: LoadRun | None, now_s: float) -> float
     """How long the stop of a load that must go may still take."""
     if at in (Standing.DOWN, Standing.ABSENT, Standing.STUCK) or load.stop is None:
         return 0.0
-    if at in (Standing.STOPPING, Standing.AGAIN) and run is not None:
+    if at in (Standing.STOPPING, Standing.AGAIN) and run is not None and not (at is Standing.AGAIN and run.interrupted):
         begun_s = run.first.begun_s if load.down_when is not None else run.stop.begun_s
         return max(longest_s(load) - (now_s - begun_s), 1.0)
     return longest_s(load)
