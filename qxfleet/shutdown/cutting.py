@@ -92,13 +92,20 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
     if not (feed.good or feed.on_battery):
         return None
     sharing = [*ours, *([host] if host is not None else [])]
-    partner = next((other for load in sharing for other in load.fed_by if other in scene.told), None)
+    shared = (other for load in sharing for other in load.fed_by if other in scene.told)
+    partner = next((other for other in shared if not _came_after(scene, ups, other)), None)
     if partner is not None and scene.spared is None:
         return f"{partner} was told to cut and feeds the same: what has begun is finished"
     wish = scene.record.ordered
     if wish is not None and wish.cut and not wish.released and all(load.name in scene.held_down for load in ours):
         return f"{wish.actor} ordered it"
     return None
+
+
+def _came_after(scene: Scene, ups: str, other: str) -> bool:
+    """Its output came on when the other was off already: what hangs on both has seen its power come."""
+    run, since_s = scene.ups_run(other), scene.feeds[ups].seen.output_since_s
+    return run is not None and since_s is not None and since_s > run.cut.begun_s + run.cut.step.offdelay_s
 
 
 def _due_to(scene: Scene, load: Load) -> tuple[str, ...]:
@@ -170,6 +177,12 @@ def call_backs(scene: Scene) -> list[Step]:
         if why is not None:
             steps.append(Step(Act.CALL_BACK, ups, why, (ups,), attempt=tried + 1))
     return steps
+
+
+def called_back(scene: Scene) -> set[str]:
+    """UPSes that were called back, and have not shown yet whether they took it."""
+    runs = ((ups, scene.ups_run(ups)) for ups in scene.told)
+    return {ups for ups, run in runs if run is not None and run.call_back is not None and run.call_back.result is None}
 
 
 def _call_back_why(scene: Scene, ups: str) -> str | None:

@@ -8,9 +8,11 @@ there is no state besides.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from qxfleet.model.loads import Load, Plan
-from qxfleet.shutdown.cutting import all_told, call_backs, cuts, stranded, switch_ons
-from qxfleet.shutdown.model import Act, Answer, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
+from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, stranded, switch_ons
+from qxfleet.shutdown.model import Act, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
 from qxfleet.shutdown.progress import RETRY_S, Standing
 from qxfleet.shutdown.returning import back, by_hand, starts
 from qxfleet.shutdown.scene import SETTLED, Scene, quiet
@@ -19,13 +21,17 @@ from qxfleet.shutdown.triggers import spell_s
 LOOK_S = 1.0
 """While anything is on battery or under way, time alone can change what is to be done."""
 
+CALL_S = 5.0
+"""Between the end of a stop and the cut, for what is stopped only because a UPS did not let itself be called back."""
+
 
 def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decision:
     """What is to happen now. Called again after every change, and by ``look_s`` at the latest."""
     if quiet(plan, record, world):
         return Decision(memory=Memory(now_s))
     scene = Scene(plan, record, world, now_s)
-    steps = [*call_backs(scene), *_stops(scene)]
+    steps = call_backs(scene)
+    steps += _stops(scene, {*(step.target for step in steps), *called_back(scene)})
     steps += [*cuts(scene), *switch_ons(scene), *starts(scene)]
     hand = by_hand(scene)
     active = bool(steps or scene.record.taken or scene.must)
@@ -41,8 +47,8 @@ def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decisi
     )
 
 
-def _stops(scene: Scene) -> list[Step]:
-    """Loads that must go and wait for nobody any more."""
+def _stops(scene: Scene, called: set[str]) -> list[Step]:
+    """Loads that must go and wait for nobody any more. ``called``: the UPSes that are being called back."""
     if not scene.must:
         return []
     host = scene.plan.host
@@ -52,7 +58,37 @@ def _stops(scene: Scene) -> list[Step]:
             load = scene.plan.named[name]
             for ups in load.fed_by:
                 lowest[ups] = min(lowest.get(ups, load.stage), load.stage)
-    return [step for name in scene.must if (step := _stop(scene, scene.plan.named[name], lowest)) is not None]
+    going = _going(scene, {ups for ups in called if _in_time(scene, ups)})
+    return [step for name in going if (step := _stop(scene, scene.plan.named[name], lowest)) is not None]
+
+
+def _going(scene: Scene, saved: set[str]) -> Iterable[str]:
+    """Those that must go, less those that keep their power if these UPSes let themselves be called back."""
+    named, host = scene.plan.named, scene.plan.host
+    if not saved:
+        return scene.must
+
+    def kept(load: Load) -> bool:
+        return sum(scene.good(ups) or ups in saved for ups in load.fed_by) >= load.needs_feeds
+
+    going = {name for name, must in scene.must.items() if not must.due_to or not kept(named[name])}
+    if host in going:
+        return scene.must
+    stack = list(going)
+    while stack:
+        earlier = {name for name in named[stack.pop()].after if name in scene.must} - going
+        going |= earlier
+        stack.extend(earlier)
+    return [name for name in scene.must if name in going]
+
+
+def _in_time(scene: Scene, ups: str) -> bool:
+    """Should it not let itself be called back, there is still time to stop what is up on it."""
+    run = scene.ups_run(ups)
+    if run is None:
+        return False
+    left_s = run.cut.begun_s + run.cut.step.offdelay_s - scene.now_s
+    return left_s > scene.need_s.get(ups, 0.0) + CALL_S
 
 
 def _stop(scene: Scene, load: Load, lowest: dict[str, int]) -> Step | None:
@@ -66,9 +102,11 @@ def _stop(scene: Scene, load: Load, lowest: dict[str, int]) -> Step | None:
         return None
     must, attempt, left_s = scene.must[load.name], 1, load.stop_time_s
     if at is Standing.AGAIN and run is not None:
-        if run.stop.answer is not Answer.INTERRUPTED and now_s - (run.stop.ended_s or now_s) < RETRY_S:
-            return None
-        attempt, left_s = run.stop.step.attempt + 1, max(load.stop_time_s - (now_s - run.first.begun_s), 1.0)
+        attempt = run.stop.step.attempt + 1
+        if not run.interrupted:
+            if now_s - (run.stop.ended_s or now_s) < RETRY_S:
+                return None
+            left_s = max(load.stop_time_s - (now_s - run.first.begun_s), 1.0)
     return Step(Act.STOP, load.name, must.why, must.due_to, attempt=attempt, limit_s=left_s)
 
 
@@ -84,7 +122,7 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
         return None
     if any(taken.result is None for taken in record.taken):
         return None
-    if any(feed.on_battery and feed.seen.contact for feed in scene.feeds.values()):
+    if any(feed.on_battery and (feed.seen.contact or _holds_stuck(scene, ups)) for ups, feed in scene.feeds.items()):
         return None
     lonely = {load.name for load in stranded(scene) if load.down_when is None or record.cancelled}
     for load in scene.plan.loads:
@@ -96,6 +134,11 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
     parts = [f"{_count(stopped, 'load')} stopped", f"{_count(cut, 'UPS', 'UPSes')} cut", "all are back" if not hand else "",
              f"it took {spell_s(scene.now_s - began_s)}", *hand.values()]  # fmt: skip
     return "; ".join(part for part in parts if part) if record.taken else "there was nothing to stop"
+
+
+def _holds_stuck(scene: Scene, ups: str) -> bool:
+    """Something on it would not stop; a new run would only try again."""
+    return any(scene.at[load.name] is Standing.STUCK for load in scene.plan.fed[ups])
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

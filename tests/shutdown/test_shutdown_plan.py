@@ -395,3 +395,65 @@ def test_stages_go_one_after_the_other_and_come_back_in_the_opposite_order() -> 
     play.mains(True)
     play.go(900)
     assert play.acts(Act.START) == ["late", "mid", "soon"]
+
+
+def test_what_was_stopped_for_anothers_sake_is_not_started_under_it() -> None:
+    plan = replace(RACK, loads=(host("app", fed_by=("c",)), host("db", "app")))
+    play = Play(plan, upses=("a", "b", "c"))
+    play.mains(False, "a", "b")
+    play.go(600)
+    assert play.acts(Act.STOP) == ["app", "db"]
+    assert not play.acts(Act.START)
+    play.mains(True)
+    play.go(900)
+    assert play.acts(Act.START) == ["db", "app"]
+
+
+def test_a_stop_that_the_agent_did_not_live_to_send_has_its_whole_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.mains(False)
+    play.go(60)
+    with monkeypatch.context() as dying:
+        dying.setattr(play.course, "carry_out", lambda taken: None)
+        play.go(1)
+    assert play.acts(Act.STOP) == ["app-1", "app-2"]
+    play.room.pass_time(100.0)  # longer than its stop_time
+    play.course.restart()
+    play.go(120)
+    assert play.acts(Act.STOP) == ["app-1", "app-2", "app-1", "app-2", "db"]
+    assert not any(machine.up for machine in play.room.machines.values())
+
+
+def test_what_a_call_back_saves_is_not_stopped_meanwhile() -> None:
+    plan = replace(RACK, loads=(host("app"), host("agent")), host="agent")
+    play = Play(plan)
+    play.mains(False)
+    while play.acts(Act.CUT) != ["a", "b"]:
+        play.go(1)
+    play.mains(True)
+    play.go(120)
+    assert play.acts(Act.CALL_BACK) == ["a", "b"]
+    assert play.acts(Act.STOP) == ["app"]
+    assert play.room.machines["agent"].up
+
+
+def test_an_unwatched_host_that_hangs_is_told_once() -> None:
+    plan = replace(RACK, loads=(host("app"), host("agent", down_when=None, stop_time_s=10.0)), host="agent")
+    play = Play(plan)
+    play.room.machines["agent"].hangs = True
+    play.mains(False)
+    while play.room.upses["a"].output:
+        play.go(1)
+    assert play.acts(Act.STOP) == ["app", "agent"]
+
+
+def test_one_that_would_not_stop_is_not_told_again_in_run_after_run_while_its_ups_is_silent() -> None:
+    play = Play(replace(RACK, loads=RACK.loads[:1]))
+    play.room.machines["app-1"].hangs = True
+    play.mains(False)
+    play.go(200)
+    for ups in play.room.upses.values():
+        ups.contact = False
+    play.go(300)
+    assert play.acts(Act.STOP) == ["app-1"]
+    assert not play.course.finished
