@@ -101,8 +101,11 @@ def _load(load: Load, plan: Plan) -> list[Finding]:
     elif load.needs_feeds == len(load.fed_by):
         found.append(Finding("note", load.name, f"needs all its {len(load.fed_by)} feeds: one that fails is enough to stop it"))
     if load.stop is not None and load.down_when is None:
+        assumed = f"nothing tells whether it is down: it is taken to be {spell_s(load.stop_time_s)} after its stop"
+        if load.start is None and load.name != plan.host:
+            assumed += ", and up again once its power came: both assumed, not known"
         found.append(Finding(
-            "risk", load.name, f"nothing tells whether it is down: it is taken to be {spell_s(load.stop_time_s)} after its stop",
+            "risk", load.name, assumed,
             'write down_when = { tcp_closed = "host:22" }',
         ))  # fmt: skip
     if load.start is None and load.stop is not None and load.name != plan.host:

@@ -91,6 +91,7 @@ def test_a_sound_plan_has_no_problem() -> None:
     (load("x", fed_by=("a",)), "note", "hangs on a alone"),
     (load("x", needs_feeds=2), "note", "needs all its 2 feeds"),
     (load("x", down_when=None), "risk", "nothing tells whether it is down"),
+    (load("x", down_when=None, start=None), "risk", "and up again once its power came: both assumed, not known"),
     (load("x", start=None), "note", "has no start"),
     (load("x", stop=Command(("/usr/bin/ssh", "x"))), "risk", "ask for a password"),
 ])  # fmt: skip
