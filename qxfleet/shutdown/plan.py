@@ -122,7 +122,7 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
         return None
     if any(taken.result is None for taken in record.taken):
         return None
-    if any(feed.on_battery and (feed.seen.contact or _holds_stuck(scene, ups)) for ups, feed in scene.feeds.items()):
+    if any(feed.on_battery and (feed.seen.contact or _holds_stopped(scene, ups)) for ups, feed in scene.feeds.items()):
         return None
     lonely = {load.name for load in stranded(scene) if load.down_when is None or record.cancelled}
     for load in scene.plan.loads:
@@ -136,9 +136,9 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
     return "; ".join(part for part in parts if part) if record.taken else "there was nothing to stop"
 
 
-def _holds_stuck(scene: Scene, ups: str) -> bool:
-    """Something on it would not stop; a new run would only try again."""
-    return any(scene.at[load.name] is Standing.STUCK for load in scene.plan.fed[ups])
+def _holds_stopped(scene: Scene, ups: str) -> bool:
+    """Something on it was stopped, or would not; a new run would only tell it again."""
+    return any(scene.at[load.name] in (Standing.STUCK, Standing.DOWN) for load in scene.plan.fed[ups])
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

@@ -215,8 +215,9 @@ def _ups_end(taken: Taken, seen: UpsSeen, record: Record, now_s: float) -> End |
 
 
 def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float) -> End | None:
-    """A cut is over when the UPS is back, or is shown never to have gone: on after its time without mains, which nothing but a
-    battery that was never cut can do, or on all the while. Whatever can't be shown is taken to have happened."""
+    """A cut is over when the UPS is back, or is shown never to have gone: on after its time though mains have been away since,
+    which nothing but a battery that was never cut can do, or on all the while. Whatever can't be shown is taken to have
+    happened."""
     step, off_s = taken.step, taken.begun_s + taken.step.offdelay_s
     if not record.armed:
         back_s = off_s + (0.0 if step.stay_off else step.ondelay_s)
@@ -224,9 +225,10 @@ def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float
         return End(taken.number, Result.DONE, "would have been off" + ("" if step.stay_off else " and back")) if over else None
     if now_s < off_s + GRACE_S:
         return None
-    if on and (seen.mains is Mains.OFF or (seen.output_since_s or 0.0) <= taken.begun_s):
+    came = not step.stay_off and seen.since_s > off_s  # mains were there for a moment
+    if on and ((seen.mains is Mains.OFF and not came) or (seen.output_since_s or 0.0) <= taken.begun_s):
         return End(taken.number, Result.NO_EFFECT, f"still on {spell_s(now_s - off_s)} after it was to be off")
-    if on and seen.mains is Mains.ON:
+    if on and (seen.mains is Mains.ON or came):
         return End(taken.number, Result.DONE, "was off and is back")
     if step.stay_off and not on:
         return End(taken.number, Result.DONE, "off")

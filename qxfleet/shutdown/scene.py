@@ -118,8 +118,11 @@ class Scene:
         return run is not None and feed.on_battery and self.triggered(ups) and run.cut.begun_s < feed.seen.since_s
 
     def empty(self, ups: str) -> bool:
-        """Nothing on a UPS runs any more; the agent's own host is not asked."""
-        return all(self.at[load.name] in GONE for load in self.plan.fed[ups] if load.name != self.plan.host)
+        """Nothing on a UPS runs any more, or is about to; the agent's own host is not asked."""
+        return all(
+            self.at[load.name] in GONE and not self._may_boot(load)
+            for load in self.plan.fed[ups] if load.name != self.plan.host
+        )  # fmt: skip
 
     # -- loads
 
@@ -136,6 +139,16 @@ class Scene:
         if load.down_when is not None or load.start is not None or load.name == self.plan.host or not self.record.armed:
             return False
         return any(self._power_came(ups, run.stop) for ups in load.fed_by) and self._threatened(load)
+
+    def _may_boot(self, load: Load) -> bool:
+        """Its power came back since it was stopped, a moment ago: it may be starting by that, and is not seen to be up yet."""
+        run = self.found.loads.get(load.name)
+        if run is None or load.start is not None or load.down_when is None or not self.record.armed:
+            return False
+        return any(
+            self.now_s - since_s < load.start_time_s and self._power_came(ups, run.stop)
+            for ups in load.fed_by if (since_s := self.feeds[ups].seen.output_since_s) is not None
+        )  # fmt: skip
 
     def _threatened(self, load: Load) -> bool:
         """A UPS that feeds it, or something that goes after it, is on battery."""

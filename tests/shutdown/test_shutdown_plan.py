@@ -9,7 +9,7 @@ import pytest
 
 from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, LoadPhase, Ordered, Record, UpsPhase
+from qxfleet.shutdown.model import Act, LoadPhase, Ordered, Record, Result, UpsPhase
 from qxfleet.shutdown.plan import next_steps
 
 STOP, WAKE, PORT = Command(("poweroff",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
@@ -457,3 +457,19 @@ def test_one_that_would_not_stop_is_not_told_again_in_run_after_run_while_its_up
     play.go(300)
     assert play.acts(Act.STOP) == ["app-1"]
     assert not play.course.finished
+
+
+def test_a_ups_that_came_back_for_a_moment_was_cut() -> None:
+    play = Play(replace(RACK, loads=(host("app-1", start=None),)))
+    play.mains(False)
+    play.go(600)
+    assert not play.room.upses["a"].output
+    play.mains(True)
+    play.go(3)
+    play.mains(False)
+    play.go(15)
+    ended = [taken.result for taken in play.course.record.taken if taken.step.act is Act.CUT]
+    assert ended == [Result.DONE, Result.DONE]
+    play.go(100)
+    assert play.acts(Act.STOP) == ["app-1", "app-1"]  # it started by its power, and is not cut while it does
+    assert not play.lost
