@@ -101,12 +101,13 @@ async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_hundred_commands_at_once_hold_up_nobody() -> None:
-    began_s = time.monotonic()
-    hung = [asyncio.create_task(effects.command(["/bin/sleep", "30"], 2.0)) for _ in range(50)]
-    quick = await asyncio.gather(*(effects.command(["/bin/true"], 10) for _ in range(50)))
-    assert time.monotonic() - began_s < 2.0
+    hung = [asyncio.create_task(effects.command(["/bin/sleep", "60"], 20.0)) for _ in range(50)]
+    quick = await asyncio.gather(*(effects.command(["/bin/true"], 15) for _ in range(50)))
+    assert not any(task.done() for task in hung)  # nobody waited for those that hang
+    for task in hung:
+        task.cancel()
+    await asyncio.gather(*hung, return_exceptions=True)
     assert {done.outcome for done in quick} == {Outcome.ACCEPTED}
-    assert {done.outcome for done in await asyncio.gather(*hung)} == {Outcome.UNCONFIRMED}
 
 
 class Hook(BaseHTTPRequestHandler):
