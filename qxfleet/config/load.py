@@ -22,7 +22,7 @@ from qxfleet.config.schedules import Schedule, read_schedules
 from qxfleet.config.schema import LATER_TABLES, AgentTable
 from qxfleet.config.source import read_source
 from qxfleet.config.tables import later_table, read_table, unknown_table
-from qxfleet.config.ups import read_ups
+from qxfleet.config.ups import device_of, read_ups
 from qxfleet.errors import ConfigError
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.loads import Plan
@@ -234,17 +234,8 @@ def _no_duplicates(found: list[tuple[UpsOptions, Place]], findings: Findings) ->
         if before is not place:
             findings.problem(place.at("name"), f'"{options.name}" is the name of the UPS at {before.at("name").spot} '
                                                "already: every UPS in the fleet needs its own")  # fmt: skip
-        before = devices.setdefault(_device(options), place)
+        before = devices.setdefault(device_of(options), place)
         if before is not place:
             remedy = "tell them apart by serial or bus" if options.port == "auto" else "every UPS needs its own"
             findings.problem(place.at("port"), f"{toml_text(options.port)} is the same device as that of the UPS at "
                                                f"{before.at('port').spot}: {remedy}")  # fmt: skip
-
-
-def _device(options: UpsOptions) -> object:
-    """What two blocks share if they mean the same device."""
-    if options.port == "auto":
-        return tuple(sorted(options.usb.items()))
-    if options.port.startswith("/"):
-        return os.path.realpath(options.port)
-    return options.port.partition("?")[0].rstrip("/").lower().partition("://")[2]

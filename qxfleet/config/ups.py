@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from qxfleet.config.delays import delay_cut, delay_problem
@@ -260,3 +261,12 @@ class _Block:
 MISSPELT = "the manual page's misspelling, which NUT itself does not read: write constant_phase_angle"
 
 _EXAMPLES = {"name": 'name = "rack1-a"', "port": 'port = "/dev/ttyS0"'}
+
+
+def device_of(options: UpsOptions) -> object:
+    """What two blocks share if they mean the same device."""
+    if options.port == "auto":
+        return tuple(sorted(options.usb.items()))
+    if options.port.startswith("/"):
+        return os.path.realpath(options.port)
+    return options.port.partition("?")[0].rstrip("/").lower().partition("://")[2]

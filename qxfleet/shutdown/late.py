@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,7 +104,7 @@ class LateCuts:
             except (OrderNotSupported, OrderInvalid) as error:
                 log.error("%s can't be told to cut at the last moment: %s", ups, error)
                 continue
-            yield LateCut(ups, prepared.request.decode("latin-1"), time.monotonic())
+            yield LateCut(ups, prepared.request.decode("latin-1"), self._agent.clock.monotonic())
 
 
 def read_note(file: Path, now_s: float) -> list[LateCut]:

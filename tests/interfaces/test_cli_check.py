@@ -21,6 +21,7 @@ from qxfleet.errors import ConfigError
 from qxfleet.interfaces.cli import client
 from qxfleet.store.tables import SCHEMA
 from tests.interfaces.conftest import PLAIN, Site, process, qxfleet
+from tests.parts import absent
 
 GOOD = '[agent]\nname = "row-a"\ndatabase = "sqlite:///fleet.db"\n[[ups]]\nname = "rack1-a"\nport = "/dev/ttyS0"\n'
 
@@ -106,7 +107,7 @@ def test_no_permission_is_exit_code_4(tmp_path: Path) -> None:
     lowered: list[str] = []
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
-            pytest.skip("no setpriv here: apt-get install -y util-linux")
+            absent("no setpriv here: apt-get install -y util-linux")
         lowered = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     file = tmp_path / "qxfleet.toml"
     file.write_text('[agent]\ncontrol = "a.sock"\n')

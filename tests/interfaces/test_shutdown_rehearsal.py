@@ -67,7 +67,6 @@ def test_the_timeline_reads_from_above_and_says_whether_it_fits(config: str) -> 
 
 
 def test_simulate_as_json_and_as_a_picture(config: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     picture = tmp_path / "outage.svg"
     words = [sys.executable, "-m", "qxfleet", "--config", config, "shutdown", "simulate", "--fail", "group:rack1",
              "--runtime", "12m", "--back", "30m", "--plot", str(picture), "--json"]  # fmt: skip

@@ -17,7 +17,7 @@ from qxfleet.config.nut.complaints import Complaints, Note
 from qxfleet.config.nut.syntax import Entry, Section, sections
 from qxfleet.config.profile import Block, read_profile
 from qxfleet.config.schema import AgentTable
-from qxfleet.config.ups import read_ups
+from qxfleet.config.ups import device_of, read_ups
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.model.options import UpsOptions
 
@@ -127,7 +127,7 @@ def import_ups_conf(text: str, name: str) -> tuple[list[ImportedUps], list[Note]
         own = str(ups.table["name"])
         if names.setdefault(own, section.line) != section.line:
             ups.left_out = f"the name {own} is taken by the section at line {names[own]}"
-        elif ups.options is not None and (other := devices.setdefault(_device(ups.options), own)) != own:
+        elif ups.options is not None and (other := devices.setdefault(device_of(ups.options), own)) != own:
             ups.left_out = f"nothing tells this UPS from {other}: `qxfleet discover` shows usb_path and serial"
         if ups.left_out:
             ups.notes.append(Note(f"{name}:{section.line}", section.name, f"written as a comment, {ups.left_out}"))
@@ -298,8 +298,3 @@ def nested(table: Mapping[str, object]) -> dict[str, object]:
             inner = step
         inner[last] = value
     return whole
-
-
-def _device(options: UpsOptions) -> object:
-    """What two blocks share if they mean the same device."""
-    return tuple(sorted(options.usb.items())) if options.port == "auto" else options.port
