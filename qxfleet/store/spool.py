@@ -1,7 +1,8 @@
 """What a database that is away can't take, kept in a file beside: it survives the agent, and goes in when the database is back.
 
-The file is SQLite, one row for each batch. The database itself remembers up to which batch it has taken (a row of ``meta``
-written with the batch), so that neither a lost answer nor a power cut writes anything twice.
+The file is SQLite, a row for each reading and event. The database itself remembers up to which it has taken (a row of ``meta``
+written with them), so that neither a lost answer nor a power cut writes anything twice. What was taken stays in the file,
+passed over, until something new is put there or the file is done with: nothing waits for the disk while catching up.
 """
 
 from __future__ import annotations
@@ -12,29 +13,31 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, select
 
 from qxfleet.model.events import Event, EventKind, Phase, Severity
-from qxfleet.store.rows import ReadingRow
+from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store.rows import ReadingRow, within_columns
 from qxfleet.store.tables import meta
 from qxfleet.store.tiers import PUT
 
 LIMIT = 5_000_000
 """Readings kept, some 600 MB: eleven hours of 250 UPSes of which every poll is stored, weeks of the usual ones."""
 
-_TABLES = """
+_COLUMNS = ("ups", "at", "status", *(str(variable.column) for variable in READING_COLUMNS), "extra")
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batch (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, count INTEGER NOT NULL, txid INTEGER, body TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS batch_kind ON batch (kind, id);
+CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY AUTOINCREMENT, txid INTEGER, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY AUTOINCREMENT, txid INTEGER, {", ".join(_COLUMNS)});
 """
+_PUT = f"INSERT INTO readings (txid, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"
 
 
 class Sort(Enum):
-    """What a batch holds."""
+    """What is set aside; the names of the file's tables."""
 
     EVENTS = "events"
     READINGS = "readings"
@@ -42,13 +45,13 @@ class Sort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Batches of one sort, taken together: up to number ``last``. ``txid``: the transaction that may have written them."""
+    """Some of one sort, up to number ``last``. ``txid``: the transaction that may have written them."""
 
     sort: Sort
     last: int
+    txid: int | None
     readings: list[ReadingRow]
     events: list[Event]
-    txid: int | None
 
 
 class Spool:
@@ -62,6 +65,7 @@ class Spool:
         self._limit = limit
         self._file: sqlite3.Connection | None = None
         self._name = ""
+        self._passed = dict.fromkeys(Sort, 0)
 
     @property
     def waiting(self) -> bool:
@@ -80,71 +84,77 @@ class Spool:
                 file.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
                 file.execute("INSERT OR IGNORE INTO about VALUES ('name', ?)", [uuid.uuid4().hex])
                 [(self._name,)] = file.execute("SELECT value FROM about WHERE key = 'name'").fetchall()
-                self.events, self.readings = (
-                    file.execute("SELECT coalesce(sum(count), 0) FROM batch WHERE kind = ?", [sort.value]).fetchone()[0]
-                    for sort in (Sort.EVENTS, Sort.READINGS)
-                )
+                there = {row[1] for row in file.execute("PRAGMA table_info(readings)")}
+                for column in _COLUMNS:
+                    if column not in there:  # left by a version that did not know the column
+                        file.execute(f"ALTER TABLE readings ADD COLUMN {column}")
+                for sort in Sort:
+                    found = file.execute("SELECT value FROM about WHERE key = ?", [_passed(sort)]).fetchone()
+                    self._pass(file, sort, int(found[0]) if found else 0)
             except BaseException:
                 file.close()
                 raise
             self._file = file
         return self._file
 
+    def _pass(self, file: sqlite3.Connection, sort: Sort, last: int) -> None:
+        """Go on behind ``last``, and count what is there."""
+        self._passed[sort] = last
+        [(count,)] = file.execute(f"SELECT count(*) FROM {sort.value} WHERE id > ?", [last]).fetchall()
+        if sort is Sort.EVENTS:
+            self.events = count
+        else:
+            self.readings = count
+
     def put(self, readings: Sequence[ReadingRow], events: Sequence[Event], txid: int | None = None) -> None:
         """Keep these; on the disk when it returns. Beyond the limit the oldest readings go, and are counted as dropped."""
-        rows: list[tuple[str, int, int | None, str]] = []
-        if events:
-            rows.append((Sort.EVENTS.value, len(events), txid, json.dumps([_packed(event) for event in events])))
-        if readings:
-            rows.append((Sort.READINGS.value, len(readings), txid, json.dumps(readings)))
-        if not rows:
+        try:
+            self._put(readings, events, txid)
+        except OverflowError:  # a number that not even SQLite has room for: it would fit no database's column
+            self._put([within_columns(row) for row in readings], events, txid)
+
+    def _put(self, readings: Sequence[ReadingRow], events: Sequence[Event], txid: int | None) -> None:
+        if not readings and not events:
             return
         file = self._open()
-        dropped = 0
+        over = max(self.readings + len(readings) - self._limit, 0)
         file.execute("BEGIN IMMEDIATE")
         try:
-            file.executemany("INSERT INTO batch (kind, count, txid, body) VALUES (?, ?, ?, ?)", rows)
-            while self.readings + len(readings) - dropped > self._limit:
-                oldest = "SELECT id, count FROM batch WHERE kind = ? ORDER BY id LIMIT 1"
-                number, count = file.execute(oldest, [Sort.READINGS.value]).fetchone()
-                file.execute("DELETE FROM batch WHERE id = ?", [number])
-                dropped += count
+            for sort in Sort:
+                file.execute(f"DELETE FROM {sort.value} WHERE id <= ?", [self._passed[sort]])
+            file.executemany("INSERT INTO events (txid, body) VALUES (?, ?)", [(txid, _packed(event)) for event in events])
+            file.executemany(_PUT, [(txid, *row) for row in readings])
+            file.execute("DELETE FROM readings WHERE id IN (SELECT id FROM readings ORDER BY id LIMIT ?)", [over])
             file.execute("COMMIT")
         except BaseException:
             if file.in_transaction:
                 file.execute("ROLLBACK")
             raise
         self.events += len(events)
-        self.readings += len(readings) - dropped
-        self.dropped += dropped
+        self.readings += len(readings) - over
+        self.dropped += over
 
     def take(self, sort: Sort, rows: int) -> Aside | None:
-        """The oldest batches of a sort, some ``rows`` of them together; None if there are none. They stay until forgotten."""
+        """The oldest of a sort, at most ``rows`` and of one transaction; None if there are none. They stay until forgotten."""
         if self._file is None:
             return None
-        taken: list[tuple[int, int, int | None, str]] = []
-        count = 0
-        for batch in self._file.execute("SELECT id, count, txid, body FROM batch WHERE kind = ? ORDER BY id", [sort.value]):
-            if taken and (count + batch[1] > rows or batch[2] is not None or taken[0][2] is not None):
-                break
-            taken.append(batch)
-            count += batch[1]
-        if not taken:
+        columns = _COLUMNS if sort is Sort.READINGS else ["body"]
+        oldest = f"SELECT id, txid, {', '.join(columns)} FROM {sort.value} WHERE id > ? ORDER BY id LIMIT ?"
+        found = self._file.execute(oldest, [self._passed[sort], rows]).fetchall()
+        if not found:
             return None
-        bodies = [item for batch in taken for item in json.loads(batch[3])]
-        readings, events = (bodies, []) if sort is Sort.READINGS else ([], [_unpacked(body) for body in bodies])
-        return Aside(sort, taken[-1][0], readings, events, taken[0][2])
+        txid = found[0][1]
+        found = list(takewhile(lambda row: row[1] == txid, found))
+        taken = [row[2:] for row in found]
+        if sort is Sort.READINGS:
+            return Aside(sort, found[-1][0], txid, taken, [])
+        return Aside(sort, found[-1][0], txid, [], [_unpacked(body) for [body] in taken])
 
-    def forget(self, sort: Sort, last: int) -> None:
-        """The database has these and all before them. An empty file is deleted."""
-        if self._file is None:
-            return
-        self._file.execute("DELETE FROM batch WHERE kind = ? AND id <= ?", [sort.value, last])
-        left = self._file.execute("SELECT coalesce(sum(count), 0) FROM batch WHERE kind = ?", [sort.value]).fetchone()[0]
-        if sort is Sort.EVENTS:
-            self.events = left
-        else:
-            self.readings = left
+    def forget(self, aside: Aside) -> None:
+        """The database has these, which were just taken."""
+        self._passed[aside.sort] = aside.last
+        self.events -= len(aside.events)
+        self.readings -= len(aside.readings)
 
     def close(self) -> None:
         """Let go of the file; one that holds nothing is deleted."""
@@ -169,22 +179,29 @@ class Spool:
         """Forget what the database has already: an answer, or the whole agent, was lost after a commit."""
         for sort in Sort:
             last = connection.scalar(select(meta.c.value).where(meta.c.key == self._mark(sort)))
-            if last is not None:
-                self.forget(sort, int(last))
+            if self._file is not None and last is not None and int(last) > self._passed[sort]:
+                self._pass(self._file, sort, int(last))
 
     def unmark(self, connection: Connection) -> None:
-        """All is in the database: nothing is left to remember there."""
+        """All is in the database: the file says so of itself from now on, and nothing is left to remember there."""
+        if self._file is not None:
+            passed = [(_passed(sort), str(self._passed[sort])) for sort in Sort]
+            self._file.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", passed)
         connection.execute(delete(meta).where(meta.c.key.in_([self._mark(sort) for sort in Sort])))
 
 
-def _packed(event: Event) -> list[object]:
-    return [
+def _passed(sort: Sort) -> str:
+    return f"passed.{sort.value}"
+
+
+def _packed(event: Event) -> str:
+    return json.dumps([
         event.wall_us, event.ups, event.kind.value, event.name, event.value, event.text, int(event.severity), event.phase.value,
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
-def _unpacked(body: list[object]) -> Event:
-    wall_us, ups, kind, name, value, text, severity, phase = body
+def _unpacked(body: str) -> Event:
+    wall_us, ups, kind, name, value, text, severity, phase = json.loads(body)
     return Event(
         int(str(wall_us)), None if ups is None else str(ups), EventKind(kind), str(name), str(value), str(text),
         Severity(int(str(severity))), Phase(phase),

@@ -309,7 +309,7 @@ class Writer:
                 again = Batch(aside.readings, aside.events, [], [], also=partial(spool.mark, aside=aside))
                 self._transactions.commit(again)
                 self._count(again)
-            spool.forget(aside.sort, aside.last)
+            spool.forget(aside)
             if not (spool.events or spool.readings):
                 with self._engine.begin() as connection:
                     spool.unmark(connection)

@@ -16,12 +16,17 @@ from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
+from qxfleet.store.rows import ReadingRow, reading_row
 from qxfleet.store.spool import Sort, Spool
 from qxfleet.store.store import Store
 from qxfleet.store.tables import event, meta, reading
 from tests.conftest import Postgres
 from tests.store.conftest import T0_US, a_reading, all_rows, an_event
 from tests.store.test_store_writer import CutAtCommit, until
+
+
+def a_row(at_us: int) -> ReadingRow:
+    return reading_row(a_reading(at_us=at_us), None)
 
 
 def a_store(url: str, spool: Path, troubles: list[str]) -> Store:
@@ -167,6 +172,33 @@ def test_what_the_database_took_before_a_kill_is_not_written_again(fleet_url: st
     assert asyncio.run(start()) == ["event 1", "event 2"]
 
 
+def test_what_was_taken_is_passed_over_also_when_the_database_has_forgotten_its_mark(fleet_url: str, tmp_path: Path) -> None:
+    """Killed after the mark went and before the file did: nothing of it is written a second time."""
+    spool = Spool(tmp_path / "spool")
+    spool.put([a_row(number) for number in range(10)], [an_event(0)])
+    engine = open_engine(fleet_url, writing=True)
+    with engine.begin() as connection:
+        for sort in Sort:
+            taken = spool.take(sort, 100)
+            assert taken is not None
+            spool.mark(connection, taken)
+            spool.forget(taken)
+            assert spool.take(sort, 100) is None
+    with engine.begin() as connection:
+        spool.unmark(connection)
+    again = Spool(tmp_path / "spool")
+    again.find()
+    with engine.begin() as connection:
+        again.compare(connection)
+    engine.dispose()
+    assert not again.waiting
+    again.put([], [an_event(1)])
+    assert (again.events, again.readings) == (1, 0)
+    with closing(sqlite3.connect(tmp_path / "spool")) as file:
+        assert file.execute("SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM readings)").fetchall() == [(1, 0)]
+    again.close()
+
+
 async def test_a_locked_sqlite_file_is_away_too(
     sqlite_path: Path, tmp_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,16 +223,29 @@ async def test_a_locked_sqlite_file_is_away_too(
 def test_beyond_its_limit_the_oldest_readings_go_and_no_event(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", limit=25)
     for number in range(10):
-        spool.put([("ups0", number * 10 + each, 1, None) for each in range(10)], [an_event(number)])
-    assert (spool.readings, spool.events, spool.dropped) == (20, 10, 80)
+        spool.put([a_row(number * 10 + each) for each in range(10)], [an_event(number)])
+    assert (spool.readings, spool.events, spool.dropped) == (25, 10, 75)
     left = spool.take(Sort.READINGS, 1_000)
     assert left is not None
-    assert [row[1] for row in left.readings] == list(range(80, 100))
+    assert [row[1] for row in left.readings] == list(range(75, 100))
     spool.close()
     again = Spool(tmp_path / "spool")
     again.find()
-    assert (again.readings, again.events) == (20, 10)
+    assert (again.readings, again.events) == (25, 10)
     again.close()
+
+
+def test_what_no_column_holds_is_absent_and_an_older_file_gets_the_new_columns(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "spool")) as file:
+        file.execute("CREATE TABLE readings (id INTEGER PRIMARY KEY AUTOINCREMENT, txid INTEGER, ups, at, status, extra)")
+    spool = Spool(tmp_path / "spool")
+    ups, at_us, status, *steps, extra = a_row(5)
+    huge = (ups, at_us, status, 10**30, *steps[1:], extra)
+    spool.put([a_row(4), huge, a_row(6)], [])
+    taken = spool.take(Sort.READINGS, 10)
+    assert taken is not None
+    assert taken.readings == [a_row(4), (ups, at_us, status, None, *steps[1:], extra), a_row(6)]
+    spool.close()
 
 
 async def test_a_file_that_is_none_of_ours_is_told_and_left_alone(fleet_url: str, tmp_path: Path, troubles: list[str]) -> None:
