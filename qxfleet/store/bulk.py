@@ -67,18 +67,28 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row], *, si
     elif rows:
         for column in tuple(zip(*rows, strict=True))[2 : len(types) if types[-1] == "int4" else -1]:
             array("i", filter(None, column))  # raises where binary COPY would cut a large number silently
-        _copy(connection, copy, types, rows)
+        _copy(connection, copy, types, ((number, at - POSTGRES_EPOCH_US, *rest) for number, at, *rest in rows))
 
 
-def _copy(connection: Connection, statement: str, types: list[str], rows: Sequence[Row]) -> None:
+def send_readings(connection: Connection, rows: Iterable[Row], ids: Mapping[str, int]) -> None:
+    """Send readings to PostgreSQL while they are still being read; ``rows`` begin with a name that ``ids`` has a number for.
+
+    For numbers that are known to fit. IntegrityError where a reading is there already.
+    """
+    _, copy, _, types = _statements(reading)
+    _copy(connection, copy, types, ((ids[ups], at - POSTGRES_EPOCH_US, *rest) for ups, at, *rest in rows))
+
+
+def _copy(connection: Connection, statement: str, types: list[str], rows: Iterable[Row]) -> None:
+    """``rows`` with ``at`` as PostgreSQL counts it."""
     driver: Any = connection.connection.driver_connection
     database_error = connection.dialect.loaded_dbapi.Error
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(types)
             write = copy.write_row
-            for device_id, at, *rest in rows:
-                write((device_id, at - POSTGRES_EPOCH_US, *rest))
+            for row in rows:
+                write(row)
     except database_error as error:
         raise DBAPIError.instance(statement, None, error, database_error, dialect=connection.dialect) from error
 

@@ -124,6 +124,17 @@ def _prepare_sqlite(engine: Engine, *, writing: bool, migrating: bool) -> None:
     event.listen(engine, "begin", began)
 
 
+@contextmanager
+def attached(connection: Connection, path: Path) -> Iterator[None]:
+    """A second SQLite file as ``spool`` on a connection that is in no transaction. Raises sqlite3.Error."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute("ATTACH ? AS spool", [str(path.absolute())])
+    try:
+        yield
+    finally:
+        driver.execute("DETACH spool")
+
+
 def _postgres_reads_only(connection: Any, _record: object) -> None:
     connection.read_only = True
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
@@ -45,13 +46,13 @@ class Sort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Some of one sort, up to number ``last``. ``txid``: the transaction that may have written them."""
+    """``count`` of one sort, behind number ``after`` up to ``last``. ``txid``: the transaction that may have written them."""
 
     sort: Sort
+    after: int
     last: int
+    count: int
     txid: int | None
-    readings: list[ReadingRow]
-    events: list[Event]
 
 
 class Spool:
@@ -107,13 +108,10 @@ class Spool:
             self.readings = count
 
     def put(self, readings: Sequence[ReadingRow], events: Sequence[Event], txid: int | None = None) -> None:
-        """Keep these; on the disk when it returns. Beyond the limit the oldest readings go, and are counted as dropped."""
-        try:
-            self._put(readings, events, txid)
-        except OverflowError:  # a number that not even SQLite has room for: it would fit no database's column
-            self._put([within_columns(row) for row in readings], events, txid)
+        """Keep these; on the disk when it returns. Beyond the limit the oldest readings go, and are counted as dropped.
 
-    def _put(self, readings: Sequence[ReadingRow], events: Sequence[Event], txid: int | None) -> None:
+        What some database's column can't hold is left out of a reading here already.
+        """
         if not readings and not events:
             return
         file = self._open()
@@ -123,7 +121,7 @@ class Spool:
             for sort in Sort:
                 file.execute(f"DELETE FROM {sort.value} WHERE id <= ?", [self._passed[sort]])
             file.executemany("INSERT INTO events (txid, body) VALUES (?, ?)", [(txid, _packed(event)) for event in events])
-            file.executemany(_PUT, [(txid, *row) for row in readings])
+            file.executemany(_PUT, [(txid, *within_columns(row)) for row in readings])
             file.execute("DELETE FROM readings WHERE id IN (SELECT id FROM readings ORDER BY id LIMIT ?)", [over])
             file.execute("COMMIT")
         except BaseException:
@@ -134,27 +132,44 @@ class Spool:
         self.readings += len(readings) - over
         self.dropped += over
 
-    def take(self, sort: Sort, rows: int) -> Aside | None:
-        """The oldest of a sort, at most ``rows`` and of one transaction; None if there are none. They stay until forgotten."""
+    def take(self, sort: Sort, most: int) -> Aside | None:
+        """The oldest of a sort, at most so many and of one transaction; None if there are none. They stay until forgotten."""
         if self._file is None:
             return None
-        columns = _COLUMNS if sort is Sort.READINGS else ["body"]
-        oldest = f"SELECT id, txid, {', '.join(columns)} FROM {sort.value} WHERE id > ? ORDER BY id LIMIT ?"
-        found = self._file.execute(oldest, [self._passed[sort], rows]).fetchall()
+        after = self._passed[sort]
+        oldest = f"SELECT id, txid FROM {sort.value} WHERE id > ? ORDER BY id LIMIT ?"
+        found = self._file.execute(oldest, [after, most]).fetchall()
         if not found:
             return None
         txid = found[0][1]
         found = list(takewhile(lambda row: row[1] == txid, found))
-        taken = [row[2:] for row in found]
-        if sort is Sort.READINGS:
-            return Aside(sort, found[-1][0], txid, taken, [])
-        return Aside(sort, found[-1][0], txid, [], [_unpacked(body) for [body] in taken])
+        return Aside(sort, after, found[-1][0], len(found), txid)
+
+    def events_of(self, aside: Aside) -> list[Event]:
+        """The events that were taken."""
+        return [_unpacked(body) for [body] in self._select(aside, "body")]
+
+    def readings_of(self, aside: Aside) -> Iterator[ReadingRow]:
+        """The readings that were taken, one after the other."""
+        return self._select(aside, ", ".join(_COLUMNS))
+
+    def begins(self, aside: Aside) -> dict[str, int]:
+        """The UPSes that readings were taken of, and when each one's first was, in µs since 1970."""
+        return dict(self._select(aside, "ups, min(at)", "GROUP BY ups"))
+
+    def _select(self, aside: Aside, columns: str, order: str = "ORDER BY id") -> Iterator[Any]:
+        if self._file is None:
+            return iter(())
+        rows = f"SELECT {columns} FROM {aside.sort.value} WHERE id > ? AND id <= ? {order}"
+        return self._file.execute(rows, [aside.after, aside.last])
 
     def forget(self, aside: Aside) -> None:
         """The database has these, which were just taken."""
         self._passed[aside.sort] = aside.last
-        self.events -= len(aside.events)
-        self.readings -= len(aside.readings)
+        if aside.sort is Sort.EVENTS:
+            self.events -= aside.count
+        else:
+            self.readings -= aside.count
 
     def close(self) -> None:
         """Let go of the file; one that holds nothing is deleted."""
@@ -174,6 +189,15 @@ class Spool:
     def mark(self, connection: Connection, aside: Aside) -> None:
         """Remember in the database that it has these; for the transaction that writes them."""
         connection.execute(PUT, {"key": self._mark(aside.sort), "value": str(aside.last)})
+
+    def pour(self, connection: Connection, aside: Aside) -> None:
+        """Copy readings into a SQLite database that has this file attached as ``spool``; no row passes through Python."""
+        columns = ", ".join(_COLUMNS[1:])
+        connection.exec_driver_sql(
+            f"INSERT INTO reading (device_id, {columns}) SELECT (SELECT id FROM device WHERE name = ups), {columns} "
+            "FROM spool.readings WHERE id > ? AND id <= ? ORDER BY id ON CONFLICT (device_id, at) DO NOTHING",
+            (aside.after, aside.last),
+        )
 
     def compare(self, connection: Connection) -> None:
         """Forget what the database has already: an answer, or the whole agent, was lost after a commit."""

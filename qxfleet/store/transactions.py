@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,10 @@ from sqlalchemy.exc import DataError, IntegrityError
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event
-from qxfleet.store.bulk import insert_readings
+from qxfleet.store.bulk import insert_readings, send_readings
+from qxfleet.store.engine import attached
 from qxfleet.store.rows import ReadingRow, event_row, within_columns
+from qxfleet.store.spool import Aside, Spool
 from qxfleet.store.tables import device, event
 from qxfleet.store.tiers import LATE_US, mark_late
 
@@ -92,6 +95,23 @@ class Transactions:
             if connection.dialect.name == "postgresql":
                 batch.transaction = connection.scalar(text("SELECT txid_current()"))
 
+    def pour(self, spool: Spool, aside: Aside) -> None:
+        """Write readings from the spool in one transaction; raises what the database says."""
+        begins = spool.begins(aside)
+        self._learn_ids(set(begins))
+        in_file = self._engine.dialect.name == "sqlite"
+        with (
+            self._engine.connect() as connection,
+            attached(connection, spool.path) if in_file else nullcontext(),
+            connection.begin(),
+        ):
+            self._mark_late(connection, min(begins.values()))
+            if in_file:
+                spool.pour(connection, aside)
+            else:
+                send_readings(connection, spool.readings_of(aside), self._ids)
+            spool.mark(connection, aside)
+
     def committed(self, transaction: int) -> bool:
         """Whether a commit whose answer was lost took place: nothing may be written twice."""
         with self._engine.begin() as connection:
@@ -100,14 +120,16 @@ class Transactions:
     def _write_together(self, connection: Connection, batch: Batch, *, singly: bool = False) -> None:
         ids = self._ids
         if batch.readings:
-            oldest_us = min(row[1] for row in batch.readings)
-            if oldest_us < self._clock.wall_us() - LATE_US:
-                mark_late(connection, oldest_us)
+            self._mark_late(connection, min(row[1] for row in batch.readings))
             insert_readings(connection, [(ids[row[0]], *row[1:]) for row in batch.readings], singly=singly)
         if batch.events:
             connection.execute(insert(event), [event_row(item, ids.get(item.ups or "")) for item in batch.events])
         for job in batch.jobs:
             job.result = job.write(connection, *(ids[name] for name in job.ups))
+
+    def _mark_late(self, connection: Connection, oldest_us: int) -> None:
+        if oldest_us < self._clock.wall_us() - LATE_US:
+            mark_late(connection, oldest_us)
 
     def _write_apart(self, connection: Connection, batch: Batch) -> None:
         batch.given_up = []

@@ -15,8 +15,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +29,7 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event
 from qxfleet.store.engine import explain, sqlite_path
 from qxfleet.store.rows import ReadingRow
-from qxfleet.store.spool import Sort, Spool
+from qxfleet.store.spool import Aside, Sort, Spool
 from qxfleet.store.transactions import ROW_AT_FAULT, Batch, Job, Transactions
 
 BATCH = 500
@@ -306,9 +307,7 @@ class Writer:
             if aside is None:
                 return False
             if aside.txid is None or not self._transactions.committed(aside.txid):
-                again = Batch(aside.readings, aside.events, [], [], also=partial(spool.mark, aside=aside))
-                self._transactions.commit(again)
-                self._count(again)
+                self._write_aside(spool, aside)
             spool.forget(aside)
             if not (spool.events or spool.readings):
                 with self._engine.begin() as connection:
@@ -318,6 +317,20 @@ class Writer:
             self._lose_spool(error)
             return False
         return True
+
+    def _write_aside(self, spool: Spool, aside: Aside) -> None:
+        readings, events = aside.sort is Sort.READINGS, aside.sort is Sort.EVENTS
+        if readings:
+            with suppress(*ROW_AT_FAULT):  # then each by itself, below
+                self._transactions.pour(spool, aside)
+                self._count(aside.count)
+                return
+        again = Batch(
+            list(spool.readings_of(aside)) if readings else [], spool.events_of(aside) if events else [], [], [],
+            also=partial(spool.mark, aside=aside),
+        )  # fmt: skip
+        self._transactions.commit(again)
+        self._count(len(again.readings), again.given_up)
 
     def _wait(self, delay_s: float) -> None:
         """Wait for the next attempt; what comes meanwhile is set aside within a second, events at once."""
@@ -384,19 +397,19 @@ class Writer:
             )
             self._dropped_told = dropped
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, readings: int, given_up: Sequence[str] = ()) -> None:
         with self._lock:
-            self._written += len(batch.readings)
-            self._given_up += len(batch.given_up)
+            self._written += readings
+            self._given_up += len(given_up)
             self._last_commit_us = self._clock.wall_us()
-        for sentence in batch.given_up:
+        for sentence in given_up:
             self._trouble(sentence)
 
     def _finish(self, batch: Batch, *, recovered: bool) -> None:
         with self._lock:
             self._held = None
             self._error = None
-        self._count(batch)
+        self._count(len(batch.readings), batch.given_up)
         if recovered:
             left = self.health()
             self._trouble(

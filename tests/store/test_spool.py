@@ -199,6 +199,21 @@ def test_what_was_taken_is_passed_over_also_when_the_database_has_forgotten_its_
     again.close()
 
 
+async def test_a_row_at_fault_in_the_file_costs_only_itself(fleet_url: str, tmp_path: Path, troubles: list[str]) -> None:
+    spool = Spool(tmp_path / "spool")
+    ups, at_us, _, *rest = a_row(T0_US + 1)
+    spool.put([a_row(T0_US), (ups, at_us, None, *rest), a_row(T0_US + 2)], [])
+    spool.close()
+    store = a_store(fleet_url, tmp_path / "spool", troubles)
+    store.open()
+    try:
+        await until(lambda: store.health().written > 0)
+        assert [row["at"] - T0_US for row in await store.read(all_rows(reading))] == [0, 2]
+        assert len(troubles) == 1 and troubles[0].startswith("a reading of rack1-a was not stored")
+    finally:
+        await store.close()
+
+
 async def test_a_locked_sqlite_file_is_away_too(
     sqlite_path: Path, tmp_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +242,7 @@ def test_beyond_its_limit_the_oldest_readings_go_and_no_event(tmp_path: Path) ->
     assert (spool.readings, spool.events, spool.dropped) == (25, 10, 75)
     left = spool.take(Sort.READINGS, 1_000)
     assert left is not None
-    assert [row[1] for row in left.readings] == list(range(75, 100))
+    assert [row[1] for row in spool.readings_of(left)] == list(range(75, 100))
     spool.close()
     again = Spool(tmp_path / "spool")
     again.find()
@@ -244,7 +259,7 @@ def test_what_no_column_holds_is_absent_and_an_older_file_gets_the_new_columns(t
     spool.put([a_row(4), huge, a_row(6)], [])
     taken = spool.take(Sort.READINGS, 10)
     assert taken is not None
-    assert taken.readings == [a_row(4), (ups, at_us, status, None, *steps[1:], extra), a_row(6)]
+    assert list(spool.readings_of(taken)) == [a_row(4), (ups, at_us, status, None, *steps[1:], extra), a_row(6)]
     spool.close()
 
 
