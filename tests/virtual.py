@@ -25,6 +25,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now_s = 1000.0
         self._held = 0
         super().__init__(_JumpingSelector(self))
+        self._clock_resolution = 1e-6  # beyond 194 days a nanosecond is less than a float can tell: timers would never be due
 
     def time(self) -> float:
         return self._now_s
