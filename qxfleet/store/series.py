@@ -194,7 +194,7 @@ def _width_s(span_us: int, asked_us: int, firsts: dict[Tier | None, int]) -> int
 
 def _rows(
     connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, more: str = "", join: str = ""
-) -> list[Any]:
+) -> Iterator[Any]:
     """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver: there may be many."""
     postgres = connection.dialect.name == "postgresql"
     mark, at, bound = ("%s", _POSTGRES_US, _POSTGRES_TIME.format("%s")) if postgres else ("?", "r.at", "?")
@@ -205,12 +205,11 @@ def _rows(
     driver: Any = connection.connection.driver_connection
     cursor = driver.cursor(binary=True) if postgres else driver.cursor()
     try:
-        rows: list[Any] = cursor.execute(statement, (number, begin_us, end_us)).fetchall()
+        yield from cursor.execute(statement, (number, begin_us, end_us))
     except connection.dialect.loaded_dbapi.Error as error:
         raise StoreError(explain(connection.engine.url, error)) from error
     finally:
         cursor.close()
-    return rows
 
 
 def _tier_rows(
