@@ -193,12 +193,16 @@ def test_whole_weeks_are_dropped_and_what_waited_elsewhere_moves_in(engine: Engi
         make_weeks(connection, T0_US, T0_US + 2 * week_us)
     now_us = T0_US + 5 * week_us
     rules = Retention(14 * DAY_S, None, None, None)
-    more = True
-    while more:
+    for _ in range(20):  # a week that autovacuum looks at for a moment is left for the next round
+        more = True
+        while more:
+            with engine.begin() as connection:
+                more = keep_up_step(connection, rules, now_us)
         with engine.begin() as connection:
-            more = keep_up_step(connection, rules, now_us)
+            left = set(partitions(connection))
+        if "reading_20251006" not in left:
+            break
     with engine.begin() as connection:
-        left = set(partitions(connection))
         assert "reading_20251006" not in left
         assert {"reading_elsewhen", "reading_20251110", "reading_20251117"} <= left
         assert connection.scalar(text("SELECT count(*) FROM reading_minute")) == 1
