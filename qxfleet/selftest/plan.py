@@ -161,8 +161,9 @@ def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
             yield Objection(f"mains are normal for {_span(unit.stable_s)} only, {_span(rules.mains_stable_s)} are asked for")
     if rules.charged_s:
         if unit.charged_s is None:
-            charge = "" if unit.charge_percent is None else f", {unit.charge_percent:.0f} %"
-            yield Objection(f"not fully charged{charge}")
+            charge = unit.charge_percent
+            told = charge is not None and charge < rules.charge_percent
+            yield Objection(f"not fully charged, {charge:.0f} %" if told else "not fully charged, by the time since it worked")
         elif unit.charged_s < rules.charged_s:
             yield Objection(f"charged for {_span(unit.charged_s)} only, {_span(rules.charged_s)} are asked for")
     if rules.load_steady_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from qxfleet.model.reading import Reading
+from qxfleet.model.reading import Origin, Reading
 from qxfleet.model.status import Status
 from qxfleet.selftest.plan import DISTURBED
 
@@ -40,13 +40,20 @@ class Watch:
 
     def see(self, reading: Reading, full_percent: float) -> None:
         """Take the next reading in; ``full_percent`` is the charge that counts as full."""
-        now_s = reading.mono_s
-        if self.last_s is not None and now_s - self.last_s > SILENCE_S:
+        now_s, before_s, status = reading.mono_s, self.last_s, reading.status
+        if before_s is not None and now_s - before_s > SILENCE_S:
             self.lose()
-        before_s, self.last_s = self.last_s, now_s
-        good = reading.status & _NORMAL and not reading.status & _DISTURBED
-        self.stable_since_s = (self.stable_since_s if self.stable_since_s is not None else now_s) if good else None
-        self._charge(reading, before_s, full_percent)
+        self.last_s = now_s
+        if not status & _NORMAL or status & _DISTURBED:
+            self.stable_since_s = None
+        elif self.stable_since_s is None:
+            self.stable_since_s = now_s
+        if status & _CARRIED:
+            self._carry(now_s - before_s if before_s is not None else 0.0, now_s)
+        elif not self._full(reading, full_percent):
+            self.charged_since_s = None
+        elif self.charged_since_s is None:
+            self.charged_since_s, self._carrying_s = now_s, 0.0
         load = reading.values.get("ups.load")
         if isinstance(load, float):
             self._remember(now_s, load)
@@ -83,21 +90,23 @@ class Watch:
             return None
         return max(most for _, _, most in self._loads) - min(least for _, least, _ in self._loads)
 
-    def _charge(self, reading: Reading, before_s: float | None, full_percent: float) -> None:
-        now_s = reading.mono_s
-        if reading.status & _CARRIED:
-            passed_s = now_s - before_s if before_s is not None else 0.0
-            self._carrying_s += min(passed_s, SILENCE_S)
-            self._full_at_s = now_s + min(LONGEST_RECHARGE_S, RECHARGE_FACTOR * self._carrying_s)
-            self.charged_since_s = None
-            return
-        charge = reading.values.get("battery.charge")
-        full = charge >= full_percent if isinstance(charge, float) else now_s >= self._full_at_s
-        if full and _cell_v(reading) is not None and (_cell_v(reading) or 0.0) < FULL_CELL_V:
-            full = False
-        if full:
-            self._carrying_s = 0.0
-        self.charged_since_s = (self.charged_since_s if self.charged_since_s is not None else now_s) if full else None
+    def _carry(self, passed_s: float, now_s: float) -> None:
+        self._carrying_s += min(passed_s, SILENCE_S)
+        self._full_at_s = now_s + min(LONGEST_RECHARGE_S, RECHARGE_FACTOR * self._carrying_s)
+        self.charged_since_s = None
+
+    def _full(self, reading: Reading, full_percent: float) -> bool:
+        """By the charge that the UPS itself tells, else by the time it had; an estimate follows the charger's voltage, and is
+        full long before the battery is."""
+        values, charge = reading.values, reading.values.get("battery.charge")
+        if isinstance(charge, float) and charge < full_percent:
+            return False
+        told = isinstance(charge, float) and reading.origins.get("battery.charge") is not Origin.ESTIMATED
+        if not told and reading.mono_s < self._full_at_s:
+            return False
+        volts, nominal = values.get("battery.voltage"), values.get("battery.voltage.nominal")
+        cell_v = cell_volts(volts if isinstance(volts, float) else None, nominal if isinstance(nominal, float) else None)
+        return cell_v is None or cell_v >= FULL_CELL_V
 
     def _remember(self, now_s: float, load: float) -> None:
         loads = self._loads
@@ -108,12 +117,6 @@ class Watch:
             loads.append((now_s, load, load))
         while len(loads) > 1 and loads[1][0] <= now_s - self.load_window_s:
             loads.popleft()
-
-
-def _cell_v(reading: Reading) -> float | None:
-    """Volts per cell, where nominal voltage tells how many there are; told per cell already, they are below three."""
-    volts, nominal = reading.values.get("battery.voltage"), reading.values.get("battery.voltage.nominal")
-    return cell_volts(volts if isinstance(volts, float) else None, nominal if isinstance(nominal, float) else None)
 
 
 def cell_volts(volts: float | None, nominal: float | None) -> float | None:

@@ -332,4 +332,4 @@ async def test_a_restarted_agent_knows_since_when_it_was_calm(sqlite_path: Path)
         await again.settled(30)
         told = verdicts(await again.wave())
         assert told["calm"] == "passed"
-        assert told["drained"] == "refused: charged for 30 s only, 10 min are asked for"  # and nothing of its mains
+        assert told["drained"] == "refused: not fully charged, by the time since it worked"  # and nothing of its mains

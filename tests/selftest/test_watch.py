@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qxfleet.model.reading import Reading
+from qxfleet.model.reading import Origin, Reading
 from qxfleet.model.status import Status
 from qxfleet.selftest.watch import Watch
 
@@ -15,13 +15,14 @@ class Told:
     def __init__(self) -> None:
         self.watch = Watch(60.0)
         self.now_s = 0.0
+        self.origins: dict[str, Origin] = {}
 
     def tell(self, status: int, for_s: float, **values: float) -> Told:
         end_s = self.now_s + for_s
         given = {"ups.load": 30.0, **{name.replace("_", "."): value for name, value in values.items()}}
         while self.now_s < end_s:
             self.now_s += 2.0
-            self.watch.see(Reading("a", int(self.now_s * 1e6), self.now_s, status, given), 99.0)
+            self.watch.see(Reading("a", int(self.now_s * 1e6), self.now_s, status, given, origins=self.origins), 99.0)
         return self
 
 
@@ -53,6 +54,19 @@ def test_a_told_charge_decides() -> None:
     told = Told().tell(OB, 10, battery_charge=90.0).tell(OL, 1000, battery_charge=98.0)
     assert told.watch.charged_s(told.now_s) is None
     told.tell(OL, 10, battery_charge=99.0)
+    assert told.watch.charged_s(told.now_s) == 8.0
+
+
+def test_a_charge_that_is_estimated_from_the_voltage_counts_only_with_the_time_it_takes() -> None:
+    told = Told()
+    told.origins = {"battery.charge": Origin.ESTIMATED}
+    told.tell(OL, 20, battery_charge=100.0)
+    assert told.watch.charged_s(told.now_s) == 18.0
+    told.tell(OB, 10, battery_charge=80.0).tell(OL, 700, battery_charge=100.0)
+    assert told.watch.charged_s(told.now_s) is None
+    told.tell(OL, 30, battery_charge=98.0)
+    assert told.watch.charged_s(told.now_s) is None
+    told.tell(OL, 10, battery_charge=100.0)
     assert told.watch.charged_s(told.now_s) == 8.0
 
 
