@@ -23,7 +23,8 @@ DISTURBED = int(
 class Unit:
     """One UPS as far as a test asks. Times are how long something holds already, None: it does not hold, or nobody knows.
 
-    ``load_span_percent``: most minus least over the steady time. ``unable``: why it can't take this test at all.
+    ``load_span_percent``: most minus least over the steady time. ``mains``: what is odd about their voltage.
+    ``unable``: why it can't take this test at all.
     ``failed``: what its last test found wrong with the battery that is still in it. ``maintenance``: by whom and why.
     """
 
@@ -32,6 +33,7 @@ class Unit:
     status: int = int(Status.OL)
     alarms: tuple[str, ...] = ()
     eco: bool = False
+    mains: str = ""
     stable_s: float | None = math.inf
     charged_s: float | None = math.inf
     load_percent: float | None = None
@@ -156,7 +158,7 @@ def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
         return
     if rules.mains_stable_s:
         if unit.stable_s is None:
-            yield Objection(f"mains are not normal ({status_text(unit.status)})")
+            yield Objection(f"mains are not normal ({'; '.join(filter(None, (status_text(unit.status), unit.mains)))})")
         elif unit.stable_s < rules.mains_stable_s:
             yield Objection(f"mains are normal for {_span(unit.stable_s)} only, {_span(rules.mains_stable_s)} are asked for")
     if rules.charged_s:
@@ -203,6 +205,8 @@ def _weakness(other: Unit, rules: Rules) -> Iterable[str]:
         yield "there is no contact with it"
     elif not other.status & Status.OL or other.status & DISTURBED:
         yield f"its mains are not normal ({status_text(other.status)})" if other.status & Status.OL else "it is not on line"
+    elif other.mains:
+        yield f"its mains are not normal ({other.mains})"
     elif other.failed:
         yield f"its battery failed its last test: {other.failed}"
     elif rules.charged_s and other.charged_s is None:

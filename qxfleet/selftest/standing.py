@@ -16,7 +16,7 @@ from qxfleet.model.status import SELFTEST_FAILED, Status
 from qxfleet.selftest.course import BEFORE_READINGS, Point
 from qxfleet.selftest.order import form
 from qxfleet.selftest.plan import Unit
-from qxfleet.selftest.watch import Watch
+from qxfleet.selftest.watch import Watch, odd_volts
 
 if TYPE_CHECKING:
     from qxfleet.agent.fleet import Fleet
@@ -101,7 +101,7 @@ class Standing:
         load, window = _float(values.get("ups.load")), self._maintenance.of(ups)
         return Unit(
             ups, contact=contact, status=state.status, alarms=state.alarms, eco=bool(state.status & Status.ECO),
-            stable_s=watch.stable_s(now_s), charged_s=watch.charged_s(now_s), load_percent=load,
+            mains=odd_volts(values), stable_s=watch.stable_s(now_s), charged_s=watch.charged_s(now_s), load_percent=load,
             load_span_percent=watch.load_span(now_s), charge_percent=_float(values.get("battery.charge")),
             runtime_s=_float(values.get("battery.runtime")), watts=_watts(values, load),
             maintenance="" if window is None else ", ".join(filter(None, (f"by {window.actor}", window.reason))),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qxfleet.model.reading import Origin, Reading
+from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import Status
 from qxfleet.selftest.plan import DISTURBED
 
@@ -21,6 +22,10 @@ FULL_CELL_V = 2.15
 RECHARGE_FACTOR, LONGEST_RECHARGE_S = 72.0, 12 * 3600.0
 """A battery whose charge nobody tells counts as charging for so many times its discharge, at most as long as from empty to full:
 the seeds' default charge time, after ten minutes, which empty the battery of a heavily loaded UPS."""
+
+MAINS_BAND = 0.15
+"""Mains further than this from nominal are not normal, also for a UPS that does nothing about it: EN 50160 has supply voltages at
+all times within 10 % above and 15 % below."""
 
 _CARRIED = int(Status.OB | Status.CAL)
 _NORMAL, _DISTURBED = int(Status.OL), int(DISTURBED)
@@ -44,7 +49,7 @@ class Watch:
         if before_s is not None and now_s - before_s > SILENCE_S:
             self.lose()
         self.last_s = now_s
-        if not status & _NORMAL or status & _DISTURBED:
+        if not status & _NORMAL or status & _DISTURBED or odd_volts(reading.values):
             self.stable_since_s = None
         elif self.stable_since_s is None:
             self.stable_since_s = now_s
@@ -117,6 +122,14 @@ class Watch:
             loads.append((now_s, load, load))
         while len(loads) > 1 and loads[1][0] <= now_s - self.load_window_s:
             loads.popleft()
+
+
+def odd_volts(values: Mapping[str, Value]) -> str:
+    """An input voltage that no mains should have, in words; "" for a good one, and where it or what it should be is not known."""
+    volts, nominal = values.get("input.voltage"), values.get("input.voltage.nominal") or values.get("output.voltage.nominal")
+    if not isinstance(volts, float) or not isinstance(nominal, float) or abs(volts - nominal) <= MAINS_BAND * nominal:
+        return ""
+    return f"{volts:.0f} V, {nominal:.0f} V nominal"
 
 
 def cell_volts(volts: float | None, nominal: float | None) -> float | None:

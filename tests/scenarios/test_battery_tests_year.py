@@ -127,7 +127,7 @@ class Year:
                 ("on battery", machine.on_battery and self.seen(name, now_s)),
                 ("mains disturbed", self.disturbed(name, now_s)),
                 ("not charged", machine.battery.charge < 0.97),
-                (f"{mate} not charged", other.battery.charge < 0.97),
+                (f"{mate} not charged", other.battery.charge < 0.97 and (not other.on_battery or self.seen(mate, now_s))),
                 (f"{mate} has a dead battery that is known", mate in self.found),
             ) if bad]  # fmt: skip
             return start(seconds)

@@ -24,6 +24,7 @@ OBJECTIONS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("that is not of this wave", {"status": int(Status.OL | Status.CAL)}, {}),
     ("mains are not normal (OL BOOST)", {"status": int(Status.OL | Status.BOOST), "stable_s": None}, {"mains_stable_s": 0.0}),
     ("mains are normal for 10 min only, 10 min are", {"stable_s": 599.0}, {"mains_stable_s": 0.0}),
+    ("mains are not normal (OL; 190 V)", {"stable_s": None, "mains": "190 V"}, {"mains_stable_s": 0.0}),
     ("not fully charged, 80 %", {"charged_s": None, "charge_percent": 80.0}, {"charged_s": 0.0}),
     ("charged for 60 s only, 2.0 h are asked for", {"charged_s": 60.0}, {"charged_s": 0.0}),
     ("its load moved by 11 %", {"load_span_percent": 11.0}, {"load_steady_s": 0.0}),
@@ -52,7 +53,9 @@ def test_each_precondition_objects_and_can_be_switched_off(words: str, like: dic
     ("like", "words"),
     [
         ({"contact": False}, "there is no contact with it"), ({"status": int(Status.OB)}, "it is not on line"),
-        ({"charged_s": None}, "it is not fully charged"), ({"failed": "low"}, "its battery failed its last test"),
+        ({"charged_s": None}, "it is not fully charged"),
+        ({"mains": "190 V, 230 V nominal"}, "its mains are not normal (190 V, 230 V nominal)"),
+        ({"failed": "low"}, "its battery failed its last test"),
         ({"alarms": ("UPS selftest failed!",)}, "it has an alarm"), ({"maintenance": "by me"}, "under maintenance"),
         ({"status": int(Status.OL | Status.BYPASS)}, "its mains are not normal (OL BYPASS)"),
     ],

@@ -242,7 +242,7 @@ async def test_preconditions_refuse_at_once_by_hand_and_wait_on_a_calendar(sqlit
         site.mains(190, "a")  # a brown-out: the unit boosts
         await asyncio.sleep(10)
         by_hand = await site.wave("a")
-        assert "mains are not normal (OL BOOST)" in verdicts(by_hand)["a"]
+        assert "mains are not normal (OL BOOST; 190 V, 230 V nominal)" in verdicts(by_hand)["a"]
         on_calendar = await site.begin("a", schedule="weekly", closes_us=site.clock.wall_us() + 600_000_000)
         await asyncio.sleep(30)
         assert "mains are not normal" in on_calendar.reasons["a"]

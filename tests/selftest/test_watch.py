@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qxfleet.model.reading import Origin, Reading
 from qxfleet.model.status import Status
 from qxfleet.selftest.watch import Watch
@@ -33,6 +35,14 @@ def test_mains_are_stable_since_they_were_disturbed_last() -> None:
     assert told.watch.stable_s(told.now_s) is None
     told.tell(OL, 20)
     assert told.watch.stable_s(told.now_s) == 18.0
+
+
+@pytest.mark.parametrize(("volts", "normal"), [(230.0, True), (196.0, True), (195.0, False), (265.0, False)])
+@pytest.mark.parametrize("nominal", ["input_voltage_nominal", "output_voltage_nominal"])
+def test_a_voltage_that_no_mains_should_have_is_not_normal(volts: float, normal: bool, nominal: str) -> None:
+    """Also where the UPS does nothing about it: EN 50160's bounds."""
+    told = Told().tell(OL, 10, **{nominal: 230.0}, input_voltage=volts)
+    assert (told.watch.stable_s(told.now_s) is not None) is normal
 
 
 def test_a_gap_is_no_proof() -> None:
