@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ RECHARGE_FACTOR, LONGEST_RECHARGE_S = 72.0, 12 * 3600.0
 """A battery whose charge nobody tells counts as charging for so many times its discharge, at most as long as from empty to full:
 the seeds' default charge time, after ten minutes, which empty the battery of a heavily loaded UPS."""
 
+STALE_S = 60.0
+"""A charge told so soon after the battery worked may be one from before: some dialects tell it with every full poll only."""
+
 MAINS_BAND = 0.15
 """Mains further than this from nominal are not normal, also for a UPS that does nothing about it: EN 50160 has supply voltages at
 all times within 10 % above and 15 % below."""
@@ -39,6 +43,7 @@ class Watch:
     stable_since_s: float | None = None
     charged_since_s: float | None = None
     last_s: float | None = None
+    _worked_s: float = -math.inf
     _carrying_s: float = 0.0
     _full_at_s: float = 0.0
     _loads: deque[tuple[float, float, float]] = field(default_factory=deque)
@@ -96,6 +101,7 @@ class Watch:
         return max(most for _, _, most in self._loads) - min(least for _, least, _ in self._loads)
 
     def _carry(self, passed_s: float, now_s: float) -> None:
+        self._worked_s = now_s
         self._carrying_s += min(passed_s, SILENCE_S)
         self._full_at_s = now_s + min(LONGEST_RECHARGE_S, RECHARGE_FACTOR * self._carrying_s)
         self.charged_since_s = None
@@ -107,7 +113,7 @@ class Watch:
         if isinstance(charge, float) and charge < full_percent:
             return False
         told = isinstance(charge, float) and reading.origins.get("battery.charge") is not Origin.ESTIMATED
-        if not told and reading.mono_s < self._full_at_s:
+        if reading.mono_s < (self._worked_s + STALE_S if told else self._full_at_s):
             return False
         volts, nominal = values.get("battery.voltage"), values.get("battery.voltage.nominal")
         cell_v = cell_volts(volts if isinstance(volts, float) else None, nominal if isinstance(nominal, float) else None)

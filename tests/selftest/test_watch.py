@@ -67,6 +67,13 @@ def test_a_told_charge_decides() -> None:
     assert told.watch.charged_s(told.now_s) == 8.0
 
 
+def test_a_charge_told_right_after_the_battery_worked_may_be_from_before() -> None:
+    told = Told().tell(OL, 10, battery_charge=100.0).tell(OB, 100, battery_charge=100.0).tell(OL, 58, battery_charge=100.0)
+    assert told.watch.charged_s(told.now_s) is None
+    told.tell(OL, 10, battery_charge=100.0)
+    assert told.watch.charged_s(told.now_s) == 8.0
+
+
 def test_a_charge_that_is_estimated_from_the_voltage_counts_only_with_the_time_it_takes() -> None:
     told = Told()
     told.origins = {"battery.charge": Origin.ESTIMATED}
