@@ -84,7 +84,7 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
         return None
     if ups in cycle:
         return "mains are back, and what hangs on it starts only when its power comes"
-    if scene.record.cancelled and (scene.spared is None or ups in scene.spared or not feed.on_battery):
+    if scene.record.cancelled and not _anew(scene, ups):
         return None
     due = bool(scene.triggered(ups)) or any(ups in _due_to(scene, load) for load in ours)
     if (feed.on_battery and due) or ups in scene.finishing:
@@ -130,8 +130,11 @@ def all_told(scene: Scene) -> bool:
 
 
 def to_cycle(scene: Scene) -> set[str]:
-    """UPSes to be cut although mains are there, because loads on them start by themselves only when their power comes."""
-    if not scene.record.armed or scene.plan.ups_off.then != "return":
+    """UPSes to be cut although mains are there, because loads on them start by themselves only when their power comes.
+
+    None once an operator cancelled: what would be cut for that would be called back for this.
+    """
+    if not scene.record.armed or scene.plan.ups_off.then != "return" or scene.record.cancelled:
         return set()
     cycle: set[str] = set()
     for load in stranded(scene):
@@ -186,7 +189,7 @@ def called_back(scene: Scene) -> set[str]:
 
 
 def _call_back_why(scene: Scene, ups: str) -> str | None:
-    if scene.record.cancelled:
+    if scene.record.cancelled and not _anew(scene, ups):
         return "the shutdown was cancelled while it counts down"
     if scene.feeds[ups].seen.mains is not Mains.ON or scene.plan.on_power_return == "finish":
         return None
@@ -195,6 +198,11 @@ def _call_back_why(scene: Scene, ups: str) -> str | None:
         if running and scene.up[load.name] and sum(scene.good(each) for each in load.fed_by) < load.needs_feeds:
             return f"mains are back, and {load.name} is up on it"
     return None
+
+
+def _anew(scene: Scene, ups: str) -> bool:
+    """Its mains failed after an operator cancelled: that is another story."""
+    return scene.spared is not None and ups not in scene.spared and scene.feeds[ups].on_battery
 
 
 def switch_ons(scene: Scene) -> list[Step]:

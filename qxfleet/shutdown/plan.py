@@ -32,7 +32,8 @@ def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decisi
     scene = Scene(plan, record, world, now_s)
     steps = call_backs(scene)
     steps += _stops(scene, {*(step.target for step in steps), *called_back(scene)})
-    steps += [*cuts(scene), *switch_ons(scene), *starts(scene)]
+    off = cuts(scene)
+    steps += [*off, *switch_ons(scene), *starts(scene, {step.target for step in off})]
     hand = by_hand(scene)
     active = bool(steps or scene.record.taken or scene.must)
     return Decision(

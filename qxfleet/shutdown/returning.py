@@ -14,18 +14,18 @@ PAUSES_S = (30.0, 60.0, 120.0, 300.0, 600.0)
 BACK_SOON = (Standing.DOWN, Standing.STARTING, Standing.STOPPING)
 
 
-def starts(scene: Scene) -> list[Step]:
-    """Loads that can be started now."""
+def starts(scene: Scene, cut: set[str]) -> list[Step]:
+    """Loads that can be started now; ``cut``: the UPSes that are told to cut at this moment."""
     down = [load for load in scene.plan.loads if scene.at[load.name] in BACK_SOON]
     if not down:
         return []
-    cycle, held = to_cycle(scene), scene.held_down
+    going, held = to_cycle(scene) | cut, scene.held_down
     highest = _highest_stage(scene, down)
     steps = []
     for load in down:
         if scene.at[load.name] is not Standing.DOWN or load.start is None or load.name == scene.plan.host:
             continue
-        if load.name in scene.must or load.name in held or cycle.intersection(load.fed_by) or not scene.powered(load):
+        if load.name in scene.must or load.name in held or going.intersection(load.fed_by) or not scene.powered(load):
             continue
         if any(_goes_first(scene, scene.plan.named[later]) for later in scene.plan.behind.get(load.name, ())):
             continue
@@ -77,7 +77,8 @@ def by_hand(scene: Scene) -> dict[str, str]:
         return asked
     cycle = to_cycle(scene)
     for load in stranded(scene):
-        if scene.powered(load) and load.name not in scene.must and not cycle.issuperset(load.fed_by):
+        safe = scene.powered(load) or (scene.record.cancelled and not any(scene.feeds[ups].on_battery for ups in load.fed_by))
+        if safe and load.name not in scene.must and not cycle.issuperset(load.fed_by):
             tells = "is down" if load.down_when is not None else "was stopped and may be down"
             asked[load.name] = f"{load.name} {tells}, its power never went, and no start is configured: start it by hand"
     for load in scene.plan.loads:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
 from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, Ordered, Record, Result, Taken
+from qxfleet.shutdown.model import Act, Decision, Ordered, Result, Taken
 
 STOP, START, WATCH = Command(("stop",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
 AUTO, LOW = Condition("runtime-below"), Condition("low-battery")
@@ -18,6 +18,8 @@ WATTS = 100.0
 
 
 Gaps = Sequence[tuple[int, int, str]]
+Orders = Sequence[tuple[int, Ordered | None]]
+"""When an operator orders what; None: cancels."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,26 @@ class Watcher(Course):
         super().__init__(self.plan, self.room)
         self.begun = 0
         self.restarted = False
+        self.cancelled_s = 0.0
+        self.asked: set[str] = set()
+        """What people were told to do when a run ended."""
+
+    def look(self) -> Decision:
+        """One turn; what a run that ends leaves to people is kept."""
+        decision = super().look()
+        if decision.finished is not None:
+            self.asked |= decision.by_hand.keys()
+        return decision
+
+    def hear(self, wish: Ordered | None) -> None:
+        """Take an operator's order as the agent does; what it refuses changes nothing."""
+        record = self.record
+        if wish is not None:
+            if record.ordered is None or record.ordered.released:
+                self.record = replace(record, ordered=wish, cancelled=False)
+        elif record.taken or record.ordered is not None:
+            released = record.ordered and replace(record.ordered, released=True)
+            self.record, self.cancelled_s = replace(record, ordered=released, cancelled=True), self.room.now_s
 
     def carry_out(self, taken: Taken) -> None:
         """Check the step, then do it; or be killed before or behind that."""
@@ -149,7 +171,11 @@ class Watcher(Course):
         """Nothing is stopped for nothing, and nothing before its time."""
         load = self.plan.named[name]
         wish = self.record.ordered
-        poor = {each.name for each in self.plan.loads if self.poor(each)} | set(wish.loads if wish is not None else ())
+        wished = set(wish.loads) if wish is not None and not wish.released else set()
+        poor = {each.name for each in self.plan.loads if self.poor(each)} | wished
+        if self.record.cancelled:
+            anew = any(self.room.upses[ups].since_s >= self.cancelled_s for ups in self.plan.fed)
+            assert anew, f"{name} is stopped though an operator cancelled and mains have not changed since"
         needing, stack = {name}, [name]
         while stack:
             for later in self.plan.behind.get(stack.pop(), ()):
@@ -210,15 +236,13 @@ class Watcher(Course):
         assert ups.output, f"{name} is off already and is told again"
 
 
-def play(
-    case: Case, course: Watcher, *, until_s: float = 12000.0, order: Ordered | None = None, gaps: Gaps = ()
-) -> None:
+def play(case: Case, course: Watcher, *, until_s: float = 12000.0, gaps: Gaps = (), orders: Orders = ()) -> None:
     """Until the script is over and everything has settled. ``gaps``: from when to when a UPS is silent."""
-    room, script = course.room, list(case.script)
-    last_s = max((at for at, _, _ in script), default=0)
-    if order is not None:
-        course.record = Record(True, ordered=order)
+    room, script, given = course.room, list(case.script), list(orders)
+    last_s = max((at for at, *_ in (*script, *given)), default=0)
     while room.now_s < until_s:
+        while given and given[0][0] <= room.now_s:
+            course.hear(given.pop(0)[1])
         while script and script[0][0] <= room.now_s:
             _, ups, on = script.pop(0)
             room.mains(ups, on)
@@ -241,4 +265,5 @@ def play(
         if room.now_s > last_s and settled and not course.record.taken:
             return
         battery = any(not ups.mains for ups in room.upses.values())
-        room.pass_time(2.0 if not quiet else 4.0 if battery else 20.0 if not script else min(20.0, script[0][0] - room.now_s))
+        next_s = min((at for at, *_ in (*script[:1], *given[:1])), default=room.now_s + 20.0)
+        room.pass_time(2.0 if not quiet else 4.0 if battery else min(20.0, max(next_s - room.now_s, 1.0)))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qxfleet.shutdown.imagine import Course
-from qxfleet.shutdown.model import Answer
+from qxfleet.shutdown.model import Answer, Ordered
 from tests.shutdown.rooms import Case, Watcher, cases, play, room_of
 
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
@@ -100,6 +100,36 @@ def _blind(case: Case, name: str) -> bool:
     """Nothing tells whether it is down and nothing starts it: the run ended saying so."""
     load = case.plan.named[name]
     return load.down_when is None and load.start is None
+
+
+@st.composite
+def operated(draw: st.DrawFn) -> tuple[Case, list[tuple[int, Ordered | None]]]:
+    """A room whose operator stops loads, drills them and cancels, whatever mains do; the last word is a cancel."""
+    case = draw(cases(policies=False, host=False))
+    names = [load.name for load in case.plan.loads]
+    given: list[tuple[int, Ordered | None]] = []
+    for at in sorted(draw(st.lists(st.integers(1, 1500), min_size=1, max_size=4))):
+        loads = frozenset(draw(st.lists(st.sampled_from(names), min_size=1)))
+        kind = draw(st.sampled_from(["stop", "stop and cut", "drill", "cancel"]))
+        wish = Ordered(loads, "me", cut=kind == "stop and cut", drill=kind == "drill")
+        given.append((at, None if kind == "cancel" else wish))
+    last_s = max(at for at, *_ in (*case.script, *given)) if case.script else given[-1][0]
+    return case, [*given, (last_s + draw(st.integers(1, 600)), None)]
+
+
+@FEW
+@given(operated(), st.frozensets(st.integers(1, 12), max_size=2), st.booleans())
+def test_whatever_an_operator_orders_nothing_loses_its_power_and_all_comes_back(
+    operation: tuple[Case, list[tuple[int, Ordered | None]]], kills: frozenset[int], lose: bool
+) -> None:
+    case, given = operation
+    course = Watcher(case.plan, room_of(case), kill_at=kills, lose=lose)
+    play(case, course, orders=given)
+    assert not lost(course)
+    asked = course.asked | course.decision.by_hand.keys()
+    for name, machine in course.room.machines.items():
+        waiting = any(later in asked for later in _needed(case, name))
+        assert machine.up or name in asked or waiting or _blind(case, name), f"{name} stays down: {course.decision}"
 
 
 @FEW
