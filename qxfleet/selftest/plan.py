@@ -158,7 +158,7 @@ def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
         return
     if rules.mains_stable_s:
         if unit.stable_s is None:
-            yield Objection(f"mains are not normal ({'; '.join(filter(None, (status_text(unit.status), unit.mains)))})")
+            yield Objection(f"mains are not normal ({_mains(unit)})")
         elif unit.stable_s < rules.mains_stable_s:
             yield Objection(f"mains are normal for {_span(unit.stable_s)} only, {_span(rules.mains_stable_s)} are asked for")
     if rules.charged_s:
@@ -197,16 +197,20 @@ def _runtime(unit: Unit, asked: Asked, rules: Rules) -> Iterable[Objection]:
         yield Objection(f"its runtime of {_span(unit.runtime_s)} is less than {wanted}")
 
 
+def _mains(unit: Unit) -> str:
+    return "; ".join(filter(None, (status_text(unit.status), unit.mains)))
+
+
 def _weakness(other: Unit, rules: Rules) -> Iterable[str]:
     """Why a partner may not be relied on; one reason is enough."""
     if rules.no_maintenance and other.maintenance:
         yield f"it is under maintenance ({other.maintenance})"
     elif not other.contact:
         yield "there is no contact with it"
-    elif not other.status & Status.OL or other.status & DISTURBED:
-        yield f"its mains are not normal ({status_text(other.status)})" if other.status & Status.OL else "it is not on line"
-    elif other.mains:
-        yield f"its mains are not normal ({other.mains})"
+    elif not other.status & Status.OL:
+        yield "it is not on line"
+    elif other.status & DISTURBED or other.mains:
+        yield f"its mains are not normal ({_mains(other)})"
     elif other.failed:
         yield f"its battery failed its last test: {other.failed}"
     elif rules.charged_s and other.charged_s is None:

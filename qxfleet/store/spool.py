@@ -90,7 +90,7 @@ class Spool:
                     if column not in there:  # left by a version that did not know the column
                         file.execute(f"ALTER TABLE readings ADD COLUMN {column}")
                 for sort in Sort:
-                    found = file.execute("SELECT value FROM about WHERE key = ?", [_passed(sort)]).fetchone()
+                    found = file.execute("SELECT value FROM about WHERE key = ?", [_passed_key(sort)]).fetchone()
                     self._pass(file, sort, int(found[0]) if found else 0)
             except BaseException:
                 file.close()
@@ -209,12 +209,12 @@ class Spool:
     def unmark(self, connection: Connection) -> None:
         """All is in the database: the file says so of itself from now on, and nothing is left to remember there."""
         if self._file is not None:
-            passed = [(_passed(sort), str(self._passed[sort])) for sort in Sort]
+            passed = [(_passed_key(sort), str(self._passed[sort])) for sort in Sort]
             self._file.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", passed)
         connection.execute(delete(meta).where(meta.c.key.in_([self._mark(sort) for sort in Sort])))
 
 
-def _passed(sort: Sort) -> str:
+def _passed_key(sort: Sort) -> str:
     return f"passed.{sort.value}"
 
 

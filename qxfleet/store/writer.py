@@ -319,16 +319,15 @@ class Writer:
         return True
 
     def _write_aside(self, spool: Spool, aside: Aside) -> None:
-        readings, events = aside.sort is Sort.READINGS, aside.sort is Sort.EVENTS
-        if readings:
+        again = Batch([], [], [], [], also=partial(spool.mark, aside=aside))
+        if aside.sort is Sort.EVENTS:
+            again.events = spool.events_of(aside)
+        else:
             with suppress(*ROW_AT_FAULT):  # then each by itself, below
                 self._transactions.pour(spool, aside)
                 self._count(aside.count)
                 return
-        again = Batch(
-            list(spool.readings_of(aside)) if readings else [], spool.events_of(aside) if events else [], [], [],
-            also=partial(spool.mark, aside=aside),
-        )  # fmt: skip
+            again.readings = list(spool.readings_of(aside))
         self._transactions.commit(again)
         self._count(len(again.readings), again.given_up)
 

@@ -54,7 +54,7 @@ def test_each_precondition_objects_and_can_be_switched_off(words: str, like: dic
     [
         ({"contact": False}, "there is no contact with it"), ({"status": int(Status.OB)}, "it is not on line"),
         ({"charged_s": None}, "it is not fully charged"),
-        ({"mains": "190 V, 230 V nominal"}, "its mains are not normal (190 V, 230 V nominal)"),
+        ({"mains": "190 V, 230 V nominal"}, "its mains are not normal (OL; 190 V, 230 V nominal)"),
         ({"failed": "low"}, "its battery failed its last test"),
         ({"alarms": ("UPS selftest failed!",)}, "it has an alarm"), ({"maintenance": "by me"}, "under maintenance"),
         ({"status": int(Status.OL | Status.BYPASS)}, "its mains are not normal (OL BYPASS)"),

@@ -52,6 +52,13 @@ class Play:
             self.done += [(self.room.now_s, step.act, step.target) for step in decision.begin]
             self.room.pass_time(1.0)
 
+    def flap(self, times: int, off_s: float, on_s: float) -> None:
+        for _ in range(times):
+            self.mains(False)
+            self.go(off_s)
+            self.mains(True)
+            self.go(on_s)
+
     def acts(self, act: Act) -> list[str]:
         return [target for _, each, target in self.done if each is act]
 
@@ -150,11 +157,7 @@ def test_machines_that_only_their_power_starts_are_cycled_when_it_never_went() -
 
 def test_flapping_mains_stop_and_start_nothing_again_and_again() -> None:
     play = Play()
-    for _ in range(60):
-        play.mains(False)
-        play.go(25)
-        play.mains(True)
-        play.go(20)
+    play.flap(60, 25, 20)
     assert len(play.acts(Act.STOP)) <= 3
     assert not play.acts(Act.START)
     assert not play.lost
@@ -164,18 +167,10 @@ def test_flapping_mains_stop_and_start_nothing_again_and_again() -> None:
 
 def test_on_battery_time_is_added_up_until_mains_are_stable() -> None:
     play = Play()
-    for _ in range(3):
-        play.mains(False)
-        play.go(25)
-        play.mains(True)
-        play.go(20)
+    play.flap(3, 25, 20)
     assert play.acts(Act.STOP)
     calm = Play()
-    for _ in range(10):
-        calm.mains(False)
-        calm.go(25)
-        calm.mains(True)
-        calm.go(90)
+    calm.flap(10, 25, 90)
     assert not calm.done
 
 
