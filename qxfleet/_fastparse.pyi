@@ -1,7 +1,7 @@
 """Types of the compiled parser: bytes → frames → values. ``stubtest`` compares this file with the build."""
 
-from collections.abc import Sequence
-from typing import Final, Self, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self, final
 
 NUMBER: Final[int]
 POINTED: Final[int]
@@ -32,6 +32,9 @@ class Framer:
         LF and NUL between frames, and an end byte with nothing before it, make no frame; a frame longer than
         ``max_len`` is thrown away with its end byte. Every byte is in a frame, ends one, is pending, or is counted.
         """
+    def only(self, chunk: bytes, max_len: int) -> bytes | None:
+        """The frame, of at most ``max_len`` bytes, where :meth:`feed` would give just that and leave nothing pending or thrown
+        away; else None, and the chunk is still to be fed."""
     def pending(self) -> bytes:
         """Bytes of the frame that is not complete yet."""
     def reset(self) -> int:
@@ -93,8 +96,25 @@ class Overlay:
         take and for one with a number out of its range.
         """
 
-def steps(names: tuple[str, ...], scales: tuple[int, ...], values: dict[str, float | str]) -> list[int | None] | None:
-    """Each named value times its scale, rounded half to even; None for a name without a value.
+def steps(
+    names: tuple[str, ...],
+    scales: tuple[int, ...],
+    values: dict[str, float | str],
+    before: tuple[object, ...] = (),
+    after: tuple[object, ...] = (),
+) -> tuple[Any, ...] | None:
+    """Each named value times its scale, rounded half to even, None for a name without a value; between ``before`` and ``after``.
 
-    None instead of a list where a value is anything but a finite float. Raises ValueError unless there is one scale per name.
+    None instead of a row where a value is anything but a finite float. Raises ValueError unless there is one scale per name.
     """
+
+@final
+class Corridor:
+    """Least and greatest value of each of some numbers; None for one that must not be there.
+
+    Raises ValueError for more than 31 numbers.
+    """
+
+    def __new__(cls, ranges: dict[str, tuple[float, float] | None]) -> Self: ...
+    def holds(self, values: Mapping[str, float | str]) -> bool:
+        """Whether every one of them is there, a plain float, and in its range, or not there where it must not be."""

@@ -15,8 +15,9 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_FromDouble
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF, PyObject
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.math cimport isfinite, rint
+from libc.math cimport NAN, isfinite, isnan, rint
 from libc.string cimport memchr, memcmp, memcpy
 
 from fractions import Fraction
@@ -47,7 +48,7 @@ cdef enum:
     MAX_JUNK = 4  # quirks.md: skip up to 4 bytes before the lead character, more is another talker
     MAX_DIGITS = 15  # what a double holds exactly; the division below then rounds once, like float() does
     MAX_SCALE = 8  # decimals of a scale: 10 ** (14 + 8) is the largest power of ten a double holds exactly
-    MAX_LAID = 31  # two bits of a key each
+    MAX_LAID = 31  # two bits of a key each; and as many numbers as a corridor has room for
     BITS_TAIL = 2  # megatec-family.md section 8: bytes after the last bit are ignored
 
 cdef enum Reason:
@@ -565,17 +566,23 @@ cdef class Overlay:
         return key
 
 
-def steps(tuple names not None, tuple scales not None, dict values not None):
+def steps(tuple names not None, tuple scales not None, dict values not None, tuple before not None=(), tuple after not None=()):
     """Whole steps of each named number, None where it is not known; or None if one is no plain finite number."""
     cdef Py_ssize_t i
+    cdef Py_ssize_t head = len(before)
+    cdef Py_ssize_t count = len(names)
     cdef PyObject *found
     cdef double scaled
     cdef object step
-    cdef list row
-    if len(names) != len(scales):
-        raise ValueError(f"{len(names)} names for {len(scales)} scales")
-    row = PyList_New(len(names))
-    for i in range(len(names)):
+    cdef tuple row
+    if count != len(scales):
+        raise ValueError(f"{count} names for {len(scales)} scales")
+    row = PyTuple_New(head + count + len(after))
+    for i in range(head):
+        put(row, i, before[i])
+    for i in range(len(after)):
+        put(row, head + count + i, after[i])
+    for i in range(count):
         found = PyDict_GetItem(values, names[i])
         step = None
         if found != NULL:
@@ -585,9 +592,49 @@ def steps(tuple names not None, tuple scales not None, dict values not None):
             if not isfinite(scaled):
                 return None
             step = PyLong_FromDouble(rint(scaled))
-        Py_INCREF(step)
-        PyList_SET_ITEM(row, i, step)
+        put(row, head + i, step)
     return row
+
+
+cdef inline void put(tuple row, Py_ssize_t i, object item) noexcept:
+    Py_INCREF(item)
+    PyTuple_SET_ITEM(row, i, item)
+
+
+@cython.final
+cdef class Corridor:
+    """Where each of some numbers must be for all to be as it was."""
+
+    cdef tuple names
+    cdef double low[MAX_LAID]
+    cdef double high[MAX_LAID]
+
+    def __cinit__(self, dict ranges not None):
+        cdef int i
+        if len(ranges) > MAX_LAID:
+            raise ValueError(f"{len(ranges)} numbers, {MAX_LAID} at most")
+        self.names = tuple(ranges)
+        for i, bounds in enumerate(ranges.values()):
+            self.low[i], self.high[i] = (NAN, NAN) if bounds is None else bounds
+
+    def holds(self, values not None):
+        """Whether all of them are where they must be."""
+        cdef dict known = values if type(values) is dict else dict(values)
+        cdef Py_ssize_t i
+        cdef PyObject *found
+        cdef double number
+        for i in range(len(self.names)):
+            found = PyDict_GetItem(known, self.names[i])
+            if found == NULL:
+                if not isnan(self.low[i]):
+                    return False
+                continue
+            if not PyFloat_CheckExact(<object> found):
+                return False
+            number = PyFloat_AS_DOUBLE(<object> found)
+            if not self.low[i] <= number <= self.high[i]:
+                return False
+        return True
 
 
 @cython.final
@@ -652,6 +699,17 @@ cdef class Framer:
                 self.thrown += 1
             p = cut + 1
         return frames
+
+    @cython.critical_section
+    def only(self, bytes chunk not None, Py_ssize_t max_len):
+        """The one frame that ``chunk`` is; None, and nothing done, for anything else."""
+        cdef const unsigned char *p = <const unsigned char *> PyBytes_AS_STRING(chunk)
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(chunk) - 1
+        if n < 1 or n > max_len or n > self.max_len or self.held_len or self.overlong or p[0] == 0 or p[0] == 10:
+            return None
+        if p[n] != self.end or memchr(p, self.end, <size_t> n) != NULL:
+            return None
+        return PyBytes_FromStringAndSize(<const char *> p, n)
 
     @cython.critical_section
     def pending(self):

@@ -225,15 +225,25 @@ def laid(
     return sum(two_bits * 4**slot for slot, two_bits in enumerate(told)), over | said
 
 
-def in_steps(names: Sequence[str], scales: Sequence[int], values: dict[str, Any]) -> list[int | None] | None:
+def in_steps(names: Sequence[str], scales: Sequence[int], values: dict[str, Any]) -> tuple[int | None, ...] | None:
     """Named numbers as whole steps, half a step going to the even one."""
     known = [values.get(name) for name in names]
     if not all(value is None or (type(value) is float and isfinite(value)) for value in known):
         return None
     try:
-        return [None if value is None else round(value * scale) for value, scale in zip(known, scales, strict=True)]
+        return tuple(None if value is None else round(value * scale) for value, scale in zip(known, scales, strict=True))
     except OverflowError:
         return None
+
+
+def in_corridor(ranges: dict[str, tuple[float, float] | None], values: dict[str, Any]) -> bool:
+    """Whether every number is where it must be."""
+    for name, bounds in ranges.items():
+        if (bounds is None) is (name in values):
+            return False
+        if bounds is not None and not (type(values[name]) is float and bounds[0] <= values[name] <= bounds[1]):
+            return False
+    return True
 
 
 def cut(stream: bytes, end: int, max_len: int) -> tuple[list[bytes], bytes, int]:

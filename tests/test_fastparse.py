@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -12,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Overlay, Plan, named, steps
+from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Corridor, Framer, Overlay, Plan, named, steps
 from qxfleet.dialects.megatec import MEGATEC, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
 from qxfleet.dialects.spec import Query, Reply
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
 from qxfleet.session.plans import plan_for
 from tests.fuzz_fastparse import Pair, captured, fuzz, mutated, pairs, shortest
-from tests.oracle import Oracle, arguments, cut, in_steps, laid
+from tests.oracle import Oracle, arguments, cut, in_corridor, in_steps, laid
 
 STATUS_QUERY, RATING_QUERY, VENDOR_QUERY = MEGATEC.queries
 GOOD = b"(226.0 195.0 226.0 014 49.0 27.5 30.0 00001000"
@@ -409,6 +410,33 @@ def test_framer_against_the_plain_one(chunks: list[bytes], end: int) -> None:
     assert (frames, framer.pending(), framer.reset() - len(cut(b"".join(chunks), end, 30)[1])) == cut(b"".join(chunks), end, 30)
 
 
+chunk_st = st.lists(st.binary(max_size=12) | st.sampled_from([b"\r", b"\n", b"\0", b"(1\r", b"(22\r"]), max_size=3).map(b"".join)
+
+
+@given(chunk_st, chunk_st, st.sampled_from([13, 10, 0]), st.integers(0, 20))
+def test_a_chunk_that_is_one_frame(before: bytes, chunk: bytes, end: int, max_len: int) -> None:
+    framer, plain = Framer(end, 15), Framer(end, 15)
+    framer.feed(before), plain.feed(before)
+    frame = framer.only(chunk, max_len)
+    held, thrown = plain.pending(), plain.reset()
+    alone = Framer(end, 15)
+    frames = alone.feed(chunk)
+    if frame is not None:
+        assert frames == [frame] and len(frame) <= max_len and alone.reset() == 0 and not held
+    assert framer.pending() == held
+    assert framer.reset() == thrown
+
+
+def test_the_usual_chunk_is_one_frame() -> None:
+    framer = Framer(13, 60)
+    assert framer.only(b"(1 2\r", 60) == framer.only(b"(1 2\r", 4) == b"(1 2"
+    assert framer.only(b"(1 2\r", 3) is None
+    assert [framer.only(chunk, 60) for chunk in (b"(1\r(2\r", b"\n(1\r", b"(1", b"\r", b"")] == [None] * 5
+    framer.feed(b"(")
+    assert framer.only(b"1 2\r", 60) is None
+    assert framer.feed(b"1 2\r") == [b"(1 2"]
+
+
 # ---- against the plain parser
 
 PAIRS = pairs()
@@ -537,7 +565,32 @@ number_st = st.floats() | st.floats(-1000, 1000).map(lambda value: round(value *
 @given(st.dictionaries(st.sampled_from("abcde"), number_st), st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 1000))))
 def test_steps_against_the_plain_ones(values: dict[str, float | str], columns: list[tuple[str, int]]) -> None:
     names, scales = tuple(name for name, _ in columns), tuple(scale for _, scale in columns)
-    assert steps(names, scales, values) == in_steps(names, scales, values)
+    row = in_steps(names, scales, values)
+    assert steps(names, scales, values) == row
+    assert steps(names, scales, values, ("a", 1), (None,)) == (None if row is None else ("a", 1, *row, None))
+
+
+range_st = st.none() | st.tuples(st.floats(-10, 10), st.floats(-10, 10))
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), range_st),
+    st.dictionaries(st.sampled_from("abcde"), st.floats(-10, 10) | st.just(math.nan) | st.integers(-5, 5) | st.just("x")),
+)
+def test_a_corridor_against_the_plain_one(
+    ranges: dict[str, tuple[float, float] | None], values: dict[str, float | str]
+) -> None:
+    assert Corridor(ranges).holds(values) is in_corridor(ranges, values)
+
+
+def test_a_corridor_has_its_bounds() -> None:
+    corridor = Corridor({"input.voltage": (195.5, 264.5), "battery.charge": None})
+    assert corridor.holds({"input.voltage": 195.5, "ups.load": 3.0})
+    assert not corridor.holds({"input.voltage": 195.4})
+    assert not corridor.holds({"input.voltage": 230.0, "battery.charge": 100.0})
+    assert not corridor.holds({})
+    with pytest.raises(ValueError, match="32 numbers, 31"):
+        Corridor({str(number): None for number in range(32)})
 
 
 @given(st.from_regex(r"[+-]?[0-9]{1,8}(\.[0-9]{1,7})?", fullmatch=True))

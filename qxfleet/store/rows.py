@@ -31,11 +31,11 @@ INT4 = 2**31 - 1
 
 def reading_row(reading: Reading, extra: str | None) -> ReadingRow:
     """One reading as a row: numbers rounded to the column's steps, whatever is no number absent."""
-    values = reading.values
-    row = steps(_NAMES, _SCALES, values) if type(values) is dict else None
+    values, key = reading.values, (reading.device, reading.wall_us, int(reading.status))
+    row = steps(_NAMES, _SCALES, values, key, (extra,)) if type(values) is dict else None
     if row is None:
-        row = [_step(values.get(name), scale) for name, scale in zip(_NAMES, _SCALES, strict=True)]
-    return (reading.device, reading.wall_us, int(reading.status), *row, extra)
+        row = (*key, *(_step(values.get(name), scale) for name, scale in zip(_NAMES, _SCALES, strict=True)), extra)
+    return row
 
 
 def _step(value: Value | None, scale: int) -> int | None:
