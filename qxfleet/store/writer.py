@@ -44,8 +44,11 @@ REPLAY_BATCH = 10_000
 QUEUE_LIMIT = 50_000
 """Readings kept in memory: about 20 MB; only where nothing can be set aside on the disk do they ever become that many."""
 
-FLUSH_S = 2.0
-"""How long a reading waits for others at most: the more go together, the fewer pages each of them rewrites."""
+FLUSH_S = 4.0
+"""How long a reading waits for others at most: two of one UPS share a page, and the fewer pages are written again."""
+
+ASIDE_S = 1.0
+"""The same while the database is away."""
 
 SIZE_EVERY_S = 60.0
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -120,10 +123,9 @@ class Writer:
 
     def put(self, row: ReadingRow) -> None:
         """Queue a reading; drops the oldest when the queue is full. From one thread only: it takes no lock."""
-        readings = self._readings
-        readings.append(row)
+        self._readings.append(row)
         self._put += 1
-        if len(readings) == BATCH:
+        if not self._put % BATCH:
             self._wake.set()
 
     def put_event(self, event: Event) -> None:
@@ -335,7 +337,7 @@ class Writer:
         """Wait for the next attempt; what comes meanwhile is set aside within a second, events at once."""
         closing, until_s = self._closing.is_set(), time.monotonic() + delay_s
         while (left_s := until_s - time.monotonic()) > 0 and self._closing.is_set() == closing:
-            self._wake.wait(min(FLUSH_S, left_s))
+            self._wake.wait(min(ASIDE_S, left_s))
             self._wake.clear()
             self._set_aside_queued()
 

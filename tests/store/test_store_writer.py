@@ -24,7 +24,7 @@ from qxfleet.store import history
 from qxfleet.store.engine import open_engine
 from qxfleet.store.store import Store
 from qxfleet.store.tables import device, event, order_log, reading
-from qxfleet.store.writer import BATCH
+from qxfleet.store.writer import BATCH, FLUSH_S
 from tests.conftest import Postgres
 from tests.store.conftest import T0_US, VALUES, a_reading, all_rows, an_event
 
@@ -112,11 +112,11 @@ async def test_two_readings_in_one_microsecond_cost_nobody_else(store: Store, tr
     assert troubles == []
 
 
-async def test_readings_are_committed_every_other_second(store: Store) -> None:
+async def test_readings_are_committed_every_few_seconds(store: Store) -> None:
     began = time.monotonic()
     store.record(a_reading())
     await until(lambda: store.health().written == 1)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < FLUSH_S + 1
     assert len(await store.read(all_rows(reading))) == 1
 
 
