@@ -39,8 +39,6 @@ LOAD_READINGS = 3
 EARLY_LOW_S = 60.0
 """A battery that is low so soon in a deep test has failed; else half of its predicted runtime is asked of it."""
 
-BEFORE_READINGS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Point:

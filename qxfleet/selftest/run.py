@@ -128,13 +128,14 @@ class BatteryTests:
     async def start(self) -> None:
         """Take up what an earlier run of the agent left open."""
         await self._remember()
-        self._bus.attach(Reading, self._seen)
+        self._bus.attach(Reading, self.standing.see)
         self._bus.attach(LinkChange, self.standing.link_changed)
         self._bus.attach(Event, self._told)
         await self._take_up()
 
     async def stop(self) -> None:
         """Leave; tests that their devices end by themselves go on, others are ended."""
+        self._bus.detach(Reading, self.standing.see)
         self._bus.detach(Reading, self._seen)
         self._bus.detach(LinkChange, self.standing.link_changed)
         self._bus.detach(Event, self._told)
@@ -276,7 +277,7 @@ class BatteryTests:
             course.stop_kind, course.stopped = kind, reason
         bounded = Form("", None, (bound_us - test.started_us) / 1e6)
         run = Running(test, course, bounded, saved_s=now_s)
-        self._running[test.ups] = run
+        self._follow(run)
         self._busy[test.ups] = float("inf")
         return run
 
@@ -387,11 +388,11 @@ class BatteryTests:
             self._busy.pop(ups, None)
             raise
         course = Course(asked, rules, now_s, now_s + ordered.bound_s)
-        before = self.standing.latest(ups)
+        before = list(self.standing.watch(ups).latest)
         course.before = [self.standing.point(reading) for reading in before]
         course.runtime_s = self.standing.number(ups, "battery.runtime")
         run = Running(replace(test, id=number), course, ordered, unsaved=before, saved_s=now_s)
-        self._running[ups] = run
+        self._follow(run)
         wave.members[ups] = StoredMember(ups, "testing", test_id=number)
         self._spawn(self._conduct(run, fresh=True), f"battery test {ups}")
 
@@ -484,7 +485,7 @@ class BatteryTests:
         write = stored.end_test(test.id, ended_us, verdict, text, evidence, wave_id=test.wave_id)
         await self._store.commit(write, test.ups)
         self._fleet_forget(test.ups)
-        self._running.pop(test.ups, None)
+        self._leave(test.ups)
         self._busy[test.ups] = now_s + (course.rules.recharge_s if course.first_s is not None else 0.0)
         self._note_battery(test.ups, verdict, text)
         self._publish_result(replace(test, verdict=verdict, ended_us=ended_us))
@@ -520,8 +521,17 @@ class BatteryTests:
 
     # -- what is seen
 
+    def _follow(self, run: Running) -> None:
+        if not self._running:
+            self._bus.attach(Reading, self._seen)
+        self._running[run.test.ups] = run
+
+    def _leave(self, ups: str) -> None:
+        self._running.pop(ups, None)
+        if not self._running:
+            self._bus.detach(Reading, self._seen)
+
     def _seen(self, reading: Reading) -> None:
-        self.standing.see(reading)
         run = self._running.get(reading.device)
         if run is not None:
             run.course.see(self.standing.point(reading))

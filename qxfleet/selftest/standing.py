@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from qxfleet.model.reading import Reading, Value
 from qxfleet.model.selftest import Asked, Rules
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import SELFTEST_FAILED, Status
-from qxfleet.selftest.course import BEFORE_READINGS, Point
+from qxfleet.selftest.course import Point
 from qxfleet.selftest.order import form
 from qxfleet.selftest.plan import Unit
 from qxfleet.selftest.watch import Watch, odd_volts
@@ -35,17 +34,13 @@ class Standing:
         self._clock = clock
         self._maintenance = maintenance
         self._watches: dict[str, Watch] = {}
-        self._latest: dict[str, deque[Reading]] = {}
 
     # -- told
 
     def see(self, reading: Reading) -> None:
         """Take a reading in."""
-        self.watch(reading.device).see(reading, self.rules.charge_percent)
-        latest = self._latest.get(reading.device)
-        if latest is None:
-            latest = self._latest[reading.device] = deque(maxlen=BEFORE_READINGS)
-        latest.append(reading)
+        ups = reading.device
+        (self._watches.get(ups) or self.watch(ups)).see(reading, self.rules.charge_percent)
 
     def link_changed(self, change: LinkChange) -> None:
         """Take a change of contact in."""
@@ -54,7 +49,7 @@ class Standing:
 
     def keep(self, upses: Collection[str]) -> None:
         """Forget every UPS but these."""
-        for memory in (self._watches, self._latest, self.failed):
+        for memory in (self._watches, self.failed):
             for ups in set(memory) - set(upses):
                 del memory[ups]
 
@@ -66,10 +61,6 @@ class Standing:
         if watch is None:
             watch = self._watches[ups] = Watch(self.rules.load_steady_s)
         return watch
-
-    def latest(self, ups: str) -> list[Reading]:
-        """The last readings of a UPS."""
-        return list(self._latest.get(ups, ()))
 
     def state(self, ups: str) -> DeviceState | None:
         """The state of a UPS; None if it is not configured."""

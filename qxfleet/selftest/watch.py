@@ -7,9 +7,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qxfleet._fastparse import Corridor
 from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import Status
 from qxfleet.selftest.plan import DISTURBED
+
+LATEST = 5
+"""Readings remembered: with them a test's course begins."""
 
 SILENCE_S = 60.0
 """A gap in the readings that nobody can vouch for: whatever held, it is not known to have held through it."""
@@ -32,7 +36,8 @@ MAINS_BAND = 0.15
 all times within 10 % above and 15 % below."""
 
 _CARRIED = int(Status.OB | Status.CAL)
-_NORMAL, _DISTURBED = int(Status.OL), int(DISTURBED)
+_NORMAL = int(Status.OL)
+_LINE = int(Status.OL | DISTURBED)
 
 
 @dataclass(slots=True)
@@ -43,34 +48,38 @@ class Watch:
     stable_since_s: float | None = None
     charged_since_s: float | None = None
     last_s: float | None = None
+    latest: deque[Reading] = field(default_factory=lambda: deque(maxlen=LATEST))
     _worked_s: float = -math.inf
     _carrying_s: float = 0.0
     _full_at_s: float = 0.0
     _loads: deque[tuple[float, float, float]] = field(default_factory=deque)
+    _calm: Corridor | None = None
+    """Where everything must stay for nothing to change: mains are stable and the battery is full."""
+    _calm_percent: float = 0.0
 
     def see(self, reading: Reading, full_percent: float) -> None:
         """Take the next reading in; ``full_percent`` is the charge that counts as full."""
-        now_s, before_s, status = reading.mono_s, self.last_s, reading.status
+        now_s, before_s, values = reading.mono_s, self.last_s, reading.values
         if before_s is not None and now_s - before_s > SILENCE_S:
             self.lose()
         self.last_s = now_s
-        if not status & _NORMAL or status & _DISTURBED or odd_volts(reading.values):
-            self.stable_since_s = None
-        elif self.stable_since_s is None:
-            self.stable_since_s = now_s
-        if status & _CARRIED:
-            self._carry(now_s - before_s if before_s is not None else 0.0, now_s)
-        elif not self._full(reading, full_percent):
-            self.charged_since_s = None
-        elif self.charged_since_s is None:
-            self.charged_since_s, self._carrying_s = now_s, 0.0
-        load = reading.values.get("ups.load")
+        self.latest.append(reading)
+        calm = self._calm
+        if calm is None or reading.status != _NORMAL or full_percent != self._calm_percent or not calm.holds(values):
+            self._judge(reading, full_percent, 0.0 if before_s is None else now_s - before_s)
+        load = values.get("ups.load")
         if isinstance(load, float):
-            self._remember(now_s, load)
+            loads = self._loads
+            if not loads or now_s - loads[-1][0] >= LOAD_STEP_S:
+                self._begin_load(now_s, load)
+            else:
+                at_s, least, most = loads[-1]
+                if not least <= load <= most:
+                    loads[-1] = (at_s, min(least, load), max(most, load))
 
     def lose(self) -> None:
         """Contact was lost: nothing is known to hold any more. How much was discharged is remembered."""
-        self.stable_since_s = self.charged_since_s = None
+        self.stable_since_s = self.charged_since_s = self._calm = None
         self._loads.clear()
 
     def resume(self, stable_since_s: float, carried_s: tuple[float, float] | None, now_s: float) -> None:
@@ -78,7 +87,7 @@ class Watch:
 
         A battery that tells its charge is judged by that with the next reading.
         """
-        self.stable_since_s = stable_since_s
+        self.stable_since_s, self._calm = stable_since_s, None
         full_s = stable_since_s
         if carried_s is not None:
             began_s, ended_s = carried_s
@@ -100,6 +109,23 @@ class Watch:
             return None
         return max(most for _, _, most in self._loads) - min(least for _, least, _ in self._loads)
 
+    def _judge(self, reading: Reading, full_percent: float, passed_s: float) -> None:
+        now_s, status = reading.mono_s, reading.status
+        if status & _LINE != _NORMAL or odd_volts(reading.values):
+            self.stable_since_s = None
+        elif self.stable_since_s is None:
+            self.stable_since_s = now_s
+        if status & _CARRIED:
+            self._carry(passed_s, now_s)
+        elif not self._full(reading, full_percent):
+            self.charged_since_s = None
+        elif self.charged_since_s is None:
+            self.charged_since_s, self._carrying_s = now_s, 0.0
+        self._calm, self._calm_percent = None, full_percent
+        settled = self.stable_since_s is not None and self.charged_since_s is not None
+        if settled and now_s >= max(self._full_at_s, self._worked_s + STALE_S):
+            self._calm = _calm(reading.values, full_percent)
+
     def _carry(self, passed_s: float, now_s: float) -> None:
         self._worked_s = now_s
         self._carrying_s += min(passed_s, SILENCE_S)
@@ -109,25 +135,44 @@ class Watch:
     def _full(self, reading: Reading, full_percent: float) -> bool:
         """By the charge that the UPS itself tells, else by the time it had; an estimate follows the charger's voltage, and is
         full long before the battery is."""
-        values, charge = reading.values, reading.values.get("battery.charge")
-        if isinstance(charge, float) and charge < full_percent:
+        values, at_s = reading.values, self._full_at_s
+        charge = values.get("battery.charge")
+        if isinstance(charge, float):
+            if charge < full_percent:
+                return False
+            if reading.origins.get("battery.charge") is not Origin.ESTIMATED:
+                at_s = self._worked_s + STALE_S
+        if reading.mono_s < at_s:
             return False
-        told = isinstance(charge, float) and reading.origins.get("battery.charge") is not Origin.ESTIMATED
-        if reading.mono_s < (self._worked_s + STALE_S if told else self._full_at_s):
-            return False
-        volts, nominal = values.get("battery.voltage"), values.get("battery.voltage.nominal")
-        cell_v = cell_volts(volts if isinstance(volts, float) else None, nominal if isinstance(nominal, float) else None)
+        cell_v = cell_volts(values.get("battery.voltage"), values.get("battery.voltage.nominal"))
         return cell_v is None or cell_v >= FULL_CELL_V
 
-    def _remember(self, now_s: float, load: float) -> None:
+    def _begin_load(self, now_s: float, load: float) -> None:
         loads = self._loads
-        if loads and now_s - loads[-1][0] < LOAD_STEP_S:
-            at_s, least, most = loads[-1]
-            loads[-1] = (at_s, min(least, load), max(most, load))
-        else:
-            loads.append((now_s, load, load))
+        loads.append((now_s, load, load))
         while len(loads) > 1 and loads[1][0] <= now_s - self.load_window_s:
             loads.popleft()
+
+
+def _calm(values: Mapping[str, Value], full_percent: float) -> Corridor:
+    """Where values must stay for mains to be normal and the battery full, as they are by these; narrower is no harm."""
+    ranges: dict[str, tuple[float, float] | None] = {}
+    for name in ("input.voltage", "input.voltage.nominal", "output.voltage.nominal", "battery.voltage.nominal", "battery.voltage",
+                 "battery.charge"):  # fmt: skip
+        value = values.get(name)
+        ranges[name] = (value, value) if isinstance(value, float) else None
+    nominal = values.get("input.voltage.nominal") or values.get("output.voltage.nominal")
+    if ranges["input.voltage"] is not None and isinstance(nominal, float):
+        ranges["input.voltage"] = (nominal - MAINS_BAND * nominal, nominal + MAINS_BAND * nominal)
+    volts, nominal = values.get("battery.voltage"), values.get("battery.voltage.nominal")
+    if isinstance(volts, float) and volts < 3:
+        ranges["battery.voltage"] = (FULL_CELL_V, math.nextafter(3, 0))
+    elif isinstance(volts, float):
+        least = FULL_CELL_V * nominal / 2 if isinstance(nominal, float) and nominal >= 2 else 3.0
+        ranges["battery.voltage"] = (max(3.0, math.nextafter(least, math.inf)), math.inf)
+    if ranges["battery.charge"] is not None:
+        ranges["battery.charge"] = (full_percent, math.inf)
+    return Corridor(ranges)
 
 
 def odd_volts(values: Mapping[str, Value]) -> str:
@@ -138,10 +183,10 @@ def odd_volts(values: Mapping[str, Value]) -> str:
     return f"{volts:.0f} V, {nominal:.0f} V nominal"
 
 
-def cell_volts(volts: float | None, nominal: float | None) -> float | None:
+def cell_volts(volts: Value | None, nominal: Value | None) -> float | None:
     """Volts of one of the cells in series, of which each has two volts nominally (landscape section 5.1); None: not known."""
-    if volts is None:
+    if not isinstance(volts, float):
         return None
     if volts < 3:
         return volts
-    return volts / (nominal / 2) if nominal is not None and nominal >= 2 else None
+    return volts / (nominal / 2) if isinstance(nominal, float) and nominal >= 2 else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qxfleet.model.reading import Origin, Reading
 from qxfleet.model.status import Status
@@ -115,3 +117,58 @@ def test_a_battery_that_worked_before_a_restart_is_not_taken_for_full() -> None:
     told.tell(OL, 1000)
     assert told.watch.stable_s(told.now_s) == 1100.0
     assert told.watch.charged_s(told.now_s) is None
+
+
+def near(*values: float) -> st.SearchStrategy[float]:
+    """One of these, or a little beside it."""
+    return st.sampled_from(values).flatmap(lambda value: st.sampled_from([value - 0.1, value, value + 0.1]))
+
+
+NOMINAL = ["input.voltage.nominal", "output.voltage.nominal"]
+steps_st = st.lists(
+    st.tuples(
+        st.sampled_from([2.0, 2.0, 2.0, 9.0, 61.0, 700.0]),
+        st.sampled_from([OL, OL, OL, OL, OL, OB, OL | CAL, OL | BOOST, 0]),
+        st.one_of(
+            st.just((None, None)),
+            st.tuples(st.just("input.voltage"), near(230.0, 195.5, 264.5, 0.0)),
+            st.tuples(st.just("battery.voltage"), near(27.3, 25.8, 2.15, 2.3, 3.0)),
+            st.tuples(st.just("battery.charge"), near(100.0, 99.0, 40.0)),
+            st.tuples(st.just("ups.load"), near(30.0, 35.0)),
+            st.tuples(st.sampled_from(NOMINAL), st.sampled_from([230.0, 208.0, 0.0, "230"])),
+            st.tuples(st.just("battery.voltage.nominal"), st.sampled_from([24.0, 12.0, 1.0])),
+            st.tuples(st.sampled_from(["battery.charge", "input.voltage", "input.voltage.nominal", "ups.load"]), st.none()),
+        ),
+        st.integers(1, 5),
+        st.sampled_from([None, None, Origin.MEASURED, Origin.ESTIMATED]),
+        st.sampled_from([99.0, 99.0, 99.0, 100.0]),
+    ),
+    min_size=2, max_size=15,
+)  # fmt: skip
+GOOD = {
+    "input.voltage": 230.0, "input.voltage.nominal": 230.0, "battery.voltage": 27.3, "battery.voltage.nominal": 24.0,
+    "battery.charge": 100.0, "ups.load": 30.0,
+}  # fmt: skip
+Step = tuple[float, int, tuple[str | None, float | str | None], int, Origin | None, float]
+
+
+@settings(max_examples=500)
+@given(steps_st)
+def test_what_is_not_looked_at_again_would_have_changed_nothing(steps: list[Step]) -> None:
+    """As long as all stays where it was, nothing is judged anew; one that judges every reading comes to the same."""
+    watch, always = Watch(60.0), Watch(60.0)
+    now_s, values, origin = 0.0, dict[str, float | str](GOOD), Origin.MEASURED
+    for step_s, status, (name, value), times, told, full_percent in steps:
+        origin = told or origin
+        if name is not None and value is not None:
+            values = {**values, name: value}
+        elif name is not None:
+            values = {key: each for key, each in values.items() if key != name}
+        for _ in range(times):
+            now_s += step_s
+            reading = Reading("a", int(now_s * 1e6), now_s, status, values, origins={"battery.charge": origin})
+            always._calm = None
+            for each in (watch, always):
+                each.see(reading, full_percent)
+            for asked in ("stable_s", "charged_s", "load_span"):
+                assert getattr(watch, asked)(now_s) == getattr(always, asked)(now_s), asked
