@@ -46,9 +46,10 @@ class Transport(Protocol):
         """
         ...
 
-    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None]) -> bool:
+    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None], *, calm: bool = False) -> bool:
         """An exchange without a coroutine: ``then`` is called with what :meth:`exchange` would return or raise.
 
+        ``calm``: nobody is in a hurry, so on a slow line the reply may be taken together with those of others.
         False, and nothing was sent, where more is needed first than to send and to wait, or where the link has no such way.
         """
         return False

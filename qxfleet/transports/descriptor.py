@@ -23,13 +23,14 @@ class DescriptorTransport(LineTransport):
     def _watch(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._fd = fd
         self._begin(loop)
-        self._wakeups.watch(fd, self._look)
+        self._wakeups.watch(fd, self.look)
 
     def _unwatch(self) -> None:
         if self._fd >= 0:
             self._wakeups.unwatch(self._fd)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Take what has arrived by now."""
         try:
             chunk = os.read(self._fd, CHUNK)
         except BlockingIOError:

@@ -10,7 +10,7 @@ from typing import Final
 from qxfleet._fastparse import Framer
 from qxfleet.errors import LinkLost, ReplyMalformed, ReplyTimeout
 from qxfleet.model.wire import CR, QUIET_S, Ask
-from qxfleet.transports.wakeups import Wakeups
+from qxfleet.transports.wakeups import CALM_S, Wakeups
 
 CHUNK: Final = 2048
 """Most bytes taken from a link at once."""
@@ -38,8 +38,9 @@ class LineTransport:
     """
 
     __slots__ = (
-        "_drained", "_end", "_end_seen", "_framer", "_heard_s", "_loop", "_lost", "_max_len", "_quiet", "_reply_owed",
-        "_waiter", "_wakeups", "due_s", "label", "on_healed", "on_lost", "raw", "unsolicited",
+        "_asked", "_call", "_drained", "_end", "_end_seen", "_framer", "_heard_s", "_loop", "_lost", "_max_len", "_patience_s",
+        "_quiet", "_reply_owed", "_waiter", "_wakeups", "calm_until_s", "due_s", "label", "on_healed", "on_lost", "raw",
+        "unsolicited",
     )  # fmt: skip
 
     def __init__(self, label: str, *, raw: bool = False) -> None:
@@ -53,14 +54,17 @@ class LineTransport:
         self._lost: tuple[str, str] | None = None
         self._end = CR
         self._framer = Framer(CR, HELD)
+        self._asked: Ask | None = None
         self._max_len = 0
+        self._patience_s = 0.0
+        self._call = _Call(self)
         self._waiter: asyncio.Future[bytes] | _Call | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._end_seen = False
         self._reply_owed = False
         self._drained: int | None = None
         self._heard_s = 0.0
-        self.due_s = 0.0
+        self.due_s = self.calm_until_s = 0.0
 
     # --- what a kind of link provides
 
@@ -75,6 +79,14 @@ class LineTransport:
         """Send what can be sent without waiting; the number of bytes taken. May raise OSError."""
         raise NotImplementedError
 
+    def _send(self, request: bytes) -> int:
+        """Throw away what has arrived and send a request, as far as it is taken at once. May raise OSError."""
+        self._flush()
+        try:
+            return self._write(request)
+        except BlockingIOError:
+            return 0
+
     async def _wait_writable(self, limit_s: float) -> None:
         """Return when the link may take more, at the latest after ``limit_s``."""
         await asyncio.sleep(min(limit_s, QUIET_S))
@@ -85,7 +97,7 @@ class LineTransport:
     def _frame_by(self, *, raw: bool) -> None:
         """The framing changes: to ``self._end``, or to every byte as it comes. May raise OSError."""
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Hand over what has arrived by now."""
 
     def _unfinished(self) -> bytes:
@@ -108,21 +120,15 @@ class LineTransport:
         self._waiter = waiter
         try:
             try:
-                if ask.end != self._end:
-                    self._end, self._framer = ask.end, Framer(ask.end, HELD)
-                    self._frame_by(raw=self.raw)
+                if ask is not self._asked:
+                    self._prepare(ask)
                 self._framer.reset()
-                self._flush()
-                self._max_len = ask.max_len
-                try:
-                    sent = self._write(request)
-                except BlockingIOError:
-                    sent = 0
+                sent = self._send(request)
                 if sent < len(request):
                     await self._write_rest(request[sent:], waiter)
             except OSError as error:
                 raise self._lose(reason_of(error)) from error
-            self.due_s = loop.time() + ask.deadline_s + len(request) * self.byte_s
+            self.due_s, self.calm_until_s = loop.time() + self._patience_s, 0.0
             self._wakeups.wait(self)
             return await waiter
         except asyncio.CancelledError:
@@ -135,25 +141,25 @@ class LineTransport:
                 self._quiet.cancel()
                 self._quiet = None
 
-    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None]) -> bool:
+    def start(self, ask: Ask, then: Callable[[bytes | BaseException], None], *, calm: bool = False) -> bool:
         """An exchange without a coroutine: ``then`` is called with what :meth:`exchange` would return or raise.
 
         False, and nothing was sent, where more is needed first than to send and to wait. Half of what an exchange costs is
         waking its coroutine; a poll that goes well needs none.
         """
         loop = self._loop
-        if loop is None or self._lost is not None or self._waiter is not None or self._reply_owed or ask.end != self._end:
+        if loop is None or self._lost is not None or self._waiter is not None or self._reply_owed:
             return False
+        if ask is not self._asked:
+            if ask.end != self._end:
+                return False
+            self._prepare(ask)
         request = ask.request
-        call = self._waiter = _Call(self, then)
+        call = self._waiter = self._call
+        call.then = then
         try:
             self._framer.reset()
-            self._flush()
-            self._max_len = ask.max_len
-            try:
-                sent = self._write(request)
-            except BlockingIOError:
-                sent = 0
+            sent = self._send(request)
             if sent < len(request):
                 call.rest = loop.create_task(self._write_rest(request[sent:], call))
         except LinkLost as error:
@@ -162,7 +168,9 @@ class LineTransport:
         except OSError as error:
             call.set_exception(self._lose(reason_of(error)))
             return True
-        self.due_s = loop.time() + ask.deadline_s + len(request) * self.byte_s
+        now_s = loop.time()
+        self.due_s = now_s + self._patience_s
+        self.calm_until_s = now_s + CALM_S if calm and self.byte_s else 0.0
         self._wakeups.wait(self)
         return True
 
@@ -216,6 +224,11 @@ class LineTransport:
 
     def _received(self, chunk: bytes) -> None:
         """Bytes came."""
+        call = self._call
+        if self._waiter is call and not self.raw and (frame := self._framer.only(chunk, self._max_len)) is not None:
+            self._end_seen = True
+            call.set_result(frame)
+            return
         if self._drained is not None:
             self._drained += len(chunk)
             self._heard_s = asyncio.get_running_loop().time()
@@ -251,6 +264,14 @@ class LineTransport:
 
     # --- inside
 
+    def _prepare(self, ask: Ask) -> None:
+        """What is to be asked next is not what was asked before. May raise OSError."""
+        if ask.end != self._end:
+            self._end, self._framer = ask.end, Framer(ask.end, HELD)
+            self._frame_by(raw=self.raw)
+        self._asked, self._max_len = ask, ask.max_len
+        self._patience_s = ask.deadline_s + len(ask.request) * self.byte_s
+
     def _unusable(self) -> LinkLost:
         return LinkLost(self.label, *(self._lost or ("not open", "")))
 
@@ -276,7 +297,7 @@ class LineTransport:
 
     def _went_quiet(self, waiter: asyncio.Future[bytes] | _Call) -> None:
         self._quiet = None
-        self._look()
+        self.look()
         if self._quiet is None and not waiter.done():
             self._settle(waiter, self._framer.pending())
 
@@ -285,7 +306,7 @@ class LineTransport:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        self._look()
+        self.look()
         if waiter.done():
             return
         try:
@@ -319,11 +340,11 @@ class LineTransport:
 class _Call:
     """Who waits for a reply without a coroutine; looks like the future that an exchange waits for."""
 
-    __slots__ = ("_link", "_then", "rest")
+    __slots__ = ("_link", "rest", "then")
 
-    def __init__(self, link: LineTransport, then: Callable[[bytes | BaseException], None]) -> None:
+    def __init__(self, link: LineTransport) -> None:
         self._link = link
-        self._then = then
+        self.then: Callable[[bytes | BaseException], None]
         self.rest: asyncio.Task[None] | None = None
         """Sends what the link did not take at once."""
 
@@ -337,7 +358,10 @@ class _Call:
         if link._quiet is not None:
             link._quiet.cancel()
             link._quiet = None
-        self._then(answer)
+        if self.rest is not None:
+            self.rest.cancel()
+            self.rest = None
+        self.then(answer)
 
     def set_exception(self, error: BaseException) -> None:
         self.set_result(error)

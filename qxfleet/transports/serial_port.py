@@ -110,6 +110,15 @@ class SerialTransport(DescriptorTransport):
         except termios.error as error:
             raise OSError(*error.args) from error
 
+    def _send(self, request: bytes) -> int:
+        try:
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+            return os.write(self._fd, request)
+        except BlockingIOError:
+            return 0
+        except termios.error as error:
+            raise OSError(*error.args) from error
+
     def _frame_by(self, *, raw: bool) -> None:
         _frame(self._fd, None if raw else self._end)
 

@@ -107,7 +107,7 @@ async def test_a_whole_reply_wakes_the_loop_once(tmp_path: Path) -> None:
     reads = []
     with PtyLine(tmp_path / "ups0", lambda request: None) as line:
         async with opened(line.path) as link:
-            look = link._look
+            look = link.look
 
             def counting() -> None:
                 reads.append(1)
