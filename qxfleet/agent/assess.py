@@ -272,9 +272,9 @@ _INTERESTING = ~OL
 
 def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceState, tuple[Event, ...]]:
     """The state after one observation, and the events it makes."""
+    if isinstance(seen, Reading):
+        return _assess_reading(old, seen)
     match seen:
-        case Reading():
-            return _assess_reading(old, seen)
         case LinkChange():
             return _assess_link(old, seen)
         case IdentityLearned():
@@ -294,15 +294,14 @@ def assess(old: DeviceState, seen: Observation | OrderResult) -> tuple[DeviceSta
 
 
 def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tuple[Event, ...]]:
-    load = reading.values.get("ups.load", 0.0)
-    quiet = (
-        reading.status == OL and not old.conditions and not reading.notes and not reading.alarms and not reading.notices
-        and old.shutdown_bit_trusted and old.charging_since_s is None and load <= 100  # type: ignore[operator]
-    )  # fmt: skip
     events: tuple[Event, ...] = ()
     if old.test_until_s is not None and _test_over(old, reading):
         old = replace(old, test_until_s=None)
-    if quiet and not _glitch(old, reading):
+    if (
+        reading.status == OL and not (old.conditions or reading.notes or reading.alarms or reading.notices)
+        and old.shutdown_bit_trusted and old.charging_since_s is None
+        and reading.values.get("ups.load", 0.0) <= 100 and not _glitch(old, reading)  # type: ignore[operator]
+    ):  # fmt: skip
         return DeviceState(
             old.name, old.link, old.link_since_us, old.link_reason, old.identity, reading, OL, (), old.conditions,
             old.counters, True, old.shutdown_ordered, None, old.remedies, "", old.told, old.test_until_s,
@@ -429,14 +428,14 @@ def _glitch(old: DeviceState, reading: Reading) -> Event | None:
 
     Many units latch a constant there: a value that did not change, and zero, say nothing.
     """
-    worst = reading.values.get("input.voltage.fault")
-    if not worst or old.reading is None or reading.status & (OB | CAL):
+    values, last = reading.values, old.reading
+    worst, now = values.get("input.voltage.fault"), values.get("input.voltage")
+    if not isinstance(worst, float) or not isinstance(now, float) or not now or -0.05 * now <= worst - now <= 0.05 * now:
         return None
-    now = reading.values.get("input.voltage")
-    if not isinstance(worst, float) or not isinstance(now, float) or not now or abs(worst - now) <= 0.05 * now:
+    if not worst or last is None or reading.status & (OB | CAL) or last.status & OB:
         return None
-    before = old.reading.values.get("input.voltage.fault")
-    if before is None or before == worst or old.reading.status & OB:
+    before = last.values.get("input.voltage.fault")
+    if before is None or before == worst:
         return None
     return Event(
         reading.wall_us, reading.device, EventKind.STATUS, "input-glitch", f"{worst:g}",

@@ -28,7 +28,7 @@ from qxfleet.model.events import (
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity
 from qxfleet.model.state import DeviceState
-from qxfleet.session.session import Session
+from qxfleet.session.session import EARLY_S, Session
 from qxfleet.store.store import Store
 from qxfleet.transports.base import Transport
 
@@ -277,7 +277,8 @@ class Fleet:
                 device.session for device in self._devices.values() if device.slot % cohorts == cohort or device.every_tick
             )
         for session in members:
-            session.wake(now_s)
+            if session.due_s <= now_s + EARLY_S:
+                session.wake(now_s)
         if self._racing:
             self._racing = [session for session in self._racing if session.racing_until_s > now_s]
             for session in self._racing:

@@ -27,7 +27,8 @@ class Limits:
 
     def fraction(self, battery_v: float) -> float:
         """Where a voltage lies between empty (0) and full (1), clamped."""
-        return min(1.0, max(0.0, (battery_v - self.low_v) / (self.high_v - self.low_v)))
+        fraction = (battery_v - self.low_v) / (self.high_v - self.low_v)
+        return 0.0 if fraction < 0.0 else fraction if fraction < 1.0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,12 @@ def packs_for(reported_v: float, nominal_v: float) -> float | None:
 
 
 class Estimator:
-    """Estimates one battery's charge and runtime, poll by poll."""
+    """Estimates one battery's charge and runtime, poll by poll. ``counts``: it must be told every poll; else the charge follows
+    the voltage alone, and there is no runtime."""
 
     def __init__(self, calibration: Calibration | RuntimeTable | None, chargetime_s: float, idleload_percent: float) -> None:
         self._calibration = calibration
+        self.counts = calibration is not None
         self._chargetime_s = chargetime_s
         self._idle = idleload_percent / 100
         self._left_s: float | None = None
@@ -101,6 +104,7 @@ class Estimator:
     def learn(self, table: RuntimeTable | None) -> None:
         """Take runtimes that were learned; None forgets them. What is left of the charge keeps its share."""
         before, self._calibration = self._calibration, table
+        self.counts = table is not None
         if self._left_s is not None:
             self._left_s = self._left_s * table.full_s / before.full_s if before and table else None
 

@@ -49,8 +49,8 @@ class Errands(Recognition):
     """Carries out orders and settings in their turn, those of the configuration included."""
 
     __slots__ = (
-        "_capable", "_due_s", "_flying", "_jobs", "_lost", "_pause", "_reset", "_steady_until_s", "_urgent_until_s", "_waiter",
-        "_wished", "_wishes",
+        "_capable", "_flying", "_jobs", "_lost", "_pause", "_reset", "_steady_until_s", "_urgent_until_s", "_waiter",
+        "_wished", "_wishes", "due_s",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,8 @@ class Errands(Recognition):
         self._waiter: asyncio.Future[None] | None = None
         self._flying = False
         self._steady_until_s = -math.inf
-        self._due_s = math.inf
+        self.due_s = math.inf
+        """When the next poll is to begin, on the monotonic clock."""
         self._urgent_until_s = -math.inf
         self._lost: LinkError | None = None
         self._wishes: deque[str] = deque()
@@ -125,7 +126,7 @@ class Errands(Recognition):
             self._agenda.renew()
         now_s = self._clock.monotonic()
         self.urgent(now_s + CONFIRM_S)
-        self._due_s = min(self._due_s, now_s + self.options.urgent_interval_s)
+        self.due_s = min(self.due_s, now_s + self.options.urgent_interval_s)
 
     async def _send_order(self, request: bytes, dialect: Dialect) -> tuple[Outcome | None, bytes | None]:
         """What the device's own word says of an order: an outcome, or None where only readings can tell; and the word."""

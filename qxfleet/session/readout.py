@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
@@ -39,6 +39,18 @@ class _Pattern:
     alarms: tuple[str, ...]
     absent: frozenset[str]
     regulating: bool
+
+
+class _Patterns(dict[int, _Pattern | None]):
+    """Patterns by their key, each found out when it is first wanted."""
+
+    def __init__(self, find: Callable[[int], _Pattern | None]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, key: int) -> _Pattern | None:
+        pattern = self[key] = self._find(key)
+        return pattern
 
 
 class Readout:
@@ -81,7 +93,7 @@ class Readout:
         quick = dialect.tier(Tier.QUICK)
         self._overlay = overlay_for(quick[0]) if len(quick) == 1 else None
         self._slot_names = slot_names(quick[0])
-        self._patterns: dict[int, _Pattern | None] = {}
+        self._patterns = _Patterns(self._pattern)
         self._rebuild()
 
     def learn(self, values: Mapping[str, Value | bool]) -> None:
@@ -182,8 +194,9 @@ class Readout:
             self._given_packs = 1.0  # packs the device counts are parallel, and its voltage is whole (voltronic.md section 13)
         self._reported_runtime = "battery.runtime" in self.told
         self._base, self._base_origins = base, origins
-        self._origins: dict[tuple[str, ...], Mapping[str, Origin]] = {(): origins}
+        self._origins: dict[int, Mapping[str, Origin]] = {0: origins}
         self._plain = self._sayings is None and not self._wins
+        self._laying = self._overlay if self._plain else None
         if self._sayings is not None:
             watched = {f.name for query in self._watching for reply in query.replies for f in reply.fields}
             self._aside = frozenset(watched)
@@ -219,15 +232,11 @@ class Readout:
     def quick(self, frame: bytes, wall_us: int, mono_s: float) -> Reading | None:
         """What :meth:`reading` makes of the values of this status reply, in one step; None, and nothing done, where a reply or
         a device wants more than that."""
-        overlay = self._overlay
-        if overlay is None or not self._plain:
+        overlay = self._laying
+        if overlay is None:
             return None
         values = self._base.copy()
-        key = overlay.lay(frame, values)
-        try:
-            pattern = self._patterns[key]
-        except KeyError:
-            pattern = self._patterns[key] = self._pattern(key)
+        pattern = self._patterns[overlay.lay(frame, values)]
         if pattern is None or not values["battery.voltage"]:
             return None
         if self._overrides:
@@ -277,42 +286,52 @@ class Readout:
         alarms: tuple[str, ...], absent: frozenset[str], notes: tuple[str, ...], notices: tuple[Notice, ...],
     ) -> Reading:  # fmt: skip
         """Add what is scaled and estimated; the values are taken over. ``absent``: what the reply did not tell."""
-        options = self.options
         self.status, self.bits = status, bits
-        added: tuple[str, ...] = ()
+        added = 0
         battery_v = values.get("battery.voltage")
         if isinstance(battery_v, float) and battery_v > 0:
-            packs = self._given_packs
+            packs = self._given_packs or self.packs
             if packs is None:
-                packs = self.packs
-                if packs is None and self._nominal_v is not None and self._sane(status, alarms):
-                    packs = self.packs = packs_for(battery_v, self._nominal_v)
-            if packs is not None and packs != 1:
+                packs = self._weigh(battery_v, status, alarms)
+            if packs is None:
+                if self._nominal_v and not 0.6 <= battery_v / self._nominal_v <= 1.3:
+                    battery_v = None  # a part of the battery, and not known which: no estimate rather than a wrong one
+            elif packs != 1:
                 battery_v *= packs
                 if self.dialect.scales_battery:
                     values["battery.voltage"] = battery_v
-                    added = ("battery.voltage",)
-            elif packs is None and self._nominal_v and not 0.6 <= battery_v / self._nominal_v <= 1.3:
-                battery_v = None  # a part of the battery, and not known which: no estimate rather than a wrong one
+                    added = _SCALED
         else:
             battery_v = None
-        load = values.get("ups.load")
-        charge, runtime_s = self._estimator.estimate(
-            mono_s, bool(status & _OL), battery_v, self._limits, load if isinstance(load, float) else None
-        )
+        if self._estimator.counts:
+            load = values.get("ups.load")
+            charge, runtime_s = self._estimator.estimate(
+                mono_s, bool(status & _OL), battery_v, self._limits, load if isinstance(load, float) else None
+            )
+            if runtime_s is not None and not self._reported_runtime and "battery.runtime" not in values:
+                values["battery.runtime"] = runtime_s
+                added |= _RUNTIME
+        else:
+            limits = self._limits
+            charge = None if battery_v is None or limits is None else 100 * limits.fraction(battery_v)
         if charge is not None and "battery.charge" not in values:
             values["battery.charge"] = charge
-            added = (*added, "battery.charge")
-        if runtime_s is not None and not self._reported_runtime and "battery.runtime" not in values:
-            values["battery.runtime"] = runtime_s
-            added = (*added, "battery.runtime")
+            added |= _CHARGE
+        options = self.options
         if options.ignorelb:
             status = self.status = status & ~_LB | self._low_battery(values)
         origins = self._origins.get(added)
         if origins is None:
-            origins = self._origins[added] = {**self._base_origins, **{name: _ADDED[name] for name in added}}
+            more = {name: origin for bit, name, origin in _ADDED if added & bit}
+            origins = self._origins[added] = {**self._base_origins, **more}
         missing = absent - values.keys() if absent else _NONE
         return Reading(options.name, wall_us, mono_s, status, values, alarms, missing, origins, notes, notices)
+
+    def _weigh(self, battery_v: float, status: int, alarms: tuple[str, ...]) -> float | None:
+        """Packs are decided on mains, without a test or a reported failure: once decided, they stay (engine.md 8.3)."""
+        if self._nominal_v is not None and status & _OL and not status & _STEADY and SELFTEST_FAILED not in alarms:
+            self.packs = packs_for(battery_v, self._nominal_v)
+        return self.packs
 
     def _interpret(
         self, status: int, alarms: tuple[str, ...], bits: dict[str, bool], values: dict[str, Value]
@@ -354,11 +373,6 @@ class Readout:
         return status, alarms, notices, notes
 
     @staticmethod
-    def _sane(status: int, alarms: tuple[str, ...]) -> bool:
-        """Packs are decided on mains, without a test or a reported failure: once decided, they stay (engine.md 8.3)."""
-        return bool(status & _OL) and not status & _STEADY and SELFTEST_FAILED not in alarms
-
-    @staticmethod
     def _low_battery(values: Mapping[str, Value]) -> int:
         """LB from charge and runtime against their limits, as whole numbers (``ignorelb``, engine.md section 7.2)."""
         for name in ("battery.charge", "battery.runtime"):
@@ -369,9 +383,12 @@ class Readout:
 
 
 _NONE: frozenset[str] = frozenset()
-_ADDED = {
-    "battery.voltage": Origin.SCALED, "battery.charge": Origin.ESTIMATED, "battery.runtime": Origin.ESTIMATED,
-}  # fmt: skip
+_SCALED, _CHARGE, _RUNTIME = 1, 2, 4
+_ADDED = (
+    (_SCALED, "battery.voltage", Origin.SCALED),
+    (_CHARGE, "battery.charge", Origin.ESTIMATED),
+    (_RUNTIME, "battery.runtime", Origin.ESTIMATED),
+)
 _ORDER = ("bit.utility_fail", "bit.battery_low", "bit.regulating", "bit.failed", "bit.fault", "bit.test", "bit.shutdown")
 _BYPASS = int(Status.BYPASS)
 _REGULATES = int(Status.BYPASS | Status.TRIM | Status.BOOST)

@@ -51,6 +51,9 @@ RACE_S = 0.25
 LATENESS_STEP_S = 0.001
 """Width of a bucket of :attr:`Session.lateness`."""
 
+CALM_S = 1.0
+"""Polls no more often than this may have their replies taken together."""
+
 _URGENT = 2 | 256  # OB, CAL
 
 
@@ -64,8 +67,8 @@ class Session(Errands):
     """
 
     __slots__ = (
-        "__weakref__", "_busy", "_failed", "_hurried", "_kept", "_runtimes", "_yielding", "lateness", "missed_polls", "phase_s",
-        "racing_until_s",
+        "__weakref__", "_busy", "_calm", "_failed", "_grid_s", "_hurried", "_kept", "_pace_s", "_runtimes", "_yielding",
+        "lateness", "missed_polls", "phase_s", "racing_until_s",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +90,8 @@ class Session(Errands):
         self.racing_until_s = -math.inf
         self._kept: dict[str, float] = {}
         self._runtimes: RuntimeTable | None = None
-        self._busy = False
+        self._grid_s = self._pace_s = 0.0
+        self._busy = self._calm = False
         self._hurried = False
         self._yielding = False
         self._failed: Exception | None = None
@@ -98,7 +102,7 @@ class Session(Errands):
         """A tick: poll if it is time. False if the last cycle is not finished; a slot that passes meanwhile is counted."""
         if self._busy:
             return False
-        if now_s >= self._due_s - EARLY_S and not self._start_poll(now_s):
+        if self.due_s <= now_s + EARLY_S and not self._start_poll(now_s, calm=self._calm):
             self._kick()
         return True
 
@@ -109,14 +113,14 @@ class Session(Errands):
         if self._busy:
             self._hurried = True
         elif self._waiter is not None:
-            self._due_s = now_s
-            if not self._start_poll(now_s):
+            self.due_s = now_s
+            if not self._start_poll(now_s, calm=False):
                 self._kick()
 
     def race(self, until_s: float) -> None:
         """Poll as fast as the line allows until then: a battery test is to be watched."""
         self.racing_until_s = until_s
-        self._due_s = min(self._due_s, self._clock.monotonic() + RACE_S)
+        self.due_s = min(self.due_s, self._clock.monotonic() + RACE_S)
 
     @property
     def dialect(self) -> Dialect | None:
@@ -218,7 +222,7 @@ class Session(Errands):
                     if not self._hopeless(error):
                         wait_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)] * random.uniform(0.8, 1.2)
                 finally:
-                    self._busy, self._due_s = False, math.inf
+                    self._busy, self.due_s = False, math.inf
                     self._drop_jobs("contact was lost before it could be sent")
                     await self.transport.close()
                 tries += 1
@@ -256,7 +260,7 @@ class Session(Errands):
         self._flying, self._failed = False, None
         self._hurried = self._yielding = False
         self._remember(info.path)
-        self._due_s = self._clock.monotonic()
+        self.due_s = self._clock.monotonic()
         stale_since_s: float | None = None
         while True:
             await self._work()
@@ -279,20 +283,20 @@ class Session(Errands):
         """
         now_s = self._clock.monotonic()
         if self._hurried:
-            self._hurried, self._due_s = False, min(self._due_s, now_s)
+            self._hurried, self.due_s = False, min(self.due_s, now_s)
         if self._failed is not None:
             error, self._failed = self._failed, None
             if not isinstance(error, ReplyError):
                 raise error
             await self._poll(error)
-            self._next_due()
+            self._next_due(self._clock.monotonic())
         elif self._jobs and not self._yielding:
             self._yielding = True
             await self._carry_out(self._jobs.popleft())
-        elif now_s >= self._due_s - EARLY_S:
+        elif now_s >= self.due_s - EARLY_S:
             self._note_lateness(now_s)
             await self._poll()
-            self._next_due()
+            self._next_due(self._clock.monotonic())
         elif self._agenda is not None and now_s >= self._agenda.next_s and self._misses == 0:
             self._yielding = False
             query = self._agenda.take(now_s)
@@ -319,34 +323,35 @@ class Session(Errands):
     # -- the grid
 
     def _note_lateness(self, now_s: float) -> None:
-        self.lateness[min(int(max(0.0, now_s - self._due_s) / LATENESS_STEP_S), len(self.lateness) - 1)] += 1
+        late_s, counts = now_s - self.due_s, self.lateness
+        counts[0 if late_s < LATENESS_STEP_S else min(int(late_s / LATENESS_STEP_S), len(counts) - 1)] += 1
 
-    def _next_due(self) -> None:
+    def _next_due(self, now_s: float) -> None:
         """The next point of this session's grid; points that passed while it was busy are counted as missed."""
-        now_s = self._clock.monotonic()
-        interval_s = self._interval_s(now_s)
-        expected_s = self._due_s + interval_s
-        points = math.floor((now_s + EARLY_S - self.phase_s) / interval_s) + 1
-        self._due_s = self.phase_s + points * interval_s
-        if self._due_s > expected_s + interval_s / 2 and now_s >= self.racing_until_s:
-            self.missed_polls += round((self._due_s - expected_s) / interval_s)
-
-    def _interval_s(self, now_s: float) -> float:
-        last = self._last
+        last, interval_s = self._last, self.options.poll_interval_s
+        self._calm = interval_s >= CALM_S
         if now_s < self.racing_until_s:
-            return min(RACE_S, self.options.poll_interval_s)
-        if now_s < self._urgent_until_s or (last is not None and last.status & _URGENT):
-            return self.options.urgent_interval_s
-        return self.options.poll_interval_s
+            self._calm, interval_s = False, min(RACE_S, interval_s)
+        elif now_s < self._urgent_until_s or (last is not None and last.status & _URGENT):
+            self._calm, interval_s = False, self.options.urgent_interval_s
+        expected_s = self.due_s + interval_s
+        if self.due_s == self._grid_s and interval_s == self._pace_s and now_s + EARLY_S < expected_s:
+            self.due_s = self._grid_s = expected_s  # as nearly always
+            return
+        points = math.floor((now_s + EARLY_S - self.phase_s) / interval_s) + 1
+        self.due_s = self._grid_s = due_s = self.phase_s + points * interval_s
+        self._pace_s = interval_s
+        if due_s > expected_s + interval_s / 2 and now_s >= self.racing_until_s:
+            self.missed_polls += round((due_s - expected_s) / interval_s)
 
     # -- a poll without the coroutine
 
-    def _start_poll(self, now_s: float) -> bool:
+    def _start_poll(self, now_s: float, *, calm: bool) -> bool:
         """Ask for the status without waking the coroutine, which sleeps on until something is not as always. False: wake it."""
         if now_s >= self._steady_until_s:
             return False
         self._busy = self._flying = True
-        if not self.transport.start(self._quick[0][1], self._polled):
+        if not self.transport.start(self._quick[0][1], self._polled, calm=calm):
             self._busy = self._flying = False
             return False
         self._note_lateness(now_s)
@@ -364,20 +369,24 @@ class Session(Errands):
 
     def _polled(self, answer: bytes | BaseException) -> None:
         """The end of a poll begun so. Whatever went wrong is for the coroutine."""
-        readout = self._readout
-        assert readout is not None
         self._busy = self._flying = False
+        readout, clock = self._readout, self._clock
+        assert readout is not None
         try:
             if not isinstance(answer, bytes):
                 raise answer
             packs = readout.packs
-            clock = self._clock
             reading = None if self._sealed else readout.quick(answer, clock.wall_us(), clock.monotonic())
-            if reading is None:
-                live = self._read(self._quick[0][0], answer)
-                reading = readout.reading(live, clock.wall_us(), clock.monotonic())
-            self._took(reading, packs)
-            self._next_due()
+            if reading is not None and packs is readout.packs:
+                self._last, self._suspect = reading, None
+                self.polls += 1
+                self._report(reading)
+            elif reading is not None:
+                self._took(reading, packs)
+            else:
+                reading = readout.reading(self._read(self._quick[0][0], answer), clock.wall_us(), clock.monotonic())
+                self._took(reading, packs)
+            self._next_due(reading.mono_s)
         except Exception as error:  # noqa: BLE001 - handed over: the coroutine repeats the question, or raises it
             self._failed = error
         if self._failed is not None or self._jobs or self._lost is not None:

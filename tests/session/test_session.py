@@ -12,6 +12,7 @@ import pytest
 
 from qxfleet.model.events import IdentityLearned, OrderResult, Outcome
 from qxfleet.model.reading import Identity
+from qxfleet.model.wire import Ask
 from tests.session.script import RATING, STATUS, VENDOR, Contact, Device
 from tests.virtual import run_virtual
 
@@ -412,6 +413,37 @@ async def test_told_to_hurry_in_the_midst_of_an_order_it_asks_right_after() -> N
         ordered = asyncio.create_task(contact.session.perform(contact.session.prepare("beeper.toggle", None)))
         assert await told_to_hurry(contact, device, "Q") < 0.05
         await ordered
+
+
+@virtual
+async def test_nobody_is_calm_on_battery_nor_when_told_to_hurry() -> None:
+    device = Device()
+    async with Contact(device) as contact:
+        link: Any = contact.session.transport
+        begin, calm = link.start, list[bool]()
+
+        def start(ask: Ask, then: Callable[[bytes | BaseException], None], *, calm: bool) -> bool:
+            was_calm.append(calm)
+            return bool(begin(ask, then, calm=calm))
+
+        was_calm, link.start = calm, start
+        await asyncio.sleep(20.1)
+        assert calm and calm[-1]
+        contact.session.hurry(contact.clock.monotonic())
+        assert calm[-1] is False
+        await asyncio.sleep(4.0)
+        assert calm[-1] is True
+        device.replies["Q1"] = ON_BATTERY
+        await asyncio.sleep(4.0)
+        del calm[:]
+        await asyncio.sleep(4.0)
+        assert calm and not any(calm)
+        device.replies["Q1"] = STATUS
+        await asyncio.sleep(30.0)
+        assert calm[-1] is True
+        contact.session.race(contact.clock.monotonic() + 10)
+        await asyncio.sleep(4.0)
+        assert calm[-1] is False
 
 
 @virtual
