@@ -28,6 +28,13 @@ TICK_S = 1.0
 COHORTS = 4
 """Ticks a second, each for its part of the fleet: one wake-up then serves many ports, and none waits for the others."""
 
+BEAT_S = 2.0
+"""How often a job of the scheduler sets the ticks up, which the loop then does by itself: a job of its own for each of them would
+cost more than their work."""
+
+GUARD_S = 1.0
+"""How often the wall clock is looked at."""
+
 STEP_S = 0.5
 """A change of wall against monotonic time that counts as a step."""
 
@@ -49,8 +56,12 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """The next grid point, as a wall time that is as far away as the point is on the monotonic clock."""
         mono_s = self._clock.monotonic()
-        points = math.ceil((mono_s + EARLY_S - self._phase_s) / self._period_s)
-        return now + timedelta(seconds=self._phase_s + points * self._period_s - mono_s)
+        return now + timedelta(seconds=next_point_s(mono_s, self._period_s, self._phase_s) - mono_s)
+
+
+def next_point_s(mono_s: float, period_s: float, phase_s: float) -> float:
+    """The next point of a grid; one that is reached within EARLY_S counts as reached."""
+    return phase_s + math.ceil((mono_s + EARLY_S - phase_s) / period_s) * period_s
 
 
 class CalendarTrigger(BaseTrigger):  # type: ignore[misc]
@@ -128,10 +139,13 @@ class Schedule:
         self._calendar: list[tuple[Job, CalendarTrigger]] = []
         self._offset_s = 0.0
         self._guard: asyncio.TimerHandle | None = None
+        self._phase_s = clock.monotonic()
 
     def every(self, period_s: float, phase_s: float, work: Callable[[], Awaitable[None]]) -> None:
         """Call ``work`` on a grid of the monotonic clock; it must only start things. TypeError if it is no coroutine function."""
         _check(work)
+        if not self._grids:
+            self._phase_s = phase_s + GUARD_S / 2  # awake then anyway, and no job is about to run, which re-arming would skip
         trigger = GridTrigger(self._clock, period_s, phase_s)
         self._grids.append((self._scheduler.add_job(work, trigger), trigger))
 
@@ -170,8 +184,10 @@ class Schedule:
         return self._clock.wall_us() / 1e6 - self._clock.monotonic()
 
     def _watch(self) -> None:
-        """Each second, on the loop's own clock: re-arm every job when the wall clock was set."""
-        self._guard = asyncio.get_running_loop().call_later(1.0, self._watch)
+        """On the loop's own clock: re-arm every job when the wall clock was set."""
+        mono_s = self._clock.monotonic()
+        wait_s = next_point_s(mono_s, GUARD_S, self._phase_s) - mono_s
+        self._guard = asyncio.get_running_loop().call_later(wait_s, self._watch)
         step_s = self._wall_offset_s() - self._offset_s
         if abs(step_s) > STEP_S:
             self._offset_s += step_s

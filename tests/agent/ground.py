@@ -9,7 +9,7 @@ from typing import Self
 
 from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import SLOT_S, Fleet
-from qxfleet.agent.schedule import COHORTS
+from qxfleet.agent.schedule import COHORTS, TICK_S
 from qxfleet.model.events import Event
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
@@ -76,4 +76,4 @@ def options_of(names: Mapping[str, object] | list[str], **options: object) -> li
     return [UpsOptions(name, f"/dev/{name}", **given) for name in names]  # type: ignore[arg-type]
 
 
-assert SLOT_S * COHORTS == 1.0, "a cohort's phase is one slot after the other"
+assert SLOT_S * COHORTS == TICK_S, "a cohort's phase is one slot after the other"
