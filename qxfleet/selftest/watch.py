@@ -53,9 +53,9 @@ class Watch:
     _carrying_s: float = 0.0
     _full_at_s: float = 0.0
     _loads: deque[tuple[float, float, float]] = field(default_factory=deque)
-    _calm: Corridor | None = None
+    _corridor: Corridor | None = None
     """Where everything must stay for nothing to change: mains are stable and the battery is full."""
-    _calm_percent: float = 0.0
+    _corridor_percent: float = 0.0
 
     def see(self, reading: Reading, full_percent: float) -> None:
         """Take the next reading in; ``full_percent`` is the charge that counts as full."""
@@ -64,8 +64,8 @@ class Watch:
             self.lose()
         self.last_s = now_s
         self.latest.append(reading)
-        calm = self._calm
-        if calm is None or reading.status != _NORMAL or full_percent != self._calm_percent or not calm.holds(values):
+        corridor = self._corridor
+        if corridor is None or reading.status != _NORMAL or full_percent != self._corridor_percent or not corridor.holds(values):
             self._judge(reading, full_percent, 0.0 if before_s is None else now_s - before_s)
         load = values.get("ups.load")
         if isinstance(load, float):
@@ -79,7 +79,7 @@ class Watch:
 
     def lose(self) -> None:
         """Contact was lost: nothing is known to hold any more. How much was discharged is remembered."""
-        self.stable_since_s = self.charged_since_s = self._calm = None
+        self.stable_since_s = self.charged_since_s = self._corridor = None
         self._loads.clear()
 
     def resume(self, stable_since_s: float, carried_s: tuple[float, float] | None, now_s: float) -> None:
@@ -87,7 +87,7 @@ class Watch:
 
         A battery that tells its charge is judged by that with the next reading.
         """
-        self.stable_since_s, self._calm = stable_since_s, None
+        self.stable_since_s, self._corridor = stable_since_s, None
         full_s = stable_since_s
         if carried_s is not None:
             began_s, ended_s = carried_s
@@ -121,10 +121,10 @@ class Watch:
             self.charged_since_s = None
         elif self.charged_since_s is None:
             self.charged_since_s, self._carrying_s = now_s, 0.0
-        self._calm, self._calm_percent = None, full_percent
+        self._corridor, self._corridor_percent = None, full_percent
         settled = self.stable_since_s is not None and self.charged_since_s is not None
         if settled and now_s >= max(self._full_at_s, self._worked_s + STALE_S):
-            self._calm = _calm(reading.values, full_percent)
+            self._corridor = _corridor(reading.values, full_percent)
 
     def _carry(self, passed_s: float, now_s: float) -> None:
         self._worked_s = now_s
@@ -154,7 +154,7 @@ class Watch:
             loads.popleft()
 
 
-def _calm(values: Mapping[str, Value], full_percent: float) -> Corridor:
+def _corridor(values: Mapping[str, Value], full_percent: float) -> Corridor:
     """Where values must stay for mains to be normal and the battery full, as they are by these; narrower is no harm."""
     ranges: dict[str, tuple[float, float] | None] = {}
     for name in ("input.voltage", "input.voltage.nominal", "output.voltage.nominal", "battery.voltage.nominal", "battery.voltage",

@@ -95,7 +95,6 @@ class Wakeups:
             if not link.calm_until_s:
                 self._open()
         elif link.calm_until_s and self._pause is None and len(self.waiting) == 1:
-            self._gate_epoll.modify(self._links_epoll, 0)
             self._stay_calm(link.calm_until_s)
         elif link.due_s < self._timer_s:
             self._set_timer(link.due_s)
@@ -138,7 +137,9 @@ class Wakeups:
             self._open()
 
     def _stay_calm(self, until_s: float) -> None:
+        """Look at nothing until then. The gate is shut here, whoever opened it: open, it would wake the loop again and again."""
         self._calm = True
+        self._gate_epoll.modify(self._links_epoll, 0)
         self._pause = self._loop.call_at(until_s, self._look_again)
 
     def _open(self) -> None:

@@ -167,7 +167,7 @@ def test_what_is_not_looked_at_again_would_have_changed_nothing(steps: list[Step
         for _ in range(times):
             now_s += step_s
             reading = Reading("a", int(now_s * 1e6), now_s, status, values, origins={"battery.charge": origin})
-            always._calm = None
+            always._corridor = None
             for each in (watch, always):
                 each.see(reading, full_percent)
             for asked in ("stable_s", "charged_s", "load_span"):
