@@ -15,7 +15,7 @@ from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import SLOT_S, Fleet, TransportFor, order_event
 from qxfleet.agent.forced import Client, ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
-from qxfleet.agent.schedule import BEAT_S, COHORTS, EARLY_S, Schedule
+from qxfleet.agent.schedule import COHORTS, Schedule
 from qxfleet.config.load import Config, load
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
@@ -103,9 +103,8 @@ class Agent:
             identities = {name: identity for name, (_, identity) in self.store.identities().items()}
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             self.fleet.apply(self.config.ups, identities)
-            self.schedule.every(BEAT_S, self.fleet.phase_s(0), self._beat)
+            self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
-            self._tick_on()
             if away:
                 coming = asyncio.create_task(self._database_comes(late, running), name="database comes")
                 coming.add_done_callback(lambda ended: None if ended.cancelled() or not ended.exception() else self.stop())
@@ -183,18 +182,9 @@ class Agent:
             store.error, store.dropped,
         )  # fmt: skip
 
-    async def _beat(self) -> None:
-        self._tick_on()
-
-    def _tick_on(self) -> None:
-        """Wake the first cohort, and have the loop wake the others in their turn, until the next beat."""
-        loop = asyncio.get_running_loop()
+    def _tick(self, number: int) -> None:
         self._ticked_s = self.clock.monotonic()
-        self.fleet.tick(0, COHORTS)
-        passed_s = (self.clock.monotonic() - self.fleet.phase_s(0) + EARLY_S) % BEAT_S - EARLY_S
-        for tick in range(1, round(BEAT_S / SLOT_S)):
-            if (wait_s := tick * SLOT_S - passed_s) > 0:
-                loop.call_later(wait_s, self.fleet.tick, tick % COHORTS, COHORTS)
+        self.fleet.tick(number % COHORTS, COHORTS)
 
     async def _database_comes(self, late: list[Part], running: list[Part]) -> None:
         """What a start without the database left undone, as soon as it is there and before any order of this run is in it."""
@@ -218,7 +208,6 @@ class Agent:
     def _clock_stepped(self, step_s: float) -> None:
         way = "forward" if step_s > 0 else "back"
         log.warning("the clock was set %s by %.1f s; schedules are re-armed", way, abs(step_s))
-        self._tick_on()  # a beat may have been missed
         self._tell("clock-stepped", f"{step_s:.1f}", f"the clock was set {way} by {abs(step_s):.1f} s", Severity.NOTICE)
 
     def _tell(self, name: str, value: str, text: str, severity: Severity = Severity.INFO) -> None:

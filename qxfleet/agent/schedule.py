@@ -120,6 +120,50 @@ def _check(work: Callable[[], Awaitable[None]]) -> None:
         raise TypeError(f"a job must be a coroutine function, {work!r} is none")
 
 
+class _Ticks:
+    """Ticks of a grid that the loop gives by itself for a while; each beat sets up those that follow.
+
+    They reach beyond the next beat, until the guard has seen that a clock step made the scheduler miss it.
+    """
+
+    def __init__(self, clock: Clock, period_s: float, phase_s: float, work: Callable[[int], None]) -> None:
+        self._clock = clock
+        self._period_s = period_s
+        self._phase_s = phase_s
+        self._work = work
+        self._given = self._point() - 1
+        self._coming: list[asyncio.TimerHandle] = []
+
+    async def beat(self) -> None:
+        """What the scheduler calls."""
+        self.set_up()
+
+    def set_up(self) -> None:
+        """Give the ticks that are due, and have the loop give those up to a guard's period after the next beat."""
+        self.stop()
+        self._give()
+        loop, clock_s = asyncio.get_running_loop(), self._clock.monotonic()
+        for point in range(self._given + 1, self._given + 1 + round((BEAT_S + GUARD_S) / self._period_s)):
+            at_s = self._phase_s + point * self._period_s
+            self._coming.append(loop.call_later(at_s - clock_s, self._give))
+
+    def stop(self) -> None:
+        """Give no more."""
+        for handle in self._coming:
+            handle.cancel()
+        self._coming.clear()
+
+    def _point(self) -> int:
+        return math.floor((self._clock.monotonic() + EARLY_S - self._phase_s) / self._period_s)
+
+    def _give(self) -> None:
+        """Every point up to now that was not given; of those a stuck loop left behind, the last second's."""
+        point = self._point()
+        for each in range(max(self._given + 1, point - round(TICK_S / self._period_s) + 1), point + 1):
+            self._work(each)
+        self._given = max(point, self._given)
+
+
 class Schedule:
     """Runs cohort ticks and calendar jobs on the loop, whatever the wall clock does.
 
@@ -137,6 +181,7 @@ class Schedule:
         )
         self._grids: list[tuple[Job, GridTrigger]] = []
         self._calendar: list[tuple[Job, CalendarTrigger]] = []
+        self._ticks: list[_Ticks] = []
         self._offset_s = 0.0
         self._guard: asyncio.TimerHandle | None = None
         self._phase_s = clock.monotonic()
@@ -148,6 +193,15 @@ class Schedule:
             self._phase_s = phase_s + GUARD_S / 2  # awake then anyway, and no job is about to run, which re-arming would skip
         trigger = GridTrigger(self._clock, period_s, phase_s)
         self._grids.append((self._scheduler.add_job(work, trigger), trigger))
+
+    def ticks(self, period_s: float, phase_s: float, work: Callable[[int], None]) -> None:
+        """Call ``work`` with its number at every point of a fast grid, from the start on.
+
+        A point the loop was too busy for comes late, together with others, but not more than a second's worth of them.
+        """
+        ticks = _Ticks(self._clock, period_s, phase_s, work)
+        self._ticks.append(ticks)
+        self.every(BEAT_S, phase_s, ticks.beat)
 
     def at(self, expression: str, zone: ZoneInfo, work: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         """Call ``work`` at the dates of a cron expression; a date missed by more than an hour is skipped.
@@ -169,11 +223,15 @@ class Schedule:
     def start(self) -> None:
         """Begin; call on the running loop."""
         self._scheduler.start()
+        for ticks in self._ticks:
+            ticks.set_up()
         self._offset_s = self._wall_offset_s()
         self._watch()
 
     def stop(self) -> None:
         """End; work already started goes on."""
+        for ticks in self._ticks:
+            ticks.stop()
         if self._guard is not None:
             self._guard.cancel()
             self._guard = None
@@ -193,4 +251,6 @@ class Schedule:
             self._offset_s += step_s
             for job, trigger in (*self._grids, *self._calendar):
                 job.reschedule(trigger)
+            for ticks in self._ticks:
+                ticks.set_up()  # a beat may have been missed
             self._on_step(step_s)

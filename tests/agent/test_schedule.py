@@ -146,6 +146,7 @@ def test_ticks_go_on_whatever_is_done_to_the_clock(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("apscheduler.schedulers.base.datetime", Now)
         monkeypatch.setattr("apscheduler.executors.base.datetime", Now)
         ticks: list[float] = []
+        points: list[tuple[int, float]] = []
         dates: list[datetime] = []
         steps: list[float] = []
 
@@ -156,7 +157,9 @@ def test_ticks_go_on_whatever_is_done_to_the_clock(monkeypatch: pytest.MonkeyPat
             dates.append(from_us(clock.wall_us()))
 
         schedule = Schedule(clock, steps.append)
-        schedule.every(1.0, loop.time(), tick)
+        began = loop.time()
+        schedule.every(1.0, began, tick)
+        schedule.ticks(0.25, began, lambda number: points.append((number, loop.time())))
         schedule.at("* * * * *", UTC_ZONE, date)
         schedule.start()
         made = (TEN_YEARS_S, -3600.0, -TEN_YEARS_S, 0.3, -0.3, 86400.0, -1.0)
@@ -169,6 +172,9 @@ def test_ticks_go_on_whatever_is_done_to_the_clock(monkeypatch: pytest.MonkeyPat
         assert time.process_time() - began_s < 5.0
         assert max(b - a for a, b in itertools.pairwise(ticks)) <= 2.01
         assert len(ticks) >= 8 * 300 - len(made)
+        assert [number for number, _ in points] == list(range(len(points))), "each once, none left out"
+        assert all(began + number * 0.25 - 0.011 <= at_s <= began + number * 0.25 + 0.001 for number, at_s in points)
+        assert len(points) >= (len(made) + 1) * 300 * 4
         assert [round(step_s) for step_s in steps] == [round(step_s) for step_s in made if abs(step_s) > 0.5]
         assert 8 * 5 - len(made) <= len(dates) <= 8 * 5 + len(made), "minutes go on after each step, and none is made up for"
 
