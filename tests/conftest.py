@@ -15,11 +15,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from qxfleet.store.migrate import upgrade
 from qxfleet.store.tables import metadata
 from tests.parts import absent
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # how long an example takes, or the making of it, is no property of the product
 
 LINGER_S = 3.0
 """How long a thread that was told to end may take to do so."""

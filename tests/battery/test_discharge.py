@@ -155,7 +155,7 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PIECES, st.sampled_from([1.0, 2.0, 5.0]))
 def test_what_is_stored_gives_what_was_seen(pieces: list[tuple[int, int, float, float, float]], step: float) -> None:
     """Every poll cut, and only the polls that are stored: the same discharges, with the same curve."""
@@ -181,7 +181,7 @@ def test_what_is_stored_gives_what_was_seen(pieces: list[tuple[int, int, float, 
             assert getattr(first.discharge, figure) == getattr(second.discharge, figure), figure
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PIECES, st.data())
 def test_a_cut_that_is_made_in_steps_is_the_same(pieces: list[tuple[int, int, float, float, float]], data: st.DataObject) -> None:
     """Cut up to a reading at rest, and from there on with what was found so far: nothing differs from one cut over all."""

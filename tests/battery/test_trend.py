@@ -17,7 +17,7 @@ LIFE = 5 * 365.25
 NUMBERS = st.lists(st.tuples(st.integers(0, 2000), st.integers(50, 110)), min_size=4, max_size=14, unique_by=lambda each: each[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NUMBERS, st.sampled_from([0.8, 0.9, 0.95]))
 def test_the_same_as_scipy(points: list[tuple[int, int]], sides: float) -> None:
     x, y = [float(each) for each, _ in points], [float(each) for _, each in points]

@@ -535,7 +535,7 @@ def tables(keys: list[str]) -> st.SearchStrategy[dict[str, object]]:
     return st.dictionaries(st.one_of(st.sampled_from(keys), WORDS.filter(bool)), VALUES, max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tables([key for key in AgentTable.model_fields if key != "include"]),
     st.lists(tables([*UpsTable.model_fields, "default.battery.packs", "override.ups.id"]), max_size=3),

@@ -61,8 +61,8 @@ def test_demo_end_to_end(runtime: Path) -> None:
         (outage,) = re.findall(r'simulate --dir (\S+) --tell "(mains off group:feed-a)"', text)
         (config,) = set(re.findall(r"--config (\S+) status", text))
         assert qxfleet("--config", config, "status", "ups-01").returncode == 0
-        cut_s = time.monotonic()
         assert qxfleet("simulate", "--dir", outage[0], "--tell", outage[1]).returncode == 0
+        cut_s = time.monotonic()
         seen: set[str] = set()
         while len(seen) < 3:
             match = re.search(r"(ups-0\d) +on-battery +begin", demo.stdout.readline())

@@ -95,7 +95,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 def test_systemd_is_told(own: Site, manager: socket.socket) -> None:
     """sd_notify(3): READY=1, WATCHDOG=1 in less than the asked time, RELOADING=1 with MONOTONIC_USEC, STOPPING=1."""
     own.write(own.block("ups-03", "megatec"))
-    own.environment |= {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "400000"}
+    own.environment |= {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "2000000"}
     own.start()
     agent = own.process
     assert agent is not None
@@ -110,7 +110,7 @@ def test_systemd_is_told(own: Site, manager: socket.socket) -> None:
     began_s = time.monotonic()
     for _ in range(4):
         assert told("WATCHDOG=1")[1].endswith("of 1 UPSes online")
-    assert time.monotonic() - began_s < 3 * 0.4
+    assert time.monotonic() - began_s < 3 * 2.0
     agent.send_signal(signal.SIGHUP)
     sent_us = int(told("RELOADING=1")[1].removeprefix("MONOTONIC_USEC="))
     assert abs(sent_us - time.monotonic_ns() // 1000) < 5_000_000

@@ -327,16 +327,16 @@ async def test_lines_and_answers_are_bounded() -> None:
 
 async def test_fast_clients_wait_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BURST", 50.0)
-    monkeypatch.setattr(connection, "RATE_PER_S", 100.0)
+    monkeypatch.setattr(connection, "RATE_PER_S", 20.0)
     async with stage([plain()]) as play:
         fast, slow = await play.caller(), await play.caller()
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         fast.writer.write(b"NETVER\n" * 100)
         assert await slow.ask("NETVER") == "1.3"
-        assert loop.time() - began_s < 0.4
+        assert loop.time() - began_s < 2.0
         assert [await fast.take() for _ in range(100)] == ["1.3"] * 100
-        assert loop.time() - began_s > 0.4, "100 requests, 50 of them at 100 a second"
+        assert loop.time() - began_s > 2.0, "100 requests, 50 of them at 20 a second"
         fast.close()
         slow.close()
 

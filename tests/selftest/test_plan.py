@@ -127,7 +127,7 @@ def rooms(draw: Any) -> tuple[Wave, dict[str, Unit], list[tuple[str, ...]]]:
 
 
 @given(rooms(), some.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_wave_ends_with_everybody_dealt_with_once_and_no_two_feeds_of_a_load_together(
     room: tuple[Wave, dict[str, Unit], list[tuple[str, ...]]], data: Any
 ) -> None:

@@ -59,7 +59,7 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     pid = tmp_path / "pid"
     began_s = time.monotonic()
     done = await effects.command(["/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {pid}; wait"], 0.5)
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < 30
     assert done.outcome is Outcome.UNCONFIRMED
     assert done.text == "/bin/sh did not end within 0.5 s and was killed: begun"
     await asyncio.sleep(0.1)
@@ -71,7 +71,7 @@ async def test_a_daemon_left_behind_does_not_hold_the_step(tmp_path: Path) -> No
     began_s = time.monotonic()
     done = await effects.command(["/bin/sh", "-c", f"sleep 30 & echo $! > {pid}; echo done"], 10)
     assert (done.outcome, done.text) == (Outcome.ACCEPTED, "done")
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < 8
     os.kill(int(pid.read_text()), 9)
 
 

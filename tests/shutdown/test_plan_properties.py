@@ -13,7 +13,7 @@ from tests.shutdown.rooms import Case, Watcher, cases, play, room_of
 
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
 FEW = settings(
-    max_examples=1000 if SOAK else 8, deadline=None, derandomize=not SOAK,
+    max_examples=1000 if SOAK else 8, derandomize=not SOAK,
     suppress_health_check=list(HealthCheck), print_blob=True,
 )  # fmt: skip
 

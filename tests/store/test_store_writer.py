@@ -24,7 +24,7 @@ from qxfleet.store import history
 from qxfleet.store.engine import open_engine
 from qxfleet.store.store import Store
 from qxfleet.store.tables import device, event, order_log, reading
-from qxfleet.store.writer import BATCH, FLUSH_S
+from qxfleet.store.writer import BACKOFF_S, BATCH, CLOSE_S, FLUSH_S
 from tests.conftest import Postgres
 from tests.store.conftest import T0_US, VALUES, a_reading, all_rows, an_event
 
@@ -116,7 +116,7 @@ async def test_readings_are_committed_every_few_seconds(store: Store) -> None:
     began = time.monotonic()
     store.record(a_reading())
     await until(lambda: store.health().written == 1)
-    assert time.monotonic() - began < FLUSH_S + 1
+    assert time.monotonic() - began < 2 * FLUSH_S
     assert len(await store.read(all_rows(reading))) == 1
 
 
@@ -126,7 +126,7 @@ async def test_a_full_batch_does_not_wait_for_the_second(store: Store) -> None:
     for number in range(BATCH):
         store.record(a_reading(at_us=T0_US + number))
     await until(lambda: store.health().written == BATCH)
-    assert time.monotonic() - began < 0.7
+    assert time.monotonic() - began < FLUSH_S / 2
 
 
 async def test_an_event_is_committed_at_once(store: Store) -> None:
@@ -135,7 +135,7 @@ async def test_an_event_is_committed_at_once(store: Store) -> None:
         began = time.monotonic()
         store.record_event(an_event(number))
         await until(lambda: store.health().queued_events == 0)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < FLUSH_S / 2
     kept = await store.read(history.events)
     assert [stored.event for stored in kept] == [an_event(number) for number in range(4)]
 
@@ -278,7 +278,7 @@ async def test_postgres_goes_away_and_comes_back(postgres: Postgres, postgres_te
                 store.record(a_reading(at_us=T0_US + number))
                 store.record_event(an_event(number))
             order = asyncio.ensure_future(store.order_intent("rack1-a", "test.battery.start", None, "T\r", "cli"))
-            assert time.monotonic() - began < 0.5, "recording waited for the database"
+            assert time.monotonic() - began < BACKOFF_S[-1] / 2, "recording waited for the database"
             await until(lambda: store.health().error is not None)
             assert store.health().queued_events >= 300
             assert "is the server running and reachable" in str(store.health().error)
@@ -410,7 +410,7 @@ async def test_closing_commits_what_is_queued(fleet_url: str) -> None:
     store.record_event(an_event())
     began = time.monotonic()
     await store.close()
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < CLOSE_S
     again = Store(fleet_url, clock=Clock())
     again.open()
     assert len(await again.read(all_rows(reading))) == 5_000
@@ -427,7 +427,7 @@ async def test_closing_is_bounded_when_the_database_is_stuck(sqlite_path: Path, 
         await until(lambda: store.health().queued_events == 1)
         began = time.monotonic()
         await store.close()
-        assert time.monotonic() - began < 5.5
+        assert CLOSE_S - 0.1 <= time.monotonic() - began < 2 * CLOSE_S
         with pytest.raises(StoreError, match="closed before this was written"):
             await waiting
         other.execute("COMMIT")

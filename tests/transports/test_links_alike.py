@@ -76,7 +76,7 @@ async def test_silence_ends_at_the_deadline(rig: Rig) -> None:
     began = loop.time()
     with pytest.raises(ReplyTimeout) as caught:
         await rig.link.exchange(Ask(b"T\r", deadline_s=0.2))
-    assert 0.19 <= loop.time() - began < 0.6
+    assert 0.19 <= loop.time() - began < 2
     assert (caught.value.reason, caught.value.frame) == ("silence", b"")
     assert not rig.link.raw
     assert await rig.link.exchange(Q1) == STATUS

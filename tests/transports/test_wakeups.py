@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -14,11 +13,18 @@ from qxfleet.errors import LinkLost, ReplyTimeout
 from qxfleet.model.wire import Ask
 from qxfleet.testing.links import PtyLine
 from qxfleet.transports.serial_port import SerialTransport
-from qxfleet.transports.wakeups import CALM_S
 from tests.transports.rigs import STATUS, device
 from tests.transports.test_links_alike import until
 
 Q1 = Ask(b"Q1\r")
+
+CALM_S = 1.0
+"""Longer than the real one, so that being in a hurry is told from a slow machine."""
+
+
+@pytest.fixture(autouse=True)
+def long_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qxfleet.transports.line.CALM_S", CALM_S)
 
 
 class Polled:
@@ -57,8 +63,6 @@ async def test_calm_replies_come_together_once_they_must_be_there(tmp_path: Path
     async with polled(tmp_path, 3) as told:
         for number in range(3):
             told.ask(number)
-        await asyncio.sleep(CALM_S / 2)
-        assert told.came == {}
         await until(lambda: len(told.came) == 3)
         assert {answer for _, answer in told.came.values()} == {STATUS}
         assert min(at_s for at_s, _ in told.came.values()) >= CALM_S - 0.005
@@ -85,16 +89,14 @@ async def test_an_exchange_among_calm_polls_ends_when_its_reply_is_there(tmp_pat
 
 async def test_calm_goes_on_from_slot_to_slot(tmp_path: Path) -> None:
     async with polled(tmp_path, 2) as told:
-        for _ in range(3):
-            for number in range(2):
-                told.came.clear()
-                told.ask(number)
-                await asyncio.sleep(CALM_S / 2)
-                assert told.came.get(number) is None
-                await until(lambda: number in told.came)  # noqa: B023
+        for number in (0, 1, 0, 1):
+            told.came.clear()
+            told.ask(number)
+            await until(lambda: number in told.came)  # noqa: B023
+            assert told.came[number][0] >= CALM_S - 0.005
 
 
-@pytest.mark.parametrize("silent_s", [0.1, 0.6])
+@pytest.mark.parametrize("silent_s", [0.1, 1.6])
 async def test_a_calm_poll_without_a_reply_ends_at_its_deadline(tmp_path: Path, silent_s: float) -> None:
     async with polled(tmp_path, 2) as told:
         told.ask(0, Ask(b"T\r", silent_s))
@@ -102,7 +104,7 @@ async def test_a_calm_poll_without_a_reply_ends_at_its_deadline(tmp_path: Path, 
         await until(lambda: len(told.came) == 2)
         at_s, answer = told.came[0]
         assert isinstance(answer, ReplyTimeout)
-        assert max(silent_s, CALM_S) - 0.005 <= at_s < max(silent_s, CALM_S) + 0.2
+        assert max(silent_s, CALM_S) - 0.005 <= at_s < max(silent_s, CALM_S) + 0.5
         assert told.came[1][1] == STATUS
 
 
