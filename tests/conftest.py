@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -24,6 +25,8 @@ from tests.parts import absent
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # how long an example takes, or the making of it, is no property of the product
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background, children too
 
 LINGER_S = 3.0
 """How long a thread that was told to end may take to do so."""

@@ -145,7 +145,7 @@ async def _ours(farm: Farm, name: str) -> Side:
 
     running = asyncio.create_task(session.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await online.wait()
             await _heard(farm, name, {query.command for query in farm.upses[name].dialect.tier(Tier.ONCE)})
         commands, settings = (frozenset(each.name for each in listed()) for listed in (session.orders, session.settings))

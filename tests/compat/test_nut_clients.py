@@ -120,7 +120,7 @@ async def test_upsmon_primary_and_secondary_through_a_forced_shutdown(tmp_path: 
                     await asyncio.sleep(0.1)
             assert secondary.down < primary.down, "the primary goes last"
             assert (tmp_path / "primary" / "killpower").exists()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while play.server._logged_in("u"):
                 await asyncio.sleep(0.05)
 

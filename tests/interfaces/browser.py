@@ -142,10 +142,10 @@ class Browser:
         with contextlib.suppress(AssertionError, OSError):
             self.call("Browser.close", {})
         try:
-            self._process.wait(10)
+            self._process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(20)
         os.close(self._read)
         os.close(self._write)
 

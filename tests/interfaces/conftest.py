@@ -75,7 +75,7 @@ def simulator(folder: Path, count: int) -> Iterator[Path]:
         yield folder
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Site:
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(10)
+        code = self.process.wait(20)
         self.process = None
         return code
 
@@ -195,4 +195,4 @@ def own(loose: Path) -> Iterator[Site]:
         finally:
             if site.process is not None:
                 site.process.kill()
-                site.process.wait(10)
+                site.process.wait(20)

@@ -187,7 +187,7 @@ def test_set_keeps_the_value(site: Site) -> None:
         assert document == {
             "ups": "ups-02", "name": "ups.delay.shutdown", "value": "120", "outcome": "accepted", "reply": None,
         }  # fmt: skip
-        wait_for(lambda: site.run("vars", "ups-02", "ups.delay.shutdown").stdout == "120\n", "the new value", 10)
+        wait_for(lambda: site.run("vars", "ups-02", "ups.delay.shutdown").stdout == "120\n", "the new value", 20)
         assert site.json("settings", "ups-02")["settings"]["ups.delay.shutdown"]["value"] == "120"
     finally:
         site.run("set", "ups-02", "ups.delay.shutdown", "30")

@@ -116,7 +116,7 @@ def test_ctrl_c_leaves_a_test_that_test_stop_ends(tested: Site) -> None:
     while "testing" not in command.stderr.readline():
         pass
     command.send_signal(signal.SIGINT)
-    assert command.wait(10) == 130
+    assert command.wait(20) == 130
     assert "goes on" in command.stderr.read()
     command.stderr.close()
     assert command.stdout is not None

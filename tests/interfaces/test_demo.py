@@ -70,7 +70,7 @@ def test_demo_end_to_end(runtime: Path) -> None:
         assert time.monotonic() - cut_s < 3.0
         assert seen == {"ups-01", "ups-03", "ups-05"}
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(10) == 0
+        assert demo.wait(20) == 0
         assert "Traceback" not in demo.stderr.read()
     assert alive_in_session(demo.pid) == []
     assert list(runtime.iterdir()) == []
@@ -94,6 +94,6 @@ def test_ended_while_it_starts(runtime: Path, number: signal.Signals) -> None:
     with demo.stdout, demo.stderr:
         assert demo.stderr.readline().startswith("starting 6 simulated UPSes")
         demo.send_signal(number)
-        assert demo.wait(10) == 0
+        assert demo.wait(20) == 0
         assert "Traceback" not in demo.stderr.read()
     assert list(runtime.iterdir()) == []

@@ -52,7 +52,7 @@ def voltronic() -> Iterator[Site]:
                     assert site.stop() == 0
         finally:
             simulator.terminate()
-            assert simulator.wait(10) == 0
+            assert simulator.wait(20) == 0
 
 
 def sent(site: Site, name: str) -> list[str]:

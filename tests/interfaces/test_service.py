@@ -48,7 +48,7 @@ def test_a_reload_leaves_the_others_alone(own: Site) -> None:
 
     own.config.write_text("[agent]\nnmae = 7\n")
     agent.send_signal(signal.SIGHUP)
-    wait_for(lambda: "the old one stays in force" in own.log, "the complaint", 10)
+    wait_for(lambda: "the old one stays in force" in own.log, "the complaint", 20)
     assert "nmae" in own.log
     own_again = Site(own.folder, own.ups, agent)
     own_again.write("")
@@ -65,7 +65,7 @@ def test_one_socket_one_agent(own: Site) -> None:
     assert own.states().keys() == {"ups-03"}
     assert own.process is not None
     own.process.kill()
-    own.process.wait(10)
+    own.process.wait(20)
     assert own.socket.exists()
     own.process = None
     stale = own.run("status")
@@ -117,7 +117,7 @@ def test_systemd_is_told(own: Site, manager: socket.socket) -> None:
     told("READY=1")
     agent.send_signal(signal.SIGTERM)
     told("STOPPING=1")
-    assert agent.wait(10) == 0
+    assert agent.wait(20) == 0
     own.process = None
 
 

@@ -148,7 +148,7 @@ def web_site(more: str = USERS, count: int = 3) -> Iterator[WebSite]:
         except BaseException:
             if site.process is not None:
                 site.process.kill()
-                site.process.wait(10)
+                site.process.wait(20)
             raise
         try:
             yield site

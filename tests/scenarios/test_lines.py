@@ -56,10 +56,13 @@ async def test_sick_lines_end_in_the_right_state_and_disturb_nobody() -> None:
             lambda: {ups for ups, _, value in follower.told("contact-lost") if value == "end"} == set(sick), 15,
             "the end of every loss is told",
         )  # fmt: skip
+        unusual = {
+            name: [event for event in follower.told(ups=name) if event[1] != "battery-registered"] for name in play.farm.upses
+        }
         for name in sick:
-            assert follower.told(ups=name) == [(name, "contact-lost", "begin"), (name, "contact-lost", "end")]
+            assert unusual[name] == [(name, "contact-lost", "begin"), (name, "contact-lost", "end")]
         for name in (LATE, BEFORE, *HEALTHY):
-            assert follower.told(ups=name) == []
+            assert unusual[name] == []
 
         late: list[float] = []
         for name in HEALTHY:
@@ -80,7 +83,7 @@ async def test_a_loose_cable_is_one_story() -> None:
         follower = await play.follow()
         for _ in range(3):
             play.tell("unplug ups-01")
-            await until(lambda: _is(play, "lost"), 5, "ups-01 is lost")
+            await until(lambda: _is(play, "lost"), 20, "ups-01 is lost")
             play.tell("replug ups-01")
             await until(lambda: _is(play, "online"), 10, "ups-01 is online")
         await until(lambda: len(follower.told("contact-lost")) == 2, 15, "the loss ends")

@@ -20,7 +20,7 @@ async def test_a_reload_costs_nobody_contact() -> None:
         for number in range(RELOADS):
             play.configure(ups_01=f'description = "number {number}"', ups_02=f'full_interval = "{20 + number}s"')
             play.hang_up()
-            await until(lambda: len(follower.told("configuration-reloaded")) > number, 5, "the reload")  # noqa: B023
+            await until(lambda: len(follower.told("configuration-reloaded")) > number, 20, "the reload")  # noqa: B023
             await play.all_online(10)
             await asyncio.sleep(0.7)
         assert follower.told("contact-lost") == []

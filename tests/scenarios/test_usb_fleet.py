@@ -97,13 +97,13 @@ async def test_one_wedged_one_unplugged_one_moved_and_five_in_pace(tmp_path: Pat
         wedged.wedged = True
         seen.host.unplug("1-2")
         moved = seen.host.unplug("1-3")
-        await until(lambda: all(seen.links[name][-1][1] is Link.LOST for name in ("u1", "u2")), 2, "two lost")
+        await until(lambda: all(seen.links[name][-1][1] is Link.LOST for name in ("u1", "u2")), 20, "two lost")
         noticed_s = [seen.links[name][-1][0] - began_s for name in ("u1", "u2")]
         assert "unplugged" in seen.links["u1"][-1][2]
         await asyncio.sleep(2)
         seen.host.plug("2-4.1", moved)
         replugged_s = seen.agent.clock.monotonic()
-        await until(lambda: seen.online("u2"), 5, "the moved one is back")
+        await until(lambda: seen.online("u2"), 20, "the moved one is back")
         back_s = seen.links["u2"][-1][0] - replugged_s
         await asyncio.sleep(max(0.0, began_s + 10 - seen.agent.clock.monotonic()))
         ended_s = seen.agent.clock.monotonic()

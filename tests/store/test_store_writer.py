@@ -29,7 +29,7 @@ from tests.conftest import Postgres
 from tests.store.conftest import T0_US, VALUES, a_reading, all_rows, an_event
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, "condition never came true"
@@ -391,7 +391,8 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     try:
         store.open()
         await store.record_now(an_event(0))
-        await until(lambda: store.health().size_bytes)  # its transaction is not the one to cut
+        await until(lambda: store.health().size_bytes)
+        await store.record_now(an_event(1))  # the size's own transaction is over then, and not the one to cut
         link.armed.set()
         number = await store.order_intent("rack1-a", "load.off", None, "S00R0000\r", "cli")
         assert len(troubles) == 2, "the answer was not lost"

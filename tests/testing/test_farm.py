@@ -28,7 +28,7 @@ def farm_of(directory: Path, count: int = 6, pace: Pace | None = None) -> Farm:
     return Farm(directory, fleet(count), pace=pace)
 
 
-def ask(path: Path, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 2.0) -> tuple[bytes, float]:
+def ask(path: Path, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 10.0) -> tuple[bytes, float]:
     """Open, send the pieces, read up to CR, close; the reply and the seconds from the last piece on."""
     with serial.Serial(str(path), 2400, timeout=timeout_s) as port:
         port.reset_input_buffer()
@@ -39,7 +39,7 @@ def ask(path: Path, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 2.0
         return port.read_until(b"\r"), time.monotonic() - began
 
 
-async def asked(path: Path, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 2.0) -> tuple[bytes, float]:
+async def asked(path: Path, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 10.0) -> tuple[bytes, float]:
     return await asyncio.to_thread(ask, path, *pieces, pause_s=pause_s, timeout_s=timeout_s)
 
 
@@ -51,7 +51,7 @@ def open_files() -> int:
     return len(files(Path("/proc/self/fd")))
 
 
-async def until(holds: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not holds():
             await asyncio.sleep(0.005)

@@ -56,7 +56,7 @@ def running(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(20)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -81,7 +81,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["fleet.toml"]
 
 
@@ -91,7 +91,7 @@ def test_a_killed_one_s_remains_are_replaced(tmp_path: Path) -> None:
         ready(process)
         assert q1(tmp_path / "ups-01").startswith(b"(")
         process.kill()
-        process.wait(5)
+        process.wait(20)
         assert process.stderr is not None
         process.stderr.close()
         assert (tmp_path / "ups-01").is_symlink()
@@ -146,10 +146,10 @@ def test_pacing_by_baud(tmp_path: Path) -> None:
         assert len(q1(tmp_path / "ups-01")) == 47
         assert time.monotonic() - began > 0.2
         assert tell(tmp_path, "quit") == ["ok ending"]
-        assert process.wait(5) == 0
+        assert process.wait(20) == 0
     finally:
         process.kill()
-        process.wait(5)
+        process.wait(20)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -261,7 +261,7 @@ async def test_log_counts_what_was_on_the_wire(control: tuple[Control, Farm]) ->
     descriptor = os.open(farm.link("ups-01"), os.O_RDWR | os.O_NOCTTY)
     try:
         os.write(descriptor, b"Q1\rT\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(lines := made.perform("log ups-01")) < 3:
                 await asyncio.sleep(0.005)
     finally:

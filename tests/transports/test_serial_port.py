@@ -286,7 +286,7 @@ async def test_opening_given_up_leaves_the_port_free(line: PtyLine) -> None:
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(LinkUnavailable):
                 async with opened(line.path) as link:

@@ -105,5 +105,5 @@ async def test_an_agent_on_eight_devices_through_unplug_replug_and_sigint(tmp_pa
             await bus.tell("plug", place)
             assert await until(fine, 6) < 5
         bus.signal(signal.SIGINT)
-        said, complained = await asyncio.wait_for(bus.process.communicate(), 10)
+        said, complained = await asyncio.wait_for(bus.process.communicate(), 20)
         assert bus.process.returncode == 0, (said, complained)

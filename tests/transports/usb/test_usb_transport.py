@@ -42,7 +42,7 @@ async def opened(host: FakeUsb, **options: str) -> AsyncIterator[UsbTransport]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -343,10 +343,10 @@ async def test_an_unplug_ends_a_read_under_way(tmp_path: Path) -> None:
     host.plug("1-1", Cypress(ups))
     async with opened(host) as transport:
         ups.mute = True
-        asking = asyncio.create_task(transport.exchange(Ask(b"Q1\r", deadline_s=5.0)))
+        asking = asyncio.create_task(transport.exchange(Ask(b"Q1\r", deadline_s=30)))
         await until(lambda: b"Q1" in ups.heard)
         host.unplug("1-1")
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(15):
             with pytest.raises(LinkLost, match="unplugged"):
                 await asking
 
@@ -377,5 +377,5 @@ async def test_a_missing_device_ends_the_wait_by_coming_back(host: FakeUsb) -> N
     waiting = asyncio.create_task(transport.wait_back(30))
     await asyncio.sleep(0.1)
     host.plug("1-1", device)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         await waiting
