@@ -14,9 +14,10 @@ from sqlalchemy import Connection, delete, insert, select
 from qxfleet.agent import audit
 from qxfleet.battery import chronicle, register
 from qxfleet.battery.discharge import CAL, LEAD_S, OB, RECHARGE_LIMIT_S, RETURN_S, cut
+from qxfleet.battery.health import Health, Verdict, fleet_health
 from qxfleet.battery.register import Replacement
 from qxfleet.battery.runtime import predicted_runtime
-from qxfleet.battery.survey import roll_months
+from qxfleet.battery.survey import evidence, roll_months
 from qxfleet.errors import StoreError
 from qxfleet.model.battery import RuntimeTable
 from qxfleet.model.battery_facts import BatteryFacts
@@ -42,6 +43,14 @@ WRITTEN_S = 20.0
 
 MARK = "discharges-cut-until"
 """Key in ``meta``: before this time every discharge of every UPS is cut."""
+
+VERDICT = "battery-verdict"
+"""The event that tells that somebody should do something about a battery."""
+
+LOUDNESS = {
+    Verdict.TEST_DUE: Severity.NOTICE, Verdict.REPLACE_SOON: Severity.NOTICE, Verdict.REPLACE_NOW: Severity.WARNING,
+}  # fmt: skip
+"""The verdicts that are told, the worst last."""
 
 MONTHS_US = 40 * 86_400_000_000
 LOADS = (10.0, 20.0, 30.0, 45.0, 65.0, 100.0, 130.0)
@@ -175,7 +184,7 @@ class Batteries:
         return write
 
     async def _hourly(self) -> None:
-        """Recharge times that have shown by now, months at rest, and how far all this has got."""
+        """Recharge times that have shown by now, months at rest, how far all this has got, and what it says of the batteries."""
         now_us = self._clock.wall_us()
         for name in self._fleet.snapshot():
             if name in self._working:
@@ -183,6 +192,20 @@ class Batteries:
             await self._quietly(self._store.commit(self._recharged(name, now_us), name), name)
         mark_us = min([now_us - round(LEAD_S * 1e6), *self._working.values()])
         await self._quietly(self._store.commit(lambda connection: _put_mark(connection, mark_us)))
+        for worn in await self._quietly(self._store.read(self._worsened)) or []:
+            text = "; ".join((f"{worn.evidence.battery}: {worn.verdict.value}", *worn.reasons, worn.next_step))
+            self._publish(worn.evidence.ups, EventKind.WARNING, VERDICT, worn.verdict.value, text, LOUDNESS[worn.verdict])
+
+    def _worsened(self, connection: Connection) -> list[Health]:
+        """The batteries of which worse is to be told than ever was: a verdict on the edge is told once."""
+        now_us, order = self._clock.wall_us(), [verdict.value for verdict in LOUDNESS]
+        found = []
+        for judged in fleet_health(evidence(connection, self._facts, now_us, self._fleet.snapshot().keys()), now_us):
+            if judged.verdict in LOUDNESS:
+                told = batteries.told(connection, judged.evidence.ups, VERDICT, f"{judged.evidence.battery}: ")
+                if order.index(judged.verdict.value) > max(map(order.index, told), default=-1):
+                    found.append(judged)
+        return found
 
     def _recharged(self, name: str, now_us: int) -> Any:
         def write(connection: Connection, device_id: int) -> None:
@@ -237,7 +260,10 @@ class Batteries:
             return None
 
     def _tell(self, ups: str, name: str, value: str, text: str) -> None:
-        self._agent.bus.publish(Event(self._clock.wall_us(), ups, EventKind.SETTING, name, value, text, Severity.INFO))
+        self._publish(ups, EventKind.SETTING, name, value, text, Severity.INFO)
+
+    def _publish(self, ups: str, kind: EventKind, name: str, value: str, text: str, severity: Severity) -> None:
+        self._agent.bus.publish(Event(self._clock.wall_us(), ups, kind, name, value, text, severity))
 
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)

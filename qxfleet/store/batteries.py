@@ -13,7 +13,17 @@ from qxfleet.errors import StoreError
 from qxfleet.model.discharge import Cause, Discharge, Method, Sample, Score
 from qxfleet.model.status import Status
 from qxfleet.model.variables import VARIABLES
-from qxfleet.store.tables import battery, battery_in_ups, battery_month, device, discharge, discharge_point, reading, reading_day
+from qxfleet.store.tables import (
+    battery,
+    battery_in_ups,
+    battery_month,
+    device,
+    discharge,
+    discharge_point,
+    event,
+    reading,
+    reading_day,
+)
 
 FIGURES = (
     "gap_s", "float_v", "lowest_v", "end_v", "load_percent", "load_low_percent", "load_high_percent", "temperature_c",
@@ -455,6 +465,12 @@ def recharging_since_us(connection: Connection, device_id: int, since_us: int) -
     )
     found: int | None = connection.scalar(query)
     return found
+
+
+def told(connection: Connection, ups: str, name: str, beginning: str) -> list[str]:
+    """The values of a UPS's events of this name whose text begins so, the oldest first."""
+    query = select(event.c.value, event.c.text).join(device).where(device.c.name == ups, event.c.name == name)
+    return [row.value for row in connection.execute(query.order_by(event.c.id)) if row.text.startswith(beginning)]
 
 
 def of_current_battery(connection: Connection, ups: str) -> list[Discharge]:

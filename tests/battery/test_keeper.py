@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -17,7 +18,7 @@ from qxfleet.battery.keeper import HOUR_S, Batteries
 from qxfleet.errors import StoreError
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.discharge import Cause, Discharge, Sample
-from qxfleet.model.events import Event
+from qxfleet.model.events import Event, Severity
 from qxfleet.model.reading import Reading
 from qxfleet.store import batteries
 from qxfleet.store.audit import Entry, trail
@@ -65,7 +66,7 @@ def _loop() -> VirtualLoop:
 class Keeping:
     """A store, a bus and the part; ``see`` hands readings over as sessions do."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, facts: BatteryFacts = FACTS) -> None:
         loop = asyncio.get_running_loop()
         self.clock = VirtualClock(loop, T0_US)
         self.origin_s = loop.time()
@@ -76,7 +77,7 @@ class Keeping:
         fleet = SimpleNamespace(snapshot=lambda: {"a": None}, session=lambda name: session)
         self.agent: Any = SimpleNamespace(
             bus=self.bus, store=self.store, clock=self.clock, fleet=fleet, schedule=self.hours,
-            config=SimpleNamespace(batteries={"a": FACTS}),
+            config=SimpleNamespace(batteries={"a": facts}),
         )  # fmt: skip
         self.part = Batteries(self.agent)
         self.events: list[Event] = []
@@ -84,6 +85,7 @@ class Keeping:
     async def __aenter__(self) -> Self:
         self.store.open()
         self.bus.attach(Reading, self.store.record)
+        self.bus.attach(Event, self.store.record_event)
         self.bus.attach(Event, self.events.append)
         await self.part.start()
         await asyncio.sleep(1)
@@ -163,6 +165,35 @@ def test_what_happened_while_no_agent_ran_is_taken_up(tmp_path: Path) -> None:
             await again.see([*outage(100, 120), *rest(122, 160, 2.0)])
             await asyncio.sleep(1)
             assert seconds_of(await again.found()) == [(62.0, 122.0, "mains")]
+
+    run_virtual(story())
+
+
+def test_each_worse_verdict_is_told_once_for_a_battery(tmp_path: Path) -> None:
+    facts = replace(FACTS, installed_us=T0_US - 12 * 365 * 86_400_000_000, runtimes=((30.0, 1800.0), (60.0, 800.0)))
+
+    def told(keeping: Keeping) -> list[tuple[str, Severity]]:
+        return [(event.value, event.severity) for event in keeping.events if event.name == "battery-verdict"]
+
+    async def story() -> None:
+        async with Keeping(tmp_path / "fleet.db", facts) as keeping:
+            await keeping.see(rest(0, 60, 2.0))
+            await keeping.hours.pass_one()
+            assert told(keeping) == [("test due", Severity.NOTICE)]
+            assert keeping.events[-1].text.startswith("a/1: test due; 12.0 years old")
+            await keeping.hours.pass_one()
+            assert len(told(keeping)) == 1
+        async with Keeping(tmp_path / "fleet.db", facts) as keeping:
+            low = [sample(962, 2 | 4, 22.0, input_v=0.0)]
+            await keeping.see([*outage(62, 960, fall=0.003), *low, *rest(964, 1000, 2.0)])
+            assert told(keeping) == [], "told by the agent before"
+            await keeping.hours.pass_one()
+            assert told(keeping) == [("replace now", Severity.WARNING)]
+            await keeping.hours.pass_one()
+            assert len(told(keeping)) == 1
+            await keeping.part.replaced("a", keeping.clock.wall_us(), None, {}, actor="cli:me(uid 1)")
+            await keeping.hours.pass_one()
+            assert len(told(keeping)) == 1, "the new battery is no trouble"
 
     run_virtual(story())
 
