@@ -20,21 +20,29 @@ if TYPE_CHECKING:
     from qxfleet.config.load import Config
 
 FREE_FAILURES = 5
-"""Wrong passwords from one address that cost nothing but their answer."""
+"""Wrong passwords for one name from one address that cost nothing but their answer. By name, because all programs of one machine
+come from one address: a forgotten script must not keep its upsmon from logging in."""
+
+FREE_OF_ADDRESS = 25
+"""The same for all names together."""
 
 FORGIVEN_S = 60.0
-"""One failure is forgiven after so long; an address with :data:`FREE_FAILURES` of them is refused unheard until then."""
+"""One failure is forgiven after so long; who has used up what is free is refused unheard until then."""
 
-MOST_ADDRESSES = 4096
-"""Addresses whose failures are remembered; beyond it the one longest quiet is forgotten."""
+MOST_GUESSERS = 4096
+"""Addresses, and names at addresses, whose failures are remembered; beyond it the one longest quiet is forgotten."""
 
 LONGEST_PASSWORD = 1024
 """Characters; a longer one is wrong, and not worth hashing."""
 
 
+_Guesser = tuple[str, str | None]
+"""An address and a name; None: all names together."""
+
+
 @dataclass(slots=True)
 class Failures:
-    """Wrong passwords of one address that are not forgiven yet; the last of them at ``last_s``."""
+    """Wrong passwords of one guesser that are not forgiven yet; the last of them at ``last_s``."""
 
     count: float
     last_s: float
@@ -51,7 +59,7 @@ class Accounts:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._users: dict[str, User] = {}
-        self._failures: OrderedDict[str, Failures] = OrderedDict()
+        self._failures: OrderedDict[_Guesser, Failures] = OrderedDict()
         self._proven: dict[str, bytes] = {}
         self._process_key = secrets.token_bytes(32)
         self._nobody = ""
@@ -91,23 +99,23 @@ class Accounts:
         return self._users.get(name)
 
     async def authenticate(self, name: str, password: str, *, face: str, address: str) -> User | None:
-        """The user, if the password is theirs; None if not, or if this address guessed too often.
+        """The user, if the password is theirs; None if not, or if there were too many guesses from this address.
 
-        An unknown name costs as much time as a wrong password. A refusal is in the audit trail when this returns; once an
-        address is refused unheard, that is told once.
+        An unknown name costs as much time as a wrong password. A refusal is in the audit trail when this returns; that
+        somebody is refused unheard is told once.
         """
         digest = hmac.digest(self._process_key, f"{name}\0{password}".encode(), "sha256")
-        heard = not self._blocked(address)
-        if heard and self._known(name, digest):
+        blocked = self._blocked(name, address)
+        if blocked is None and self._known(name, digest):
             return self._users.get(name)
-        if heard:
+        if blocked is None:
             async with self._one_at_a_time:  # so that many guesses at once are no more than a few, too
-                heard = not self._blocked(address)
-                if heard and (self._known(name, digest) or await self._proves(name, password, digest)):
-                    return self._users.get(name)
-                if heard:
-                    self._count(address)
-        await self._refuse(name, face, address, heard=heard)
+                blocked = self._blocked(name, address)
+                if blocked is None:
+                    if self._known(name, digest) or await self._proves(name, password, digest):
+                        return self._users.get(name)
+                    self._count(name, address)
+        await self._refuse(name, face, address, blocked)
         return None
 
     def _known(self, name: str, digest: bytes) -> bool:
@@ -139,23 +147,35 @@ class Accounts:
 
     # -- guessing
 
-    def _blocked(self, address: str) -> bool:
-        failures = self._failures.get(address)
-        return failures is not None and failures.at(self._agent.clock.monotonic()) > FREE_FAILURES - 1
-
-    def _count(self, address: str) -> None:
+    def _blocked(self, name: str, address: str) -> _Guesser | None:
+        """Who guessed too often, if anybody."""
         now_s = self._agent.clock.monotonic()
-        before = self._failures.pop(address, None)
-        self._failures[address] = Failures((before.at(now_s) if before else 0.0) + 1.0, now_s)
-        if len(self._failures) > MOST_ADDRESSES:
+        limits: tuple[tuple[_Guesser, int], ...] = (((address, name), FREE_FAILURES), ((address, None), FREE_OF_ADDRESS))
+        for guesser, free in limits:
+            failures = self._failures.get(guesser)
+            if failures is not None and failures.at(now_s) > free - 1:
+                return guesser
+        return None
+
+    def _count(self, name: str, address: str) -> None:
+        now_s = self._agent.clock.monotonic()
+        guessers: tuple[_Guesser, ...] = ((address, name), (address, None))
+        for guesser in guessers:
+            before = self._failures.pop(guesser, None)
+            self._failures[guesser] = Failures((before.at(now_s) if before else 0.0) + 1.0, now_s)
+        while len(self._failures) > MOST_GUESSERS:
             self._failures.popitem(last=False)
 
-    async def _refuse(self, name: str, face: str, address: str, *, heard: bool) -> None:
+    async def _refuse(self, name: str, face: str, address: str, blocked: _Guesser | None) -> None:
         text = "wrong name or password"
-        if not heard:
-            failures = self._failures[address]
+        if blocked is not None:
+            failures = self._failures[blocked]
             if failures.told:
                 return
             failures.told = True
-            text = f"too many wrong passwords from {address}: not looked at, as are all from there for about {FORGIVEN_S:g} s"
+            whom = "" if blocked[1] is None else f" for {name}"
+            text = (
+                f"too many wrong passwords{whom} from {address}: not looked at, as are all{whom} from there "
+                f"for about {FORGIVEN_S:g} s"
+            )
         await record(self._agent, actor(face, name, address), Act.LOGIN, name, "login", FORBIDDEN, text=text)

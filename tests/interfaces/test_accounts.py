@@ -18,6 +18,7 @@ from qxfleet.interfaces import accounts
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.cli.main import run_command
 from qxfleet.model.password import hash_password, matches
+from qxfleet.store.audit import trail
 from tests.interfaces.nut_stage import stage
 from tests.interfaces.test_upsd import plain
 
@@ -114,18 +115,31 @@ async def test_many_guesses_at_once_are_few(monkeypatch: pytest.MonkeyPatch) -> 
         assert await part.authenticate("op", "secret", face="nut", address="192.0.2.10") is not None
         assert await part.authenticate("nobody-knows", "secret", face="nut", address="192.0.2.11") is None
         assert looked_at == accounts.FREE_FAILURES + 2, "an unknown name costs as much"
+        assert await part.authenticate("pri", "secret", face="nut", address="192.0.2.9") is not None, "another's guesses"
         monkeypatch.setattr(part._agent.clock, "monotonic", _later(play.agent, accounts.FORGIVEN_S + 1))
         assert await part.authenticate("op", "secret", face="nut", address="192.0.2.9") is not None
 
 
+async def test_guesses_at_many_names_are_few_too() -> None:
+    async with stage([plain()]) as play:
+        part = play.agent.part(Accounts)
+        assert part is not None
+        for number in range(accounts.FREE_OF_ADDRESS):
+            assert await part.authenticate(f"name{number}", "guess", face="nut", address="192.0.2.9") is None
+        assert await part.authenticate("op", "secret", face="nut", address="192.0.2.9") is None
+        assert await part.authenticate("op", "secret", face="nut", address="192.0.2.10") is not None
+        *_, last = await play.agent.store.read(trail)
+        assert last.text.startswith("too many wrong passwords from 192.0.2.9: not looked at, as are all from there")
+
+
 async def test_addresses_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "MOST_ADDRESSES", 10)
+    monkeypatch.setattr(accounts, "MOST_GUESSERS", 10)
     async with stage([plain()]) as play:
         part = play.agent.part(Accounts)
         assert part is not None
         for n in range(30):
-            part._count(f"192.0.2.{n}")
-        assert list(part._failures) == [f"192.0.2.{n}" for n in range(20, 30)]
+            part._count("op", f"192.0.2.{n}")
+        assert list(part._failures) == [(f"192.0.2.{n}", name) for n in range(25, 30) for name in ("op", None)]
 
 
 def _later(agent: Agent, seconds: float):  # type: ignore[no-untyped-def]
