@@ -146,7 +146,7 @@ class Batteries:
             for each in cut(name, samples, self._rating(connection, name)):
                 batteries.put_discharge(connection, device_id, each.discharge, None)
 
-        await self._quietly(self._store.commit(write, name), name)
+        await self._quietly(self._store.commit(write, name, hurry=False), name)
 
     async def _settle_all(self) -> None:
         while True:

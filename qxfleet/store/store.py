@@ -115,7 +115,7 @@ class Store:
             return False
         try:
             async with asyncio.timeout(within_s):
-                await self.record_now()
+                await asyncio.wrap_future(self._writer.committed(hurry=False))
         except (TimeoutError, StoreError):
             return False
         return True
@@ -127,17 +127,17 @@ class Store:
         def write(connection: Connection, device_id: int) -> None:
             connection.execute(update(device).where(device.c.id == device_id).values(values))
 
-        self._writer.put_job(Job((ups,), write))
+        self._writer.put_job(Job((ups,), write), hurry=False)
 
-    async def commit(self, write: Callable[..., T], *ups: str) -> T:
+    async def commit(self, write: Callable[..., T], *ups: str, hurry: bool = True) -> T:
         """Run a write on the writer's thread and return what it returned, once that is committed.
 
         ``write`` gets the connection and the device id of each of ``ups``; it may run again where a commit failed, and takes
         part in a transaction with others. Once begun it is not undone by the caller's going away. :class:`StoreError` if it
-        could not be written.
+        could not be written. Without ``hurry`` it may wait for others.
         """
         done: Future[T] = Future()
-        self._writer.put_job(Job(ups, write, done))
+        self._writer.put_job(Job(ups, write, done), hurry=hurry)
         return await asyncio.wrap_future(done)
 
     async def order_intent(self, ups: str, name: str, value: str | None, sent: str, actor: str) -> int:

@@ -47,6 +47,10 @@ QUEUE_LIMIT = 50_000
 FLUSH_S = 4.0
 """How long a reading waits for others at most: two of one UPS share a page, and the fewer pages are written again."""
 
+LULL_S, GATHERED_S = 0.05, 0.3
+"""What nobody is in a hurry for is committed once nothing more came for so long, and after so long in any case. When mains fail,
+events come by hundreds, and the thread that stores them takes the interpreter away from the one that reads the rest."""
+
 ASIDE_S = 1.0
 """The same while the database is away."""
 
@@ -102,6 +106,7 @@ class Writer:
         self._held: Batch | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._give_up_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -135,20 +140,24 @@ class Writer:
             self._events.append(event)
         self._wake.set()
 
-    def put_job(self, job: Job) -> None:
+    def put_job(self, job: Job, *, hurry: bool = True) -> None:
         """Queue a job and wake the writer; ``job.done`` is resolved after the commit."""
         with self._lock:
             self._check_open()
             self._jobs.append(job)
+        if hurry:
+            self._hurry.set()
         self._wake.set()
 
-    def committed(self, events: tuple[Event, ...] = ()) -> Future[None]:
+    def committed(self, events: tuple[Event, ...] = (), *, hurry: bool = True) -> Future[None]:
         """Queue these events; resolved when they, and all events and jobs queued before, are committed."""
         done: Future[None] = Future()
         with self._lock:
             self._check_open()
             self._events.extend(events)
             self._waiting.append(done)
+        if hurry:
+            self._hurry.set()
         self._wake.set()
         return done
 
@@ -177,6 +186,7 @@ class Writer:
         with self._lock:
             self._give_up_s = time.monotonic() + CLOSE_S - 0.5
             self._closing.set()
+        self._hurry.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S)
@@ -229,8 +239,10 @@ class Writer:
 
     def _loop(self) -> None:
         while True:
-            self._wake.wait(0 if self._behind() else FLUSH_S)
+            if self._wake.wait(0 if self._behind() else FLUSH_S):
+                self._gather()
             self._wake.clear()
+            self._hurry.clear()
             closing = self._closing.is_set()
             while self._take() or self.prepare is not None or self._behind():
                 if not self._write_held():
@@ -242,6 +254,14 @@ class Writer:
                 return
             if time.monotonic() >= self._size_due_s:
                 self._measure()
+
+    def _gather(self) -> None:
+        """Wait for company, unless somebody is in a hurry."""
+        until_s, seen = time.monotonic() + GATHERED_S, -1
+        while (count := len(self._events) + len(self._jobs)) != seen and time.monotonic() < until_s:
+            seen = count
+            if self._hurry.wait(LULL_S):
+                return
 
     def _queued(self) -> bool:
         return bool(self._readings or self._events or self._jobs or self._waiting)

@@ -14,9 +14,9 @@ COMPANY: Final = 2
 COMPANY_S: Final = 0.01
 """How long those may then wait for each other. A reply takes 200 ms on a 2400 baud line: it is known at most 5 % later."""
 
-CALM_S: Final = 0.25
-"""So long after a request at 2400 baud that nobody is in a hurry about, its reply is looked for: it takes 0.2 s in any case, and
-is taken with those of all others that were asked at the same time, when the next are asked."""
+CALM_S: Final = 0.23
+"""So long after a request at 2400 baud that nobody is in a hurry about, its reply is looked for: it takes 0.21 s in any case, and
+is taken with those of all others that were asked at the same time."""
 
 EARLY_S: Final = 0.001
 """Deadlines this close together expire together."""
@@ -53,6 +53,7 @@ class Wakeups:
         self._gate_epoll.register(self._links_epoll, select.EPOLLIN)
         self._pause: asyncio.TimerHandle | None = None
         self._calm = False
+        self._looked_s = self._took_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = inf
         loop.add_reader(self._gate_epoll, self._wake)
@@ -117,7 +118,8 @@ class Wakeups:
     def _wake(self) -> None:
         if self._pause is not None:
             return
-        if len(self.waiting) >= COMPANY:
+        gathered = self._took_s - self._looked_s >= COMPANY_S and self._loop.time() - self._took_s < EARLY_S
+        if len(self.waiting) >= COMPANY and not gathered:  # else they had that time while the ones before were taken
             self._gate_epoll.modify(self._links_epoll, 0)
             self._pause = self._loop.call_later(COMPANY_S, self._look_again)
         else:
@@ -154,9 +156,11 @@ class Wakeups:
         self._gate_epoll.modify(self._links_epoll, select.EPOLLIN)
 
     def _take(self) -> None:
+        self._looked_s = self._loop.time()
         for fd, _ in self._links_epoll.poll(0):
             if (readable := self._readers.get(fd)) is not None:
                 readable()
+        self._took_s = self._loop.time()
 
 
 _of_loop: dict[asyncio.AbstractEventLoop, Wakeups] = {}

@@ -91,7 +91,7 @@ async def serve_agent(config: Path) -> None:
 
     def heard(event: Event) -> None:
         if event.ups is not None and event.name == "on-battery" and event.phase is Phase.BEGIN:
-            outages.setdefault(event.ups, agent.clock.monotonic())
+            outages[event.ups] = agent.clock.monotonic()
 
     def figures(words: list[str]) -> dict[str, Any]:
         fleet, states = agent.fleet, agent.fleet.snapshot().values()

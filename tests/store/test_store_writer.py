@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import sqlite3
 import threading
@@ -127,6 +128,22 @@ async def test_a_full_batch_does_not_wait_for_the_second(store: Store) -> None:
         store.record(a_reading(at_us=T0_US + number))
     await until(lambda: store.health().written == BATCH)
     assert time.monotonic() - began < FLUSH_S / 2
+
+
+async def test_events_gather_but_not_for_ever_and_nobody_who_waits_does(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qxfleet.store.writer.LULL_S", 0.5)
+    monkeypatch.setattr("qxfleet.store.writer.GATHERED_S", 1.0)
+    numbers = itertools.count()
+    while not await store.read(history.events):
+        store.record_event(an_event(next(numbers)))
+        await asyncio.sleep(0.05)
+    assert next(numbers) > 2, "several at once, though no lull was ever there"
+
+    monkeypatch.setattr("qxfleet.store.writer.LULL_S", 60.0)
+    store.record_event(an_event(1000))
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(store.order_intent("rack1-a", "load.off", None, "S00R0000\r", "cli"), 30)
+    assert (await store.read(history.events))[-1].event == an_event(1000)
 
 
 async def test_an_event_is_committed_at_once(store: Store) -> None:

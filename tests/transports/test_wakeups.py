@@ -108,6 +108,25 @@ async def test_a_calm_poll_without_a_reply_ends_at_its_deadline(tmp_path: Path, 
         assert told.came[1][1] == STATUS
 
 
+async def test_replies_that_gathered_while_others_were_taken_wait_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qxfleet.transports.wakeups.COMPANY_S", 2.0)
+    slow = Ask(b"Q1\r", 20.0)
+    async with polled(tmp_path, 4) as told:
+        for number in (2, 3):
+            told.lines[number].device = lambda request: None
+            told.lines[number].say(STATUS + b"\r", 3.0)
+        began_s = time.monotonic()
+        for number in (0, 2, 3):
+            told.ask(number, slow, calm=False)
+        assert told.links[1].start(slow, lambda answer: time.sleep(2.2), calm=False)
+        await until(lambda: len(told.came) == 3)
+        assert {answer for _, answer in told.came.values()} == {STATUS}
+        assert told.came[0][0] >= 2.0, "waited for company"
+        assert time.monotonic() - began_s < 6.0, "2.0 for company, 2.2 for the first ones, and not 2.0 again"
+
+
 async def test_a_line_that_goes_in_the_calm_is_missed_when_it_is_looked_at(tmp_path: Path) -> None:
     async with polled(tmp_path, 2) as told:
         told.ask(0)
