@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 P = TypeVar("P")
 
 STUCK_S = 10.0
-"""Beats come every two seconds; without one for this long the schedule has come to a stand."""
+"""Ticks come four times a second; without one for this long the schedule has come to a stand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,9 +159,10 @@ class _Ticks:
     def _give(self) -> None:
         """Every point up to now that was not given; of those a stuck loop left behind, the last second's."""
         point = self._point()
-        for each in range(max(self._given + 1, point - round(TICK_S / self._period_s) + 1), point + 1):
+        first = max(self._given + 1, point - round(TICK_S / self._period_s) + 1)
+        self._given = max(point, self._given)  # before the work: a mistake in it must not bring the same point again and again
+        for each in range(first, point + 1):
             self._work(each)
-        self._given = max(point, self._given)
 
 
 class Schedule:

@@ -52,7 +52,7 @@ LULL_S, GATHERED_S = 0.05, 0.3
 events come by hundreds, and the thread that stores them takes the interpreter away from the one that reads the rest."""
 
 ASIDE_S = 1.0
-"""The same while the database is away."""
+"""How long a reading waits, while the database is away, until it is set aside on the disk."""
 
 SIZE_EVERY_S = 60.0
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
