@@ -6,14 +6,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := pyproject.toml setup.py qxfleet/_fastparse.pyx
 
-.PHONY: demo test bench lint soak manual clean
+.PHONY: demo test test-more bench lint soak manual clean
 
 demo: $(VENV)/demo.done ## A simulated fleet and a real agent, live, until Ctrl-C
 	@$(BIN)/qxfleet demo
 
 test: $(VENV)/test.done ## The whole suite, with the real parts it needs
 	@scripts/setup-test-parts.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not more"
+
+test-more: $(VENV)/test.done ## The slower rooms, up to 25 minutes
+	@scripts/setup-test-parts.sh
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m more
 
 bench: $(VENV)/test.done ## Every benchmark's table
 	$(BIN)/python -m tests.benchmarks
