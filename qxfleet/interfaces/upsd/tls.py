@@ -28,13 +28,14 @@ class Tls:
             if not self._shaken:
                 self._session.do_handshake()
                 self._shaken = True
-            while True:
-                plain += self._session.read(RECORD)
+            while chunk := self._session.read(RECORD):
+                plain += chunk
+            self.ended = True  # the peer's close_notify reads as nothing, and does so for ever
         except ssl.SSLWantReadError:
-            return plain
-        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLZeroReturnError:  # both sides have said it
             self.ended = True
-            return plain
+        return plain
 
     def seal(self, plain: bytes) -> None:
         """Put an answer behind what :meth:`due` gives."""
