@@ -25,7 +25,7 @@ FILES = """\
 The configuration, see
 .BR qxfleet.toml (5).
 .TP
-.I /var/lib/qxfleet/fleet.db
+.I /var/lib/qxfleet/state.db
 Readings and events, unless [agent] database names another place.
 .TP
 .I /run/qxfleet/agent.sock

@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from qxfleet.agent.assess import RULES
-from qxfleet.config.schema import LATER_TABLES, RENAMED, AgentTable, ProfileTable, UpsTable
+from qxfleet.config.schema import LATER_TABLES, RENAMED, AgentTable, FleetTable, ProfileTable, UpsTable
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.interfaces.cli.main import app
 from qxfleet.model.events import EventKind, Outcome
@@ -82,7 +82,7 @@ def test_every_option_of_the_seeds_is_a_key() -> None:
 
 def test_every_key_is_in_the_reference() -> None:
     page = text("configuration.md")
-    keys = [*AgentTable.model_fields, *UpsTable.model_fields, *ProfileTable.model_fields]
+    keys = [*AgentTable.model_fields, *FleetTable.model_fields, *UpsTable.model_fields, *ProfileTable.model_fields]
     assert [key for key in keys if f"| `{key}` |" not in page and f"| `{key}.*` |" not in page] == []
     assert [table for table in LATER_TABLES if f"[{table}]" not in page] == []
 

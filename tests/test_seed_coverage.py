@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qxfleet.config.schema import RENAMED, AgentTable, ProfileTable, UpsTable
+from qxfleet.config.schema import RENAMED, AgentTable, FleetTable, ProfileTable, UpsTable
 from qxfleet.dialects.registry import DIALECTS
 from tests.generated_docs import DOCS
 
@@ -79,8 +79,8 @@ def test_every_name_of_the_two_pages_is_there(listed: tuple[str, ...]) -> None:
     assert [name for name in listed if name not in names()] == []
 
 
-@pytest.mark.parametrize("table", [UpsTable, AgentTable, ProfileTable])
-def test_every_key_of_the_configuration_is_there(table: type[UpsTable | AgentTable | ProfileTable]) -> None:
+@pytest.mark.parametrize("table", [UpsTable, AgentTable, FleetTable, ProfileTable])
+def test_every_key_of_the_configuration_is_there(table: type[UpsTable | AgentTable | FleetTable | ProfileTable]) -> None:
     assert [key for key in table.model_fields if key not in names()] == []
 
 

@@ -146,9 +146,11 @@ class Agent:
         config = load(path)
         restart = [
             f"[agent] {key}: a change takes effect at the next start"
-            for key in ("database", "control", "record", "name", "spool")
+            for key in ("state", "control", "record", "name", "spool")
             if getattr(config.agent, key) != getattr(self.config.agent, key)
         ]
+        if config.fleet != self.config.fleet:
+            restart.append("[fleet]: a change takes effect at the next start")
         changes = self.fleet.apply(config.ups, {})
         self.config = config
         for part in self.parts:

@@ -170,6 +170,25 @@ class DialectName(Form):
         raise ValueError(f"expected {self.words}, found {toml_text(value)}{guess}")
 
 
+class StatePath(Form):
+    """The path of the state's SQLite file."""
+
+    words = "path of a file"
+
+    def read(self, value: object) -> str:
+        """The path as written."""
+        if not isinstance(value, str):
+            raise ValueError("expected the path of a file in quotes")
+        if value.startswith("sqlite:"):
+            path = value.partition(":///")[2].partition("?")[0]
+            raise ValueError(f'expected a path, not a URL: write "{path or "/var/lib/qxfleet/state.db"}"')
+        if "://" in value:
+            raise ValueError("the state is a file beside the agent: write its path, and the server under [fleet] database")
+        if not value or value.endswith("/"):
+            raise ValueError('expected the path of a file, as in "/var/lib/qxfleet/state.db"')
+        return value
+
+
 class Database(Form):
     """A database URL; what follows the scheme may hold a password and is never shown."""
 
@@ -191,7 +210,7 @@ class Database(Form):
                 raise ValueError('expected "sqlite:///" (three slashes) and a path; an absolute path makes it four')
             if path in ("", ":memory:"):
                 raise ValueError("a database in memory forgets everything at the next start: name a file, "
-                                 '"sqlite:////var/lib/qxfleet/fleet.db"')  # fmt: skip
+                                 '"sqlite:////var/lib/qxfleet/state.db"')  # fmt: skip
             return value
         if scheme in ("postgresql", "postgresql+psycopg"):
             if not rest:
@@ -202,6 +221,18 @@ class Database(Form):
         remedy = ': write "postgresql+psycopg://…"' if near == "postgresql" else ""
         remedy = remedy or (': write "sqlite:///…"' if near == "sqlite" else "")
         raise ValueError(f'expected {self.words}; "{scheme}://" is not one of them{remedy}')
+
+
+class FleetDatabase(Database):
+    """The URL of a PostgreSQL database."""
+
+    words = '"postgresql+psycopg://user@host/name"'
+
+    def read(self, value: object) -> str:
+        """The URL, its driver named."""
+        if isinstance(value, str) and value.startswith("sqlite"):
+            raise ValueError(f"the fleet's database is PostgreSQL, {self.words}; a SQLite file belongs in [agent] state")
+        return super().read(value)
 
 
 class SocketPath(Form):

@@ -21,6 +21,7 @@ from qxfleet.config.retention import read_retention
 from qxfleet.config.schedules import Schedule, read_schedules
 from qxfleet.config.schema import LATER_TABLES, AgentTable
 from qxfleet.config.source import read_source
+from qxfleet.config.stores import FleetSettings, read_stores
 from qxfleet.config.tables import later_table, read_table, unknown_table
 from qxfleet.config.ups import device_of, read_ups
 from qxfleet.errors import ConfigError
@@ -30,8 +31,8 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.model.retention import KEPT, Retention
 from qxfleet.model.selftest import DEFAULT_RULES, Rules
 
-TABLES = ("agent", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown", "retention",
-          "battery")  # fmt: skip
+TABLES = ("agent", "fleet", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown",
+          "retention", "battery")  # fmt: skip
 """Names that may stand at the top of a file."""
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -44,9 +45,10 @@ NO_PLAN = Plan()
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """``[agent]``: ``database`` a SQLAlchemy URL, ``control`` and ``spool`` absolute paths, ``record`` ``changes`` or ``all``."""
+    """``[agent]``: ``state``, ``control`` and ``spool`` absolute paths, ``record`` ``changes`` or ``all``."""
 
     name: str
+    state: pathlib.Path
     database: str
     control: pathlib.Path
     record: Literal["changes", "all"]
@@ -68,6 +70,7 @@ class Config:
     shutdown: Plan = NO_PLAN
     retention: Retention = KEPT
     batteries: Mapping[str, BatteryFacts] = field(default_factory=dict)
+    fleet: FleetSettings | None = None
 
     @staticmethod
     def defaults_text() -> str:
@@ -95,30 +98,32 @@ def load(path: pathlib.Path | None = None) -> Config:
             Place(source, ("agent", "control")), f"{control} is longer than {SOCKET_BYTES} bytes: shorten it"
         )
     found: list[tuple[UpsOptions, Place]] = []
-    fleet: list[Block] = []
+    blocks_read: list[Block] = []
     for each in sources:
         _check_tables(each, findings, main=each is source)
         for place, table in blocks(each, "ups", "UPS", findings):
             options = read_ups(table, place, agent, findings)
-            fleet.append(Block(table, options))
+            blocks_read.append(Block(table, options))
             if options is not None:
                 found.append((options, place))
     _no_duplicates(found, findings)
-    profiles = _profiles(sources, fleet, findings)
+    profiles = _profiles(sources, blocks_read, findings)
     faces = read_faces(sources, _folder(main), findings)
-    tests, schedules = read_schedules(sources, fleet, _folder(main), findings)
+    tests, schedules = read_schedules(sources, blocks_read, _folder(main), findings)
     shutdown = read_shutdown(sources, [options for options, _ in found], findings)
     retention = read_retention(sources, findings)
-    batteries = read_batteries(sources, fleet, findings)
+    batteries = read_batteries(sources, blocks_read, findings)
+    state, fleet = read_stores(sources, agent, _folder(main), findings)
     if findings.problems:
         raise ConfigError(in_order(findings.problems))
     return Config(
         agent=AgentConfig(
             name=agent.name or os.uname().nodename,
-            database=_rooted_database(agent.database, main),
+            state=state,
+            database=fleet.database if fleet is not None else f"sqlite:///{state}",
             control=control,
             record=agent.record,
-            spool=_spool(agent, main),
+            spool=_folder(main) / agent.spool if agent.spool else state.with_name(f"{state.name}.spool"),
         ),
         ups=tuple(options for options, _ in found),
         sources=tuple(each.path for each in sources),
@@ -130,6 +135,7 @@ def load(path: pathlib.Path | None = None) -> Config:
         shutdown=shutdown,
         retention=retention,
         batteries=batteries,
+        fleet=fleet,
     )
 
 
@@ -147,22 +153,6 @@ def _main_file(path: pathlib.Path | None) -> tuple[pathlib.Path, str]:
 
 def _folder(main: pathlib.Path) -> pathlib.Path:
     return main.absolute().parent
-
-
-def _rooted_database(url: str, main: pathlib.Path) -> str:
-    """The URL with a relative SQLite path counted from the main file's folder."""
-    head, mark, path = url.partition("sqlite:///")
-    return f"{head}{mark}{_folder(main) / path}" if mark else url
-
-
-def _spool(agent: AgentTable, main: pathlib.Path) -> pathlib.Path:
-    """The file for what the database can't take: as written, else beside a SQLite file, else where services keep their state."""
-    if agent.spool:
-        return _folder(main) / agent.spool
-    _, mark, file = _rooted_database(agent.database, main).partition("sqlite:///")
-    if mark:
-        return pathlib.Path(f"{file.partition('?')[0]}.spool")
-    return pathlib.Path(f"/var/lib/qxfleet/{agent.name or os.uname().nodename}.spool")
 
 
 def _agent(source: Source, findings: Findings) -> AgentTable:

@@ -45,9 +45,12 @@ class AgentTable(Table):
     """The agent itself; once, in the main file."""
 
     name: Annotated[str, Name()] = _key("", "this agent in the fleet", shown="the host's name")
-    database: Annotated[str, forms.Database()] = _key(
-        "sqlite:////var/lib/qxfleet/fleet.db",
-        "where readings and events are kept; a relative SQLite path counts from this file's folder",
+    state: Annotated[str | None, forms.StatePath()] = _key(
+        None, "the agent's own record, a SQLite file, and its history; a relative path counts from this file's folder",
+        shown="/var/lib/qxfleet/state.db, or fleet.db there from before",
+    )  # fmt: skip
+    database: Annotated[str | None, forms.Database()] = _key(
+        None, "the older key: sqlite:///… is `state`; postgresql+psycopg://… is a [fleet] of this agent alone", shown="none"
     )
     control: Annotated[str, forms.SocketPath()] = _key(
         "/run/qxfleet/agent.sock", "unix socket of the command line; a relative path counts from this file's folder"
@@ -58,13 +61,20 @@ class AgentTable(Table):
         "changes", "which readings are stored: those that changed and one a minute, or every one"
     )
     spool: str = _key(
-        "", "file for what the database can't take while it is away; a relative path counts from this file's folder",
-        shown="beside a SQLite file, else /var/lib/qxfleet/NAME.spool", form="path of a file",
+        "", "side file for what the state can't take at the moment; a relative path counts from this file's folder",
+        shown="the state's name and .spool", form="path of a file",
     )  # fmt: skip
     include: Annotated[tuple[str, ...], Field(strict=False)] = _key(
         (), "further files, counted from this file's folder, for every table but [agent]",
         shown="[]", form='list of file names or patterns, as in ["conf.d/*.toml"]',
     )  # fmt: skip
+
+
+class FleetTable(Table):
+    """The history of several agents in one PostgreSQL database; once. Without it the agent stands alone."""
+
+    database: Annotated[str, forms.FleetDatabase()] = _key("", "history of all agents, and who they are", shown=NEEDED)
+    site: Annotated[str, Name()] = _key("", "where this agent stands, for people", shown="none")
 
 
 class UpsTable(Table):

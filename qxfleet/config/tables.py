@@ -10,7 +10,17 @@ from pydantic_core import ErrorDetails
 
 from qxfleet.config.device_values import device_setting_named
 from qxfleet.config.findings import Findings, Place, did_you_mean, toml_text
-from qxfleet.config.schema import DEVICE_KEYS, LATER_TABLES, RENAMED, AgentTable, ProfileTable, RetentionTable, Table, UpsTable
+from qxfleet.config.schema import (
+    DEVICE_KEYS,
+    LATER_TABLES,
+    RENAMED,
+    AgentTable,
+    FleetTable,
+    ProfileTable,
+    RetentionTable,
+    Table,
+    UpsTable,
+)
 from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
@@ -20,6 +30,7 @@ T = TypeVar("T", bound=Table)
 
 HEADERS: dict[type[Table], str] = {
     AgentTable: "[agent]",
+    FleetTable: "[fleet]",
     UpsTable: "[[ups]]",
     ProfileTable: "[[profile]]",
     HttpTable: "[http]",

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qxfleet.config import stores
 from qxfleet.config.load import ENVIRONMENT, Config, load
 from qxfleet.config.schema import DEVICE_KEYS, AgentTable, ProfileTable, UpsTable
+from qxfleet.config.stores import FleetSettings
 from qxfleet.dialects.registry import names
 from qxfleet.errors import ConfigError
 from qxfleet.model.options import UpsOptions
@@ -48,7 +50,8 @@ def problems(path: Path | None) -> tuple[str, ...]:
 def test_the_contracts_sample() -> None:
     config = load(DATA / "contract.toml")
     assert config.agent.name == "row-a"
-    assert config.agent.database == "sqlite:////var/lib/qxfleet/fleet.db"
+    assert config.agent.state == Path("/var/lib/qxfleet/fleet.db")
+    assert config.fleet is None
     assert config.agent.control == Path("/run/qxfleet/agent.sock")
     assert config.agent.record == "changes"
     assert config.sources == (DATA / "contract.toml",)
@@ -78,7 +81,8 @@ def test_an_empty_file_is_an_empty_fleet(write: Write) -> None:
     config = load(write(""))
     assert config.ups == ()
     assert config.agent.name == os.uname().nodename
-    assert config.agent.database == "sqlite:////var/lib/qxfleet/fleet.db"
+    assert config.agent.state == Path("/var/lib/qxfleet/state.db")
+    assert config.fleet is None
     assert config.agent.control == Path("/run/qxfleet/agent.sock")
     assert config.warnings == ()
 
@@ -383,25 +387,50 @@ def test_the_fleets_intervals_and_a_ups_own(write: Write) -> None:
     assert [(ups.poll_interval_s, ups.full_interval_s) for ups in config.ups] == [(5.0, 60.0), (0.5, 10.0)]
 
 
-@pytest.mark.parametrize(("written", "read"), [
-    ("sqlite:////srv/fleet.db", "sqlite:////srv/fleet.db"),
-    ("sqlite:///fleet.db", "sqlite:///{folder}/fleet.db"),
-    ("sqlite:///data/fleet.db", "sqlite:///{folder}/data/fleet.db"),
-    ("postgresql+psycopg://u@db/fleet", "postgresql+psycopg://u@db/fleet"),
-    ("postgresql://u:p%40@db:5432/fleet?sslmode=require", "postgresql+psycopg://u:p%40@db:5432/fleet?sslmode=require"),
+@pytest.mark.parametrize(("written", "state", "fleet"), [
+    ('state = "/srv/state.db"', "/srv/state.db", None),
+    ('state = "data/state.db"', "{folder}/data/state.db", None),
+    ('database = "sqlite:////srv/fleet.db"', "/srv/fleet.db", None),
+    ('database = "sqlite:///data/fleet.db?timeout=3"', "{folder}/data/fleet.db", None),
+    ('database = "postgresql+psycopg://u@db/fleet"', "/var/lib/qxfleet/state.db", FleetSettings("postgresql+psycopg://u@db/fleet")),
+    ('database = "postgresql://u:p%40@db:5432/fleet?sslmode=require"\nstate = "s.db"', "{folder}/s.db",
+     FleetSettings("postgresql+psycopg://u:p%40@db:5432/fleet?sslmode=require")),
+    ('state = "s.db"\n[fleet]\ndatabase = "postgresql://db/fleet"\nsite = "hall-2"', "{folder}/s.db",
+     FleetSettings("postgresql+psycopg://db/fleet", "hall-2")),
+    ('database = "sqlite:///s.db"\n[fleet]\ndatabase = "postgresql://db/fleet"', "{folder}/s.db",
+     FleetSettings("postgresql+psycopg://db/fleet")),
 ])  # fmt: skip
-def test_databases(write: Write, tmp_path: Path, written: str, read: str) -> None:
-    assert load(write(f'[agent]\ndatabase = "{written}"')).agent.database == read.format(folder=tmp_path)
+def test_where_the_record_is_kept(write: Write, tmp_path: Path, written: str, state: str, fleet: FleetSettings | None) -> None:
+    config = load(write(f"[agent]\n{written}"))
+    assert (str(config.agent.state), config.fleet) == (state.format(folder=tmp_path), fleet)
+    assert config.agent.spool == Path(state.format(folder=tmp_path) + ".spool")
+
+
+@pytest.mark.parametrize(("files", "text", "expected"), [
+    ([], "", "state.db"),
+    (["fleet.db"], "", "fleet.db"),
+    (["fleet.db", "state.db"], "", "state.db"),
+    (["fleet.db"], 'database = "postgresql://db/fleet"', "state.db"),
+    (["fleet.db"], 'state = "/srv/other.db"', "/srv/other.db"),
+])  # fmt: skip
+def test_the_database_of_a_former_version_is_taken_over(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], text: str, expected: str
+) -> None:
+    monkeypatch.setattr(stores, "STATE", tmp_path / "state.db")
+    monkeypatch.setattr(stores, "FORMER", tmp_path / "fleet.db")
+    for name in files:
+        (tmp_path / name).touch()
+    assert load(write(f"[agent]\n{text}")).agent.state == tmp_path / expected
 
 
 def test_relative_paths_count_from_the_file_not_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "fleet.toml").write_text(
-        '[agent]\ndatabase = "sqlite:///fleet.db"\ncontrol = "agent.sock"\nrecord = "all"'
+        '[agent]\nstate = "state.db"\ncontrol = "agent.sock"\nrecord = "all"'
     )
     monkeypatch.chdir(tmp_path)
     agent = load(Path("etc/fleet.toml")).agent
-    assert agent.database == f"sqlite:///{tmp_path}/etc/fleet.db"
+    assert agent.state == tmp_path / "etc" / "state.db"
     assert agent.control == tmp_path / "etc" / "agent.sock"
     assert agent.record == "all"
 

@@ -10,7 +10,7 @@ import pytest
 
 from qxfleet.config.load import Config, load
 from qxfleet.config.reference import TABLES, option_reference, rows
-from qxfleet.config.schema import AgentTable, ProfileTable, UpsTable
+from qxfleet.config.schema import AgentTable, FleetTable, ProfileTable, UpsTable
 from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import UserTable
 from qxfleet.config.schema_shutdown import LoadTable
@@ -103,6 +103,8 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
             lines += ['name = "u"', f'password_hash = "{hash_password("secret")}"']
         elif model is LoadTable:
             lines += ['name = "l"', 'fed_by = ["a"]']
+        elif model is FleetTable:
+            lines += ['database = "postgresql://db/fleet"']
         elif model is BatteryTable:
             lines += ['targets = ["a"]']
         elif model is ScheduleTable:
@@ -118,10 +120,11 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
     spelled = tmp_path / "spelled.toml"
     spelled.write_text("\n".join(lines))
     bare = tmp_path / "bare.toml"
-    bare.write_text('[[ups]]\nname = "a"\nport = "/dev/ttyS0"\n'
+    bare.write_text('[fleet]\ndatabase = "postgresql://db/fleet"\n[[ups]]\nname = "a"\nport = "/dev/ttyS0"\n'
                     '[[profile]]\nname = "p"\ntargets = ["a"]\nsettings = { eco_mode = "disabled" }')
     assert len(lines) > len(AgentTable.model_fields)
     assert load(spelled).agent == load(bare).agent
+    assert load(spelled).fleet == load(bare).fleet
     assert load(spelled).ups == load(bare).ups
     assert load(spelled).profiles == load(bare).profiles
     assert load(spelled).shutdown.loads == (Load("l", ("a",)),)

@@ -55,7 +55,8 @@ def check(
         complain(f"warning: {warning}")
     files = ", ".join(str(source) for source in config.sources)
     typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(config.warnings), 'warning')}")
-    typer.echo(f"agent {config.agent.name}, database {_shown(config)}, control socket {config.agent.control}")
+    where = f"state {config.agent.state}" + (f", fleet {_shown(config.fleet.database)}" if config.fleet else "")
+    typer.echo(f"agent {config.agent.name}, {where}, control socket {config.agent.control}")
 
 
 def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
@@ -73,7 +74,8 @@ def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
 def _document(config: Config) -> dict[str, Any]:
     return {
         "agent": config.agent.name,
-        "database": _shown(config),
+        "state": str(config.agent.state),
+        "fleet": {"database": _shown(config.fleet.database), "site": config.fleet.site} if config.fleet else None,
         "control": str(config.agent.control),
         "sources": [str(source) for source in config.sources],
         "ups": [
@@ -93,11 +95,11 @@ def _document(config: Config) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shown(config: Config) -> str:
-    """The database URL without its password."""
+def _shown(url: str) -> str:
+    """A database's URL without its password."""
     from qxfleet.store.engine import parse_url, shown
 
-    return shown(parse_url(config.agent.database))
+    return shown(parse_url(url))
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

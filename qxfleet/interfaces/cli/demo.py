@@ -30,7 +30,7 @@ CONFIGURATION = """\
 # Written by `qxfleet demo`; gone when it ends.
 [agent]
 name = "demo"
-database = "sqlite:///fleet.db"
+state = "state.db"
 control = "agent.sock"
 include = ["ups/fleet.toml"]
 
