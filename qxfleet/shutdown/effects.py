@@ -14,14 +14,13 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from qxfleet.model.events import Outcome
-
-T = TypeVar("T")
+from qxfleet.shutdown.reserve import Reserve
 
 KEPT_CHARACTERS = 600
 """Of what a command or a server says, its last words are kept: that is where it says what went wrong."""
@@ -30,6 +29,12 @@ TAKEN_AT_ONCE = 16
 """Chunks of output read in one go: one that talks without end holds up nobody."""
 
 MAGIC_PORT = 9
+
+KILL_S = 2.0
+"""What a killed program is given to be gone."""
+
+WITHOUT_PIDFD_S = 0.05
+"""How often a program's end is looked for where the kernel can't tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +75,26 @@ class Effects(Protocol):
 
 
 class RealEffects:
-    """The doors of this host."""
+    """The doors of this host. ``reserve`` holds what their use takes; its owner fills and closes it."""
+
+    def __init__(self, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve or Reserve()
 
     async def command(self, argv: Sequence[str], within_s: float) -> Done:
         """Run a program in a session of its own; one that takes too long is killed with all it started.
 
-        Its output is a pipe of ours: asyncio's own would wait for every child it leaves behind.
+        Its output is a pipe of ours: asyncio's own would wait for every child it leaves behind. Its end is told by a descriptor:
+        asyncio would start a thread for it.
         """
-        loop, said = asyncio.get_running_loop(), Tail()
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        try:
+        with self._reserve.lent():
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *argv, stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=writing, start_new_session=True
-                )
-            finally:
-                os.close(writing)
-            loop.add_reader(reading, lambda: said.take(reading) or loop.remove_reader(reading))
-            try:
-                async with asyncio.timeout(within_s):
-                    code = await process.wait()
-            finally:
-                loop.remove_reader(reading)
-                await _kill(process)
-                said.take(reading)
-        except TimeoutError:
+                program = Program(argv)
+            except (OSError, ValueError) as error:
+                return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {getattr(error, 'strerror', None) or error}")
+            code = await program.end(within_s)
+        said = program.said
+        if code is None:
             return Done(Outcome.UNCONFIRMED, said.behind(f"{argv[0]} did not end within {within_s:.3g} s and was killed"))
-        except (OSError, ValueError) as error:
-            return Done(Outcome.REJECTED, f"{argv[0]} can't be started: {getattr(error, 'strerror', None) or error}")
-        finally:
-            os.close(reading)
         if code == 0:
             return Done(Outcome.ACCEPTED, said.text, 0)
         ended = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
@@ -110,9 +104,12 @@ class RealEffects:
         """POST JSON on a thread of its own, so that servers that hang hold up nobody else."""
         try:
             async with asyncio.timeout(within_s + 1.0):
-                return await _in_a_thread(lambda: _post(url, headers, body, within_s))
+                with self._reserve.lent():
+                    return await self._reserve.in_thread(lambda: _post(url, headers, body, within_s))
         except TimeoutError:
             return Done(Outcome.UNCONFIRMED, f"no answer within {within_s:.3g} s; it may have been received")
+        except RuntimeError as error:
+            return Done(Outcome.REJECTED, f"nothing was sent: {error}")
 
     async def wake(self, mac: str, to: str) -> Done:
         """Send a magic packet to a broadcast address, or to a host that passes it on."""
@@ -187,21 +184,68 @@ def magic_packet(mac: str) -> bytes:
     return b"\xff" * 6 + bytes.fromhex(digits) * 16
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill what still runs, with its children."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+class Program:
+    """One running program and the end of what it says. Raises OSError and ValueError where none can be started."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.said = Tail()
+        self._out, writing = os.pipe()
+        os.set_blocking(self._out, False)
+        try:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, start_new_session=True
+            )
+        except BaseException:
+            os.close(self._out)
+            raise
+        finally:
+            os.close(writing)
+
+    async def end(self, within_s: float) -> int | None:
+        """Its exit code, negative for a signal's number; None if it had to be killed."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        gone = self._watch(loop, ended)
+        loop.add_reader(self._out, lambda: self.said.take(self._out) or loop.remove_reader(self._out))
+        try:
+            async with asyncio.timeout(within_s):
+                while self._process.poll() is None:
+                    await _wait(ended, None if gone is not None else WITHOUT_PIDFD_S)
+            return self._process.returncode
+        except TimeoutError:
+            return None
+        finally:
+            loop.remove_reader(self._out)
+            self._kill()
+            with contextlib.suppress(TimeoutError):  # one that not even SIGKILL ends waits in a driver: it is left there
+                async with asyncio.timeout(KILL_S):
+                    while self._process.poll() is None:
+                        await _wait(ended, WITHOUT_PIDFD_S)
+            if gone is not None:
+                loop.remove_reader(gone)
+                os.close(gone)
+            self.said.take(self._out)
+            os.close(self._out)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> int | None:
+        """Have ``ended`` set by the kernel; None where it can't say so."""
+        try:
+            gone = os.pidfd_open(self._process.pid)
+        except OSError:
+            return None
+        loop.add_reader(gone, ended.set)
+        return gone
+
+    def _kill(self) -> None:
+        """Kill it if it still runs, with its children."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
-async def _in_a_thread(work: Callable[[], T]) -> T:
-    """Run what blocks on a thread of its own; it is left alone where the caller goes away."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="webhook")
-    try:
-        return await asyncio.wrap_future(thread.submit(work))
-    finally:
-        thread.shutdown(wait=False)
+async def _wait(ended: asyncio.Event, longest_s: float | None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await ended.wait()
 
 
 def _post(url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:

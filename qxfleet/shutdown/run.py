@@ -29,6 +29,7 @@ from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record
 from qxfleet.shutdown.observe import Observer
 from qxfleet.shutdown.plan import next_steps
 from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
+from qxfleet.shutdown.reserve import Reserve
 from qxfleet.store import shutdown as stored
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class StagedShutdown:
         self._clock = agent.clock
         self._bus = agent.bus
         self._journal = Journal(agent.store, agent.clock)
-        effects = effects or RealEffects()
+        self._reserve = Reserve()
+        effects = effects or RealEffects(self._reserve)
         self._doors = Doors(agent.fleet, agent.forced, effects)
         self._news = asyncio.Event()
         self._changed: Callable[[], None] = self._news.set
@@ -85,6 +87,7 @@ class StagedShutdown:
     async def start(self) -> None:
         """Take up the run that was under way, if there was one, and begin to look."""
         store = self._agent.store
+        self._reserve.fill()
         self.arming = await store.read(stored.arming)
         await self._draw_up()
         await self._recall()
@@ -111,6 +114,7 @@ class StagedShutdown:
         if self._acts:
             await asyncio.wait(tuple(self._acts), timeout=0.3)
         await self._looks.stop()
+        self._reserve.close()
 
     def apply(self, config: Config) -> list[str]:
         """Take a new plan; a run under way keeps the one it began with."""
