@@ -161,7 +161,7 @@ class Agent:
     def shown(self) -> Mapping[str, DeviceState]:
         """The state of every device as faces show it: ``FSD`` too where all its clients are told to shut down."""
         states = self.fleet.snapshot()
-        forced = {name for name, _ in self.forced.all() if name in states and self.forced.is_set(name, Client())}
+        forced = {flag.ups for flag in self.forced.all() if flag.ups in states and self.forced.is_set(flag.ups, Client())}
         if not forced:
             return states
         return {**states, **{name: replace(states[name], status=states[name].status | Status.FSD) for name in forced}}

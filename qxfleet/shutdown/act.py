@@ -88,7 +88,7 @@ class Doors:
     def _force(self, load: Load, clients: NutClients) -> tuple[Answer, str]:
         who = meant(clients)
         for ups in load.fed_by:
-            self._forced.set(ups, ACTOR, who)
+            self._forced.set(ups, ACTOR, who, load.name)
         known = [self._forced.logins(ups, who) for ups in load.fed_by]
         if all(logins is None for logins in known):
             return Answer.UNCONFIRMED, "FSD is set; who is logged in is not known, no NUT server runs or not for long enough"
@@ -97,17 +97,16 @@ class Doors:
         told = sorted({client.address or client.user for logins in known for client in logins or ()})
         return Answer.ACCEPTED, f"FSD is set for {', '.join(load.fed_by)}; told: {', '.join(told)}"
 
-    def release(self, load: Load) -> None:
-        """What a load's stop left standing is taken back: its NUT clients may come again."""
-        if isinstance(load.stop, NutClients):
-            for ups in load.fed_by:
-                self._forced.clear(ups, ACTOR, meant(load.stop))
-
-    def restore(self, load: Load) -> None:
-        """After a restart of the agent: the clients of a load that was told to stop are told still."""
-        if isinstance(load.stop, NutClients):
-            for ups in load.fed_by:
-                self._forced.set(ups, ACTOR, meant(load.stop))
+    def hold(self, plan: Plan, forced: Mapping[str, frozenset[str]]) -> None:
+        """Set and clear the plan's forced-shutdown flags so that they are these: loads, each with its UPSes."""
+        for flag in tuple(self._forced.all()):
+            if flag.load and flag.ups not in forced.get(flag.load, ()):
+                self._forced.clear(flag.ups, ACTOR, flag.meant, flag.load)
+        for name, upses in forced.items():
+            stop = plan.named[name].stop
+            if isinstance(stop, NutClients):
+                for ups in sorted(upses):
+                    self._forced.set(ups, ACTOR, meant(stop), name)
 
 
 def meant(clients: NutClients) -> Client:

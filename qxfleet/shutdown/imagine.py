@@ -5,6 +5,7 @@ Nothing here decides anything: it only lets :func:`~qxfleet.shutdown.plan.next_s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from qxfleet.model.loads import Load, Plan
@@ -192,6 +193,14 @@ class Room:
             ups.switch(True, self.now_s)
         return Answer.ACCEPTED
 
+    def force(self, forced: Mapping[str, frozenset[str]]) -> None:
+        """NUT clients that run see what their UPSes show: upsmon stops its host when too few of them are without FSD."""
+        for name, upses in forced.items():
+            machine = self.machines[name]
+            left = sum(ups not in upses for ups in machine.load.fed_by)
+            if machine.up and machine.stopping_until_s is None and not machine.hangs and left < machine.load.needs_feeds:
+                machine.stopping_until_s = self.now_s + machine.takes_s
+
     def _load(self, step: Step, machine: Machine) -> Answer:
         if step.act is Act.STOP:
             if machine.refuses or machine.booting_until_s is not None:
@@ -230,6 +239,8 @@ class Course:
             self.record = self.record.ended(end, now_s)
         for step in decision.begin:
             self.record = self.record.begun(step, now_s)
+        if self.record.armed:
+            self.room.force(decision.forced)
         for taken in self.record.taken[len(self.record.taken) - len(decision.begin) :]:
             self.carry_out(taken)
         if decision.finished is not None:

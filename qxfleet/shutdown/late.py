@@ -19,7 +19,7 @@ from qxfleet.errors import OrderInvalid, OrderNotSupported, ReplyError, ReplyTim
 from qxfleet.model.loads import Plan
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.wire import Answer, Ask, sort_answer
-from qxfleet.shutdown.model import Act, Record, Result, World
+from qxfleet.shutdown.model import Act, Record, World
 from qxfleet.shutdown.model import Answer as Told
 from qxfleet.shutdown.run import StagedShutdown
 from qxfleet.transports.base import Transport
@@ -58,7 +58,7 @@ def owed(plan: Plan, record: Record, world: World) -> tuple[str, ...]:
         stop, seen = last.get((Act.STOP, load)), world.loads.get(load)
         if seen is not None and seen.up is not None:
             return not seen.up
-        return stop is not None and stop.result is Result.DONE
+        return stop is not None and stop.down
 
     def taken(ups: str) -> bool:
         cut = last.get((Act.CUT, ups))

@@ -119,11 +119,13 @@ class Result(enum.Enum):
     """How a step ended, by what was seen.
 
     DONE: a load is down (STOP) or up (START), a UPS was off and is back (CUT), no longer counts down (CALL_BACK), is on
-    (SWITCH_ON). FAILED: not so, and nothing more is tried by this step. NO_EFFECT: a CUT that can be shown not to have happened.
-    UNDONE: a CUT that was called back.
+    (SWITCH_ON). NOT_SEEN: a STOP whose time is over, of a load that nothing shows to be up or off; the plan goes on as if it were
+    down. FAILED: not so, and nothing more is tried by this step. NO_EFFECT: a CUT that can be shown not to have happened. UNDONE:
+    a CUT that was called back.
     """
 
     DONE = "done"
+    NOT_SEEN = "not-seen-off"
     FAILED = "failed"
     NO_EFFECT = "no-effect"
     UNDONE = "undone"
@@ -141,6 +143,11 @@ class Taken:
     result: Result | None = None
     ended_s: float | None = None
     text: str = ""
+
+    @property
+    def down(self) -> bool:
+        """A STOP behind which the plan goes on: the load was seen off, or its time is over and nothing tells."""
+        return self.result in (Result.DONE, Result.NOT_SEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +269,9 @@ class Decision:
     """What is to happen now. The loop commits ``end`` and then the intents of ``begin``, and only then acts.
 
     ``memory`` takes the place of the record's. ``look_s``: look again by then even if nothing changes. ``finished``: the run is
-    over, in one sentence. ``by_hand``: what only a person can do, by load or UPS. The phases are for people; loads and UPSes
-    without trouble are left out of them.
+    over, in one sentence. ``forced``: loads whose NUT clients are told to shut down, each with the UPSes that tell them.
+    ``by_hand``: what only a person can do, by load or UPS. The phases are for people; loads and UPSes without trouble are left
+    out of them.
     """
 
     begin: tuple[Step, ...] = ()
@@ -271,6 +279,7 @@ class Decision:
     memory: Memory = Memory()
     look_s: float | None = None
     finished: str | None = None
+    forced: Mapping[str, frozenset[str]] = field(default_factory=dict)
     by_hand: Mapping[str, str] = field(default_factory=dict)
     loads: Mapping[str, LoadPhase] = field(default_factory=dict)
     upses: Mapping[str, UpsPhase] = field(default_factory=dict)

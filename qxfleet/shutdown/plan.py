@@ -12,11 +12,12 @@ from collections.abc import Iterable
 
 from qxfleet.model.loads import Load, Plan
 from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, stranded, switch_ons
+from qxfleet.shutdown.ending import sentence
+from qxfleet.shutdown.forcing import forced
 from qxfleet.shutdown.model import Act, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
 from qxfleet.shutdown.progress import RETRY_S, Standing
 from qxfleet.shutdown.returning import back, by_hand, starts
 from qxfleet.shutdown.scene import SETTLED, Scene, quiet
-from qxfleet.shutdown.triggers import spell_s
 
 LOOK_S = 1.0
 """While anything is on battery or under way, time alone can change what is to be done."""
@@ -42,6 +43,7 @@ def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decisi
         memory=scene.memory,
         look_s=now_s + LOOK_S if active or any(feed.on_battery for feed in scene.feeds.values()) else None,
         finished=None if steps else _finished(scene, hand),
+        forced=forced(scene),
         by_hand=hand,
         loads=_load_phases(scene) if active else {},
         upses=_ups_phases(scene),
@@ -129,21 +131,12 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
     for load in scene.plan.loads:
         if scene.at[load.name] is Standing.DOWN and not back(scene, load) and load.name not in lonely:
             return None
-    stopped = len({taken.step.target for taken in record.taken if taken.step.act is Act.STOP})
-    cut = len({taken.step.target for taken in record.taken if taken.step.act is Act.CUT and taken.result is Result.DONE})
-    began_s = record.taken[0].begun_s if record.taken else scene.now_s
-    parts = [f"{_count(stopped, 'load')} stopped", f"{_count(cut, 'UPS', 'UPSes')} cut", "all are back" if not hand else "",
-             f"it took {spell_s(scene.now_s - began_s)}", *hand.values()]  # fmt: skip
-    return "; ".join(part for part in parts if part) if record.taken else "there was nothing to stop"
+    return sentence(scene, hand)
 
 
 def _holds_stopped(scene: Scene, ups: str) -> bool:
     """Something on it was stopped, or would not; a new run would only tell it again."""
     return any(scene.at[load.name] in (Standing.STUCK, Standing.DOWN) for load in scene.plan.fed[ups])
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number or 'no'} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _load_phases(scene: Scene) -> dict[str, LoadPhase]:

@@ -171,7 +171,7 @@ def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: R
     if not watched and now_s - taken.begun_s >= load.stop_time_s:
         if answer is None:
             return end(Result.FAILED, f"no answer within {spell_s(load.stop_time_s)}")
-        return end(Result.DONE, f"taken to be down after {spell_s(load.stop_time_s)}; nothing tells")
+        return end(Result.NOT_SEEN, f"not seen off: nothing tells, its {spell_s(load.stop_time_s)} are over")
     if watched and spent_s >= load.stop_time_s:
         return end(Result.FAILED, f"not down after {spell_s(spent_s)}" + (f": {taken.text}" if taken.text else ""))
     return None
@@ -223,9 +223,10 @@ def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float
         back_s = off_s + (0.0 if step.stay_off else step.ondelay_s)
         over = taken.answer is not None and now_s >= back_s and (step.stay_off or seen.mains is Mains.ON)
         return End(taken.number, Result.DONE, "would have been off" + ("" if step.stay_off else " and back")) if over else None
-    if now_s < off_s + GRACE_S:
-        return None
     came = not step.stay_off and seen.since_s > off_s  # mains were there for a moment
+    returned = on and not step.stay_off and (seen.output_since_s or 0.0) > off_s and seen.mains is Mains.ON
+    if now_s < off_s + GRACE_S and not (returned and not seen.counting_down):
+        return None
     if on and ((seen.mains is Mains.OFF and not came) or (seen.output_since_s or 0.0) <= taken.begun_s):
         return End(taken.number, Result.NO_EFFECT, f"still on {spell_s(now_s - off_s)} after it was to be off")
     if on and (seen.mains is Mains.ON or came):
@@ -252,7 +253,7 @@ def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: 
     stop = run.stop
     if stop.result is None:
         return Standing.STOPPING
-    if stop.result is Result.DONE:
+    if stop.down:
         return Standing.UP if up else Standing.DOWN
     if up is False:
         return Standing.DOWN

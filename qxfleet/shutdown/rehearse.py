@@ -170,7 +170,7 @@ class _Play:
         step = taken.step
         if step.target == self.plan.host and step.act is Act.STOP:
             return
-        if step.act is Act.STOP and end.result is Result.DONE:
+        if step.act is Act.STOP and end.result in (Result.DONE, Result.NOT_SEEN):
             self.story.stopped += 1
             self.say("down", (step.target,), end.text, self.gained_s(step.target))
         elif step.act is Act.STOP:

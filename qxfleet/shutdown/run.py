@@ -22,14 +22,17 @@ from qxfleet.model.reading import Reading
 from qxfleet.shutdown import telling
 from qxfleet.shutdown.act import ACTOR, Doors
 from qxfleet.shutdown.effects import Effects, RealEffects
+from qxfleet.shutdown.ending import names, sentence
 from qxfleet.shutdown.forecast import Forecast
 from qxfleet.shutdown.journal import Journal, Key, interrupted
 from qxfleet.shutdown.looks import Looks
-from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Step, Taken, World
+from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Taken, World
 from qxfleet.shutdown.observe import Observer
 from qxfleet.shutdown.plan import next_steps
 from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
 from qxfleet.shutdown.reserve import Reserve
+from qxfleet.shutdown.returning import by_hand
+from qxfleet.shutdown.scene import Scene
 from qxfleet.store import shutdown as stored
 
 log = logging.getLogger(__name__)
@@ -187,8 +190,16 @@ class StagedShutdown:
             self._changed()
 
     async def cancel(self, actor: str) -> str:
-        """Stop nothing more, and bring back what was stopped; what that means, in one sentence. Raises PlanError."""
+        """Stop nothing more, and bring back what was stopped; what that means, in one sentence. Raises PlanError.
+
+        A forced shutdown that a NUT client set ends with it.
+        """
         async with self._turn:
+            clients = [flag for flag in self._agent.forced.all() if not flag.load]
+            for flag in clients:
+                self._agent.forced.clear(flag.ups, actor, flag.meant)
+            if self._key is None and clients:
+                return f"NUT clients of {', '.join(sorted({flag.ups for flag in clients}))} are no longer told to shut down"
             if self._key is None:
                 raise PlanError("nothing is under way: there is nothing to cancel")
             ordered = self.record.ordered and replace(self.record.ordered, released=True)
@@ -196,6 +207,28 @@ class StagedShutdown:
             await self._journal.wish(self._key, ordered, True)
             text = telling.cancelled(self.record)
             self._tell("shutdown-cancelled", "cancelled", f"cancelled by {actor}: {text}", Severity.WARNING)
+            self._changed()
+            return text
+
+    async def end(self, run_id: int, actor: str, reason: str = "") -> str:
+        """End the run under way, which people have settled by hand; how it ended, in one sentence. Raises PlanError.
+
+        Nothing is stopped, started or cut by it, and its NUT clients are no longer told to shut down.
+        """
+        async with self._turn:
+            if self._key is None:
+                raise PlanError("no run is under way: there is nothing to end")
+            if run_id != self._key.id:
+                raise PlanError(f"run {run_id} is not under way: run {self._key.id} is")
+            scene = Scene(self.plan, self.record, self.world, self._clock.monotonic())
+            if on_battery := [name for name, feed in scene.feeds.items() if feed.on_battery]:
+                raise PlanError(
+                    f"on battery as far as is known: {names(on_battery)}; another run would begin at once. `qxfleet shutdown "
+                    "cancel` stops nothing more until mains are back; a UPS that is out of reach is taken out by `qxfleet "
+                    "maintenance start`"
+                )
+            text = f"ended by {actor}{': ' if reason else ''}{reason}; {sentence(scene, by_hand(scene))}"
+            await self._finish("ended", text)
             self._changed()
             return text
 
@@ -251,6 +284,8 @@ class StagedShutdown:
             begun = await self._write_down(decision, now_s)
             if decision.finished is not None and self._key is not None:
                 await self._finish("finished", decision.finished)
+            if self.record.armed:
+                self._doors.hold(self.plan, decision.forced)
             for taken in begun:
                 self._act(taken)
 
@@ -275,17 +310,10 @@ class StagedShutdown:
             again = step.act is Act.STOP and end.result is Result.FAILED and decision.loads.get(step.target) in telling.GOING
             now_us = self._clock.wall_us()
             self._bus.publish(telling.ended(taken[end.number], end, now_us, armed=self.record.armed, again=again))
-            self._settle(step, end.result)
         for step in decision.begin:
             self.record = self.record.begun(step, now_s)
             self._bus.publish(telling.begun(step, self._clock.wall_us(), armed=self.record.armed))
         return begun
-
-    def _settle(self, step: Step, result: Result) -> None:
-        """What a stop left standing is taken back once the load is to live again."""
-        load = self.plan.named.get(step.target)
-        if load is not None and step.act is Act.START and result is Result.DONE and self.record.armed:
-            self._doors.release(load)
 
     def _act(self, taken: Taken) -> None:
         task = asyncio.create_task(self._carry_out(taken, self._key), name=f"{taken.step.act.value} {taken.step.target}")
@@ -294,9 +322,6 @@ class StagedShutdown:
 
     async def _carry_out(self, taken: Taken, key: Key | None) -> None:
         """One act, isolated from all others; its answer is committed before anything is concluded from it."""
-        load = self.plan.named.get(taken.step.target)
-        if load is not None and taken.step.act is Act.START and self.record.armed:
-            self._doors.release(load)
         try:
             answer, text = await self._doors.act(taken.step, self.plan, armed=self.record.armed)
         except Exception as error:
@@ -321,8 +346,7 @@ class StagedShutdown:
         assert self._key is not None
         await self._journal.end(self._key, outcome, text)
         self._tell("shutdown-run", "end", f"the shutdown is over: {text}", Severity.NOTICE, Phase.END)
-        for load in self.plan.loads:
-            self._doors.release(load)
+        self._doors.hold(self.plan, {})
         self._key = None
         memory = self.record.memory if outcome == "finished" else Record().memory
         await self._draw_up()
@@ -342,8 +366,6 @@ class StagedShutdown:
             await self._journal.answer(self._key, number, Answer.INTERRUPTED, "the agent ended before it was answered")
         self._tell("shutdown-run", "taken up", f"the shutdown that was under way is taken up again behind step {len(run.steps)}",
                    Severity.CRITICAL if run.armed else Severity.WARNING)  # fmt: skip
-        for name in telling.told_to_stop(self.record) & self.plan.named.keys() if run.armed else ():
-            self._doors.restore(self.plan.named[name])
 
     async def _recall(self) -> None:
         """What was on battery when the agent went away, not long ago, is so since then and not since now."""
@@ -371,13 +393,19 @@ class StagedShutdown:
             self._observer.look(state, self._clock.monotonic())
 
     def _observed(self, seen: Any) -> None:
-        state = self._agent.fleet.snapshot().get(seen.device) if self.plan.loads else None
+        forced = self._agent.forced
+        state = self._agent.fleet.snapshot().get(seen.device) if self.plan.loads or forced.all() else None
         if state is None:
             return
         maintenance = self._agent.part(Maintenance)
         under = maintenance is not None and maintenance.of(seen.device) is not None
         if self._observer.look(state, self._clock.monotonic(), maintenance=under):
             self._changed()
+        ups = self._observer.upses[seen.device]
+        if forced.all() and ups.contact:
+            good = ups.mains is Mains.ON and not ups.counting_down
+            forced.seen(seen.device, mains_since_s=ups.since_s if good else None, output_on=ups.output_since_s is not None,
+                        stable_s=self._configured.coming_back.mains_stable_s)  # fmt: skip
 
     def _tell(self, name: str, value: str, text: str, severity: Severity, phase: Phase = Phase.POINT) -> None:
         self._bus.publish(Event(self._clock.wall_us(), None, EventKind.SHUTDOWN, name, value, text, severity, phase))

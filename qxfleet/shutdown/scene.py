@@ -138,7 +138,7 @@ class Scene:
         it is taken to be up."""
         if load.down_when is not None or load.start is not None or load.name == self.plan.host or not self.record.armed:
             return False
-        return any(self._power_came(ups, run.stop) for ups in load.fed_by) and self._threatened(load)
+        return any(self.power_came(ups, run.stop) for ups in load.fed_by) and self._threatened(load)
 
     def _may_boot(self, load: Load) -> bool:
         """Its power came back since it was stopped, a moment ago: it may be starting by that, and is not seen to be up yet."""
@@ -146,7 +146,7 @@ class Scene:
         if run is None or load.start is not None or load.down_when is None or not self.record.armed:
             return False
         return any(
-            self.now_s - since_s < load.start_time_s and self._power_came(ups, run.stop)
+            self.now_s - since_s < load.start_time_s and self.power_came(ups, run.stop)
             for ups in load.fed_by if (since_s := self.feeds[ups].seen.output_since_s) is not None
         )  # fmt: skip
 
@@ -156,7 +156,8 @@ class Scene:
             return True
         return any(self._threatened(self.plan.named[later]) for later in self.plan.behind.get(load.name, ()))
 
-    def _power_came(self, ups: str, stop: Taken) -> bool:
+    def power_came(self, ups: str, stop: Taken) -> bool:
+        """Since a stop, its output was off and mains brought it back."""
         cut, seen, ended_s = self.found.upses.get(ups), self.feeds[ups].seen, stop.ended_s
         if cut is not None and cut.cut.result is Result.DONE and cut.cut.begun_s >= stop.begun_s:
             return ups not in self.kept_off
@@ -314,6 +315,12 @@ class Scene:
         if run is None:
             return False
         return all(self._cycled(ups, run) for ups in load.fed_by)
+
+    def was_cut(self, ups: str, run: LoadRun) -> bool:
+        """It was cut since the load was told to stop, and is not kept off."""
+        cut = self.found.upses.get(ups)
+        done = cut is not None and cut.cut.result is Result.DONE and cut.cut.begun_s >= run.first.begun_s
+        return done and ups not in self.kept_off
 
     def _cycled(self, ups: str, run: LoadRun) -> bool:
         cut, seen = self.found.upses.get(ups), self.feeds[ups].seen

@@ -35,6 +35,7 @@ BEGUN = {
     Act.SWITCH_ON: ("ups-switching-on", "is told to switch its output on"),
 }  # fmt: skip
 ENDED = {
+    (Act.STOP, Result.NOT_SEEN): ("load-not-seen-off", "was not seen off"),
     (Act.STOP, Result.DONE): ("load-down", "is down"), (Act.STOP, Result.FAILED): ("load-stuck", "would not stop"),
     (Act.START, Result.DONE): ("load-up", "is up again"), (Act.START, Result.FAILED): ("load-not-up", "did not come up"),
     (Act.CUT, Result.DONE): ("ups-back", "was off and is back"), (Act.CUT, Result.FAILED): ("ups-not-back", "did not come back"),
@@ -75,22 +76,15 @@ def ended(taken: Taken, end: End, wall_us: int, *, armed: bool, again: bool = Fa
         said = f"{step.target} was not stopped, and is tried again: {end.text}"
         return _event(step, "load-not-stopped", end.result.value, said, wall_us, armed, Severity.WARNING)
     name, text = ENDED.get((step.act, end.result), (BEGUN[step.act][0], f"{end.result.value}: {step.act.value}"))
-    good = end.result is Result.DONE
+    severity = {Result.DONE: Severity.NOTICE, Result.NOT_SEEN: Severity.WARNING}.get(end.result, Severity.CRITICAL)
     said = f"{step.target} {text}" if not end.text or end.text == text else f"{step.target}: {end.text}"
-    return _event(step, name, end.result.value, said, wall_us, armed,
-                  Severity.NOTICE if good else Severity.CRITICAL)  # fmt: skip
+    return _event(step, name, end.result.value, said, wall_us, armed, severity)
 
 
 def _event(step: Step, name: str, value: str, text: str, wall_us: int, armed: bool, severity: Severity) -> Event:
     ups = step.target if step.act in UPS_ACTS else None
     return Event(wall_us, ups, EventKind.SHUTDOWN, name, value if ups else f"{step.target} {value}",
                  text if armed else f"(not armed, nothing is touched) {text}", severity)  # fmt: skip
-
-
-def told_to_stop(record: Record) -> frozenset[str]:
-    """Loads whose last step is a stop."""
-    last = {taken.step.target: taken for taken in record.taken}
-    return frozenset(name for name, taken in last.items() if taken.step.act is Act.STOP)
 
 
 def cancelled(record: Record) -> str:

@@ -114,7 +114,7 @@ async def test_upsmon_primary_and_secondary_through_a_forced_shutdown(tmp_path: 
             assert (primary.down, secondary.down) == (None, None), "on battery is no reason yet"
             unit.machine.battery.set_charge(0.085)
             await shows(play, r"FSD .*\bOB\b.*\bLB\b.*")
-            assert [name for name, _ in play.agent.forced.all()] == ["u"]
+            assert [flag.ups for flag in play.agent.forced.all()] == ["u"]
             async with asyncio.timeout(25):
                 while not (primary.down and secondary.down):
                     await asyncio.sleep(0.1)

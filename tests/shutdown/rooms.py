@@ -203,7 +203,7 @@ class Watcher(Course):
         """It took the order to stop and hangs, and nothing tells: its stop_time is over, and that is all there is to go by."""
         machine = self.room.machines[name]
         tried = [t for t in self.record.taken if t.step.target == name and t.step.act is Act.STOP]
-        return machine.hangs and machine.load.down_when is None and bool(tried) and tried[-1].result is Result.DONE
+        return machine.hangs and machine.load.down_when is None and bool(tried) and tried[-1].down
 
     def check_start(self, name: str) -> None:
         """Nothing comes back on power that is not good, nor before what it needs."""

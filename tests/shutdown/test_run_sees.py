@@ -273,3 +273,27 @@ def test_a_forced_shutdown_means_whom_it_means() -> None:
     assert [(event.ups, event.name, event.value) for event in told] == [
         ("u", "forced-shutdown", "begin"), ("u", "forced-shutdown", "end")
     ]  # fmt: skip
+
+
+def test_what_a_nut_client_forced_ends_when_its_work_is_done() -> None:
+    clock = Later()
+    forced = ForcedShutdown(Bus(), clock)
+
+    def seen(mains: bool, output: bool = True) -> None:
+        forced.seen("u", mains_since_s=1000.0 if mains else None, output_on=output, stable_s=120.0)
+
+    forced.set("u", "nut:upsmon")
+    forced.set("u", "shutdown:plan", load="x")
+    clock.now_s += 119.0
+    seen(True)
+    assert len(forced.all()) == 2
+    clock.now_s += 1.0
+    seen(True)
+    assert [flag.load for flag in forced.all()] == ["x"]  # the plan's own is the plan's to clear
+    forced.set("u", "nut:upsmon")
+    for mains, output in ((False, True), (False, False), (True, False)):
+        seen(mains, output)
+        assert len(forced.all()) == 2
+    clock.now_s += 1.0
+    seen(True)
+    assert [flag.load for flag in forced.all()] == ["x"]

@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
+from qxfleet.model.loads import (
+    ComingBack,
+    Command,
+    Condition,
+    Load,
+    NutClients,
+    NutLoggedOut,
+    Plan,
+    TcpClosed,
+    Trigger,
+    UpsOff,
+    WakeOnLan,
+)  # fmt: skip
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
 from qxfleet.shutdown.model import Act, LoadPhase, Ordered, Record, Result, UpsPhase
 from qxfleet.shutdown.plan import next_steps
@@ -468,3 +480,73 @@ def test_a_ups_that_came_back_for_a_moment_was_cut() -> None:
     play.go(100)
     assert play.acts(Act.STOP) == ["app-1", "app-1"]  # it started by its power, and is not cut while it does
     assert not play.lost
+
+
+# -- NUT clients
+
+
+def nut_client(name: str, fed_by: tuple[str, ...] = FEEDS) -> Load:
+    return Load(name, fed_by, stop=NutClients(user=name), down_when=NutLoggedOut(), stop_time_s=60.0)
+
+
+def test_a_nut_client_that_its_power_starts_is_told_once_in_an_outage() -> None:
+    play = Play(replace(RACK, loads=(nut_client("x"), nut_client("y", ("a",)))))
+    play.mains(False)
+    play.go(400)
+    assert play.course.decision.forced == {"x": {"a", "b"}, "y": {"a"}}
+    assert play.acts(Act.CUT) == ["a", "b"]
+    play.mains(True)
+    play.go(900)
+    assert play.course.decision.forced == {}
+    assert play.course.finished and "all are back" in play.course.finished[0]
+    assert play.acts(Act.STOP) == ["x", "y"]
+    assert all(machine.up and machine.stopped_s is not None for machine in play.room.machines.values())
+    assert not play.lost
+
+
+def test_each_ups_that_is_back_stops_telling_while_the_other_is_off() -> None:
+    play = Play(replace(RACK, loads=(nut_client("x"),)))
+    play.mains(False)
+    play.go(300)
+    play.mains(True, "a")
+    play.go(250)
+    assert play.room.machines["x"].up
+    assert play.course.decision.forced in ({}, {"x": {"b"}})
+    play.go(300)
+    assert play.acts(Act.STOP) == ["x"]
+
+
+def test_cancelled_no_nut_client_is_told_any_more() -> None:
+    play = Play(replace(RACK, loads=(nut_client("x"),)))
+    play.mains(False)
+    play.go(70)
+    assert play.course.decision.forced
+    play.course.record = replace(play.course.record, cancelled=True)
+    play.go(2)
+    assert play.course.decision.forced == {}
+
+
+def test_a_nut_client_that_goes_down_as_mains_come_back_is_told_until_it_is_down_or_they_are_stable() -> None:
+    play = Play(replace(RACK, loads=(replace(nut_client("x"), stop_time_s=200.0),)))
+    play.room.machines["x"].hangs = True
+    play.mains(False)
+    play.go(63)
+    play.mains(True)
+    play.go(58)
+    assert play.course.decision.forced == {"x": {"a", "b"}}
+    play.go(5)  # mains_stable_s is 60
+    assert play.course.decision.forced == {}
+
+
+def test_a_restart_remembers_who_is_told_while_it_holds() -> None:
+    play = Play(replace(RACK, loads=(nut_client("x"),)))
+    play.mains(False)
+    play.go(300)
+    play.course.restart()
+    play.go(1)
+    assert play.course.decision.forced == {"x": {"a", "b"}}
+    play.mains(True)
+    play.go(250)
+    play.course.restart()
+    play.go(1)
+    assert play.course.decision.forced == {}

@@ -284,3 +284,30 @@ def test_a_load_has_its_own_line_in_the_plan_it_is_stored_with() -> None:
     assert plan_of(plan_json(plan)) == plan
     with pytest.raises(ValueError, match="does not know"):
         plan_of({"is": "Nonsense"})
+
+
+def test_a_run_that_people_settled_by_hand_is_ended_by_its_number(scene: Scene) -> None:
+    async def story(scene: Scene) -> None:
+        await asyncio.sleep(SETTLE_S)
+        part = shutdown(scene)
+        with pytest.raises(PlanError, match="no run is under way"):
+            await part.end(1, "ann")
+        scene.mains(False)
+        await until(lambda: hosts_down(scene), 600, "everything is down")
+        with pytest.raises(PlanError, match="known: rack1-a and rack1-b; another run would begin at once"):
+            await part.end(1, "ann")
+        await until(lambda: all(scene.cuts(ups) for ups in scene.upses), 120, "the UPSes are told")
+        scene.mains(True)
+        await asyncio.sleep(20)
+        with pytest.raises(PlanError, match="run 7 is not under way: run 1 is"):
+            await part.end(7, "ann")
+        text = await part.end(1, "ann", "the rest is done by hand")
+        assert text.startswith("ended by ann: the rest is done by hand; 6 loads stopped; no UPSes cut; rack1-")
+        assert "told to cut, and are not known to be back" in text and "are down" in text
+        assert not part.running
+        await asyncio.sleep(300)
+        assert not part.running and not hosts_up(scene)
+
+    tell(scene, story)
+    (run,) = run_of(scene)
+    assert run.outcome == "ended"

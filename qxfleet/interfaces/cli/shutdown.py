@@ -110,6 +110,24 @@ def cancel(context: typer.Context, json: Json = False) -> None:
 
 
 @app.command()
+def end(
+    context: typer.Context,
+    run: Annotated[int, typer.Argument(metavar="RUN", help="Its number, as `qxfleet shutdown status` shows it.")],
+    reason: Reason = "",
+    json: Json = False,
+) -> None:
+    """End a run that people have settled by hand. Stops, starts and cuts nothing.
+
+    Not while a UPS of the plan is on battery: another run would begin at once. `qxfleet shutdown cancel` is for that.
+    """
+    document = ask(control_socket(context.obj), "shutdown-end", run=run, reason=reason)
+    if json:
+        emit(document)
+    else:
+        typer.echo(printable(f"run {document['run']}: {document['text']}"))
+
+
+@app.command()
 def arm(context: typer.Context, reason: Reason = "", json: Json = False) -> None:
     """Let the plan act. From now on an outage stops loads and cuts UPSes."""
     _arm(context, True, reason, json)
@@ -311,7 +329,7 @@ def _print_report(run: Document) -> None:
                          f"{': ' + run['text'] if run['text'] else ''}"))  # fmt: skip
     rows = []
     for step in run["steps"]:
-        colour = {"done": "green", None: "yellow"}.get(step["result"], "red")
+        colour = {"done": "green", "not-seen-off": "yellow", None: "yellow"}.get(step["result"], "red")
         of = " of ".join(_duration(seconds) for seconds in (step["for_s"], step["limit_s"]) if seconds is not None)
         rows.append([
             (step["begun"][11:19], None), (step["act"], None), (step["target"], None),

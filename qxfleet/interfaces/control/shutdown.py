@@ -21,7 +21,7 @@ MOST_RUNS = 1000
 
 
 def verbs(agent: Agent) -> Mapping[str, Verb]:
-    """``shutdown-status``, ``-preview``, ``-start``, ``-cancel``, ``-arm``, ``-history``."""
+    """``shutdown-status``, ``-preview``, ``-start``, ``-cancel``, ``-end``, ``-arm``, ``-history``."""
 
     async def status(args: Document, actor: str) -> Document:
         return status_document(agent)
@@ -49,6 +49,16 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
         await audit.record(agent, actor, audit.Act.SHUTDOWN, "", "shutdown.cancel", audit.ACCEPTED, text=text)
         return {"text": text}
 
+    async def end(args: Document, actor: str) -> Document:
+        run, reason = int(args["run"]), str(args.get("reason", ""))
+        try:
+            text = await _part(agent).end(run, actor, reason)
+        except PlanError as error:
+            await audit.record(agent, actor, audit.Act.SHUTDOWN, str(run), "shutdown.end", audit.REJECTED, text=str(error))
+            raise
+        await audit.record(agent, actor, audit.Act.SHUTDOWN, str(run), "shutdown.end", audit.ACCEPTED, text=text)
+        return {"run": run, "text": text}
+
     async def arm(args: Document, actor: str) -> Document:
         part, armed = _part(agent), bool(args["armed"])
         await part.arm(armed, actor, str(args.get("reason", "")))
@@ -69,6 +79,7 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
 
     return {
         "shutdown-status": status, "shutdown-preview": preview, "shutdown-start": start, "shutdown-cancel": cancel,
+        "shutdown-end": end,
         "shutdown-arm": arm, "shutdown-history": history,
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.agent.audit import ACCEPTED, FORBIDDEN, Act, actor, record
-from qxfleet.agent.forced import ANYONE, Client
+from qxfleet.agent.forced import Client, Flag
 from qxfleet.config.access import User
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.upsd.board import TEXT_LENGTH, Board
@@ -135,7 +135,7 @@ class Orders:
         name = self._board.ups(asked)
         if not (await self._user(peer)).may("fsd"):
             raise await self._deny(peer, Act.SHUTDOWN, name, "fsd")
-        if (name, ANYONE) not in self._agent.forced.all():
+        if Flag(name) not in self._agent.forced.all():
             self._agent.forced.set(name, peer.actor)
             self._granted(peer, Act.SHUTDOWN, name, "fsd")
         return b"OK FSD-SET\n"
