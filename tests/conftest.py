@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from qxfleet.store.migrate import upgrade
-from qxfleet.store.tables import metadata
+from qxfleet.store.tables.fleet import fleet
 from tests.parts import absent
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -182,6 +182,6 @@ def fleet_url(backend: str, request: pytest.FixtureRequest) -> str:
     if backend == "sqlite":
         return f"sqlite:///{request.getfixturevalue('sqlite_path')}"
     url: str = request.getfixturevalue("postgres_fleet")
-    tables = ", ".join(table.name for table in metadata.sorted_tables)
+    tables = ", ".join(table.name for table in fleet.sorted_tables)
     request.getfixturevalue("postgres").sql(f"TRUNCATE {tables} RESTART IDENTITY CASCADE", make_url(url).database)
     return url

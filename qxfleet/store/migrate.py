@@ -9,14 +9,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from qxfleet.errors import StoreError
 from qxfleet.store.engine import explained, open_engine, shown, sqlite_path
 from qxfleet.store.tables import SCHEMA, SCHEMA_TABLE, metadata
+from qxfleet.store.tables.fleet import FLEET_SCHEMA
 
 SCRIPTS = "qxfleet.migrations:"
 """Alembic finds the revisions through the package, from a wheel as from an editable install."""
+
+LAST_SHARED = "0005"
+"""Up to this revision SQLite and PostgreSQL had the same tables; then each has its own."""
 
 ADVISORY_LOCK = 0x71786665
 """PostgreSQL's key for "one upgrade at a time": the letters qxfe."""
@@ -57,18 +61,27 @@ def state(url: str) -> SchemaState:
 def standing(connection: Connection) -> SchemaState:
     """The schema as this connection sees it."""
     names = set(inspect(connection).get_table_names())
+    target = SCHEMA if connection.dialect.name == "sqlite" else FLEET_SCHEMA
     if SCHEMA_TABLE not in names:
         ours = names.intersection(metadata.tables)
-        return SchemaState(Standing.FOREIGN if ours else Standing.EMPTY, None, SCHEMA)
+        return SchemaState(Standing.FOREIGN if ours else Standing.EMPTY, None, target)
     revision = connection.scalar(text(f"SELECT version_num FROM {SCHEMA_TABLE}"))
     if revision is None:
-        return SchemaState(Standing.EMPTY, None, SCHEMA)
+        return SchemaState(Standing.EMPTY, None, target)
     found = str(revision)
-    if not (found.isdecimal() and len(found) == len(SCHEMA)):
-        return SchemaState(Standing.FOREIGN, found, SCHEMA)
-    if found == SCHEMA:
-        return SchemaState(Standing.CURRENT, found, SCHEMA)
-    return SchemaState(Standing.OLDER if found < SCHEMA else Standing.NEWER, found, SCHEMA)
+    if found == target:
+        return SchemaState(Standing.CURRENT, found, target)
+    place, ours_at = _place(found), _place(target)
+    if place is None or ours_at is None or (place[0] != ours_at[0] and found > LAST_SHARED):
+        return SchemaState(Standing.FOREIGN, found, target)
+    return SchemaState(Standing.OLDER if place < ours_at else Standing.NEWER, found, target)
+
+
+def _place(revision: str) -> tuple[str, int] | None:
+    """Where a revision stands: those that both kinds of database had come before those of the fleet store."""
+    branch, _, number = revision.rpartition("_")
+    known = branch in ("", "fleet") and number.isdecimal() and len(number) == len(SCHEMA)
+    return (branch, int(number)) if known else None
 
 
 def refuse_unknown(found: SchemaState, where: str) -> None:
@@ -92,35 +105,38 @@ def upgrade(url: str) -> SchemaState:
     engine = open_engine(url, writing=True, migrating=True)
     try:
         with explained(engine), engine.begin() as connection:
-            return _upgrade(engine, connection)
+            return upgrade_on(connection)
     finally:
         engine.dispose()
 
 
-def _upgrade(engine: Engine, connection: Connection) -> SchemaState:
+def upgrade_on(connection: Connection) -> SchemaState:
+    """The same in a transaction that is open."""
+    url = connection.engine.url
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
     before = standing(connection)
-    refuse_unknown(before, shown(engine.url))
+    refuse_unknown(before, shown(url))
     if before.standing is Standing.CURRENT:
         return before
-    path = sqlite_path(engine.url)
+    path = sqlite_path(url)
     if path is not None and before.standing is Standing.OLDER:
         copy_aside(path, path.with_name(f"{path.name}.before-{SCHEMA}"))
-    _run_revisions(connection)
+    run_revisions(connection, before.ours)
     if path is not None and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()):
         raise StoreError(f"database {path}: row {broken[1]} of {broken[0]} points to no row of {broken[2]}; nothing changed")
     return before
 
 
-def _run_revisions(connection: Connection) -> None:
+def run_revisions(connection: Connection, target: str) -> None:
+    """Apply what is missing up to a revision, in the transaction that is open."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
     config.attributes["connection"] = connection
-    command.upgrade(config, SCHEMA)
+    command.upgrade(config, target)
 
 
 def copy_aside(source: Path, target: Path) -> None:

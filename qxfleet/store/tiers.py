@@ -68,15 +68,31 @@ _PUT_EARLIER = text(
 )
 
 
-def mark_late(connection: Connection, at_us: int) -> None:
-    """Note that readings came in whose time is long past, the oldest at ``at_us``: their buckets are to be made again."""
-    connection.execute(_PUT_EARLIER, {"key": LATE, "value": str(at_us)})
+def mark_late(connection: Connection, at_us: int, batch: str = "") -> None:
+    """Note that readings came in whose time is long past, the oldest at ``at_us``: their buckets are to be made again.
+
+    Where many write to one database, each names its ``batch``: a row of its own, for which nobody waits, and which a roll-up that
+    began before the batch was committed does not take for done.
+    """
+    connection.execute(_PUT_EARLIER, {"key": f"{LATE}.{batch}" if batch else LATE, "value": str(at_us)})
 
 
 def marks(connection: Connection) -> dict[str, int]:
     """How far each tier has got, by its mark, and where late readings begin; absent: nowhere, none."""
-    keys = (*(tier.mark for tier in TIERS), LATE)
-    return {key: int(value) for key, value in connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.in_(keys)))}
+    keys = tuple(tier.mark for tier in TIERS)
+    done = {key: int(value) for key, value in connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.in_(keys)))}
+    late = _late(connection)
+    return done | ({LATE: min(late.values())} if late else {})
+
+
+def _late(connection: Connection) -> dict[str, int]:
+    """The notes of late readings, by key."""
+    found = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith(LATE, autoescape=True)))
+    return {key: int(value) for key, value in found}
+
+
+def _done_late(connection: Connection, notes: dict[str, int]) -> None:
+    connection.execute(delete(meta).where(meta.c.key.in_(list(notes))))
 
 
 def put(connection: Connection, key: str, at_us: int) -> None:
@@ -93,6 +109,7 @@ def roll_up_step(connection: Connection, now_us: int) -> bool:
         alone = connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         if not alone:
             return False
+    notes = _late(connection)
     done = marks(connection)
     edge_us = _floor(now_us - GRACE_US, MINUTE.us)
     if MINUTE.mark not in done:
@@ -101,11 +118,10 @@ def roll_up_step(connection: Connection, now_us: int) -> bool:
             return False
         done |= {tier.mark: _floor(first_us, DAY.us) for tier in TIERS}
     until_us = min(done[MINUTE.mark], edge_us)  # beyond now: the clock was wrong for a while
-    late_us = done.get(LATE)
-    if late_us is not None and late_us < until_us:
-        return _again(connection, _floor(max(0, late_us), STEP_US), until_us, done, edge_us)
-    if late_us is not None:
-        connection.execute(delete(meta).where(meta.c.key == LATE))
+    late_us = min(notes.values(), default=until_us)
+    if late_us < until_us:
+        return _again(connection, _floor(max(0, late_us), STEP_US), until_us, done, edge_us, notes)
+    _done_late(connection, notes)
     reached_us = min(_floor(until_us, STEP_US) + STEP_US, edge_us)
     if reached_us > until_us and not _roll(connection, MINUTE, until_us, reached_us) and reached_us < edge_us:
         following_us = _next_reading(connection, reached_us)
@@ -120,7 +136,9 @@ def roll_up_step(connection: Connection, now_us: int) -> bool:
     return reached_us < edge_us
 
 
-def _again(connection: Connection, begin_us: int, until_us: int, done: dict[str, int], edge_us: int) -> bool:
+def _again(
+    connection: Connection, begin_us: int, until_us: int, done: dict[str, int], edge_us: int, notes: dict[str, int]
+) -> bool:
     """Make the buckets of late readings again, from ``begin_us``, one step of them."""
     end_us = min(begin_us + STEP_US, until_us)
     found = _roll(connection, MINUTE, begin_us, end_us)
@@ -131,8 +149,8 @@ def _again(connection: Connection, begin_us: int, until_us: int, done: dict[str,
     following_us: int | None = end_us
     if not found:
         following_us = _next_reading(connection, end_us)
+    _done_late(connection, notes)
     if following_us is None or following_us >= until_us:
-        connection.execute(delete(meta).where(meta.c.key == LATE))
         return until_us < edge_us
     put(connection, LATE, following_us)
     return True

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event
+from qxfleet.store import outbox
 from qxfleet.store.bulk import insert_readings, send_readings
 from qxfleet.store.engine import attached
 from qxfleet.store.rows import ReadingRow, event_row, within_columns
@@ -121,7 +122,9 @@ class Transactions:
         ids = self._ids
         if batch.readings:
             self._mark_late(connection, min(row[1] for row in batch.readings))
-            insert_readings(connection, [(ids[row[0]], *row[1:]) for row in batch.readings], singly=singly)
+            rows = [(ids[row[0]], *row[1:]) for row in batch.readings]
+            insert_readings(connection, rows, singly=singly)
+            outbox.put_readings(connection, rows)
         if batch.events:
             connection.execute(insert(event), [event_row(item, ids.get(item.ups or "")) for item in batch.events])
         for job in batch.jobs:

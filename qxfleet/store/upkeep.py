@@ -15,6 +15,7 @@ from qxfleet.store.engine import explain, explained, open_engine
 from qxfleet.store.migrate import SchemaState, Standing, standing
 from qxfleet.store.partitions import ELSEWHEN, make_weeks, past
 from qxfleet.store.tables import Microseconds, metadata
+from qxfleet.store.tables.fleet import fleet
 from qxfleet.store.tiers import DAY, DAY_US, LATE, MINUTE, QUARTER, SECOND_US, Tier, marks, roll_up_step
 
 CHUNK = 20_000
@@ -159,7 +160,7 @@ def check(url: str) -> CheckReport:
                 problems.append(f"schema is {found}, this qxfleet works with {schema.ours}: run qxfleet db upgrade")
             if problems:
                 return CheckReport(schema, {}, tuple(problems))
-            tables = metadata.sorted_tables
+            tables = (metadata if connection.dialect.name == "sqlite" else fleet).sorted_tables
             rows = {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
             return CheckReport(schema, rows, ())
     except StoreError as error:

@@ -24,6 +24,7 @@ from qxfleet.store.engine import open_engine
 from qxfleet.store.migrate import Standing, state, upgrade
 from qxfleet.store.store import Store
 from qxfleet.store.tables import SCHEMA, SCHEMA_TABLE, metadata
+from qxfleet.store.tables.fleet import FLEET_SCHEMA
 from tests.store.conftest import an_event
 
 
@@ -41,15 +42,16 @@ def test_the_newest_revision_is_the_schema_we_work_with() -> None:
     config = Config()
     config.set_main_option("script_location", migrate.SCRIPTS)
     scripts = ScriptDirectory.from_config(config)
-    assert scripts.get_heads() == [SCHEMA]
+    assert set(scripts.get_heads()) == {SCHEMA, FLEET_SCHEMA}
     for script in scripts.walk_revisions():
         assert Path(script.path).name.startswith(f"{script.revision}_")
 
 
 def test_an_empty_database_is_filled(empty_url: str) -> None:
-    assert state(empty_url) == migrate.SchemaState(Standing.EMPTY, None)
+    assert state(empty_url).standing is Standing.EMPTY
     assert upgrade(empty_url).standing is Standing.EMPTY
-    assert state(empty_url) == migrate.SchemaState(Standing.CURRENT, SCHEMA)
+    ours = SCHEMA if empty_url.startswith("sqlite") else FLEET_SCHEMA
+    assert state(empty_url) == migrate.SchemaState(Standing.CURRENT, ours, ours)
     assert upgrade(empty_url).standing is Standing.CURRENT
 
 
@@ -58,20 +60,10 @@ def test_looking_makes_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'reading'::regclass"
-
-
-def test_the_revisions_make_the_tables_of_the_code(fleet_url: str) -> None:
-    with writing(fleet_url) as connection:
-        partitions = set(connection.scalars(text(PARTITIONS))) if connection.dialect.name == "postgresql" else set()
+def test_the_revisions_make_the_tables_of_the_code(sqlite_path: Path) -> None:
+    with writing(f"sqlite:///{sqlite_path}") as connection:
         context = MigrationContext.configure(
-            connection,
-            opts={
-                "compare_type": True,
-                "compare_server_default": False,
-                "version_table": SCHEMA_TABLE,
-                "include_object": lambda _, name, *__: name not in partitions,
-            },
+            connection, opts={"compare_type": True, "compare_server_default": False, "version_table": SCHEMA_TABLE}
         )
         assert compare_metadata(context, metadata) == []
 
@@ -85,19 +77,23 @@ def test_readings_need_no_second_tree_on_sqlite(sqlite_path: Path) -> None:
         assert file.execute("PRAGMA auto_vacuum").fetchone() == (2,)
 
 
-def test_a_newer_schema_is_refused(fleet_url: str) -> None:
-    with writing(fleet_url) as connection:
+def test_a_newer_schema_is_refused(sqlite_path: Path) -> None:
+    url = f"sqlite:///{sqlite_path}"
+    with writing(url) as connection:
         connection.execute(text(f"UPDATE {SCHEMA_TABLE} SET version_num = '0907'"))
-    try:
-        assert state(fleet_url).standing is Standing.NEWER
-        message = f"has schema 0907, this qxfleet knows up to {SCHEMA}: upgrade qxfleet or restore"
-        with pytest.raises(StoreError, match=message):
-            upgrade(fleet_url)
-        with pytest.raises(StoreError, match=message):
-            Store(fleet_url, clock=Clock()).open()
-    finally:
-        with writing(fleet_url) as connection:
-            connection.execute(text(f"UPDATE {SCHEMA_TABLE} SET version_num = '{SCHEMA}'"))
+    assert state(url).standing is Standing.NEWER
+    message = f"has schema 0907, this qxfleet knows up to {SCHEMA}: upgrade qxfleet or restore"
+    with pytest.raises(StoreError, match=message):
+        upgrade(url)
+    with pytest.raises(StoreError, match=message):
+        Store(url, clock=Clock()).open()
+
+
+def test_a_store_of_the_other_kind_is_foreign(sqlite_path: Path) -> None:
+    url = f"sqlite:///{sqlite_path}"
+    with writing(url) as connection:
+        connection.execute(text(f"UPDATE {SCHEMA_TABLE} SET version_num = '{FLEET_SCHEMA}'"))
+    assert state(url).standing is Standing.FOREIGN
 
 
 def test_another_programs_tables_are_left_alone(empty_url: str) -> None:
@@ -144,27 +140,27 @@ def second_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def old_url(empty_url: str) -> str:
+async def old_url(tmp_path: Path) -> str:
     """A database of our schema with an event inside."""
-    store = Store(empty_url, clock=Clock())
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    store = Store(url, clock=Clock())
     store.open()
     await store.record_now(an_event())
     await store.close()
-    return empty_url
+    return url
 
 
-def test_an_older_schema_is_upgraded_with_its_rows(old_url: str, second_revision: Path, backend: str) -> None:
+def test_an_older_schema_is_upgraded_with_its_rows(old_url: str, second_revision: Path) -> None:
     assert state(old_url).standing is Standing.OLDER
     assert upgrade(old_url) == migrate.SchemaState(Standing.OLDER, SCHEMA, NEXT)
     assert state(old_url) == migrate.SchemaState(Standing.CURRENT, NEXT, NEXT)
     with writing(old_url) as connection:
         assert connection.execute(text("SELECT text, seen FROM event")).all() == [("event 0", None)]
-    if backend == "sqlite":
-        copy = Path(old_url.removeprefix("sqlite:///") + f".before-{NEXT}")
-        with closing(sqlite3.connect(copy)) as file:
-            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert file.execute("SELECT version_num FROM qxfleet_schema").fetchone() == (SCHEMA,)
-            assert file.execute("SELECT text FROM event").fetchall() == [("event 0",)]
+    copy = Path(old_url.removeprefix("sqlite:///") + f".before-{NEXT}")
+    with closing(sqlite3.connect(copy)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert file.execute("SELECT version_num FROM qxfleet_schema").fetchone() == (SCHEMA,)
+        assert file.execute("SELECT text FROM event").fetchall() == [("event 0",)]
 
 
 def test_a_failed_upgrade_changes_nothing(old_url: str, second_revision: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_database_without_tables(empty_url: str) -> None:
         Path(empty_url.removeprefix("sqlite:///")).touch()
     report = check(empty_url)
     assert report.schema.standing is Standing.EMPTY
-    assert report.problems == ("schema is none, this qxfleet works with 0005: run qxfleet db upgrade",)
+    assert report.problems == (f"schema is none, this qxfleet works with {report.schema.ours}: run qxfleet db upgrade",)
 
 
 def test_damage_is_found(sqlite_path: Path) -> None:

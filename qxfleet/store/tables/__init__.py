@@ -5,6 +5,7 @@ from qxfleet.store.tables.base import SCHEMA, SCHEMA_TABLE, Microseconds, meta, 
 from qxfleet.store.tables.batteries import battery, battery_in_ups, battery_month, discharge, discharge_point
 from qxfleet.store.tables.events import event, order_log
 from qxfleet.store.tables.maintenance import maintenance
+from qxfleet.store.tables.outbox import outbox, outbox_readings
 from qxfleet.store.tables.plans import battery_test, battery_test_point
 from qxfleet.store.tables.readings import (
     ROLLED,
@@ -40,6 +41,8 @@ __all__ = [
     "meta",
     "metadata",
     "order_log",
+    "outbox",
+    "outbox_readings",
     "reading",
     "reading_day",
     "reading_minute",
