@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qxfleet.config.places import Path
+from qxfleet.model.printable import printable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +83,11 @@ class Findings:
 
     def problem(self, place: Place, text: str) -> None:
         """A mistake: the configuration can't be used."""
-        self.problems.append((self._rank(place), _one_line(f"{place}: {text}")))
+        self.problems.append((self._rank(place), printable(f"{place}: {text}")))
 
     def warning(self, place: Place, text: str) -> None:
         """Something worth telling that does not stop anything."""
-        self.warnings.append((self._rank(place), _one_line(f"{place}: {text}")))
+        self.warnings.append((self._rank(place), printable(f"{place}: {text}")))
 
     def _rank(self, place: Place) -> int:
         return self._ranks[place.source.name] * 1_000_000 + place.line
@@ -123,13 +124,6 @@ def toml_text(value: object, limit: int = 60) -> str:
     else:
         text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _one_line(text: str) -> str:
-    """The text with what could break a line or steer a terminal written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _quoted_unless_dotted(key: str) -> str:

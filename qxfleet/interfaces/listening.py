@@ -1,13 +1,21 @@
-"""Sockets for the network faces, or a sentence why an address can't be had."""
+"""Sockets and certificates for the network interfaces, or a sentence why one can't be had."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from qxfleet.config.access import Listen
+from qxfleet.config.faces import Tls
 from qxfleet.errors import CannotListen
+from qxfleet.model.events import Event, EventKind, Phase, Severity
+
+if TYPE_CHECKING:
+    from qxfleet.agent.agent import Agent
 
 
 async def bound_sockets(name: str, listen: Listen) -> list[socket.socket]:
@@ -42,3 +50,27 @@ def _remedy(error: OSError) -> str:
             return "ports below 1024 are root's: choose another"
         case _:
             return "no such address on this machine: correct it"
+
+
+def trouble_of(agent: Agent, name: str) -> Callable[[Listen, CannotListen | None], None]:
+    """Tells as an event ``cannot-listen`` that an address can't be had, and when it can."""
+
+    def tell(listen: Listen, error: CannotListen | None) -> None:
+        text = f"[{name}] listens on {listen} again" if error is None else str(error)
+        phase, severity = (Phase.END, Severity.NOTICE) if error is None else (Phase.BEGIN, Severity.WARNING)
+        now_us = agent.clock.wall_us()
+        agent.bus.publish(Event(now_us, None, EventKind.AGENT, "cannot-listen", str(listen), text, severity, phase))
+
+    return tell
+
+
+def certified(tls: Tls) -> ssl.SSLContext:
+    """A server's context with a certificate as its files have it now. Raises CannotListen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise CannotListen("tls", f"{tls.cert} and {tls.key}", reason, "correct cert and key") from None
+    return context

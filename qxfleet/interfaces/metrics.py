@@ -197,7 +197,7 @@ class MetricsServer:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._http = HttpServer("metrics", self._make, ("prometheus_client",))
+        self._http = HttpServer(agent, "metrics", self._make, ("prometheus_client",))
         self._metrics: Metrics | None = None
         self._moving: asyncio.Task[None] | None = None
 
@@ -207,7 +207,7 @@ class MetricsServer:
         return self._http.urls
 
     async def start(self) -> None:
-        """Listen, if the configuration says so. Raises CannotListen."""
+        """Listen, if the configuration says so. """
         face = self._agent.config.faces.metrics
         if face is not None:
             await self._http.start(face)

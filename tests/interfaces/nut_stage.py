@@ -127,11 +127,12 @@ async def _settled(agent: Agent) -> None:
 
 @asynccontextmanager
 async def stage(
-    upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}, parts: Sequence[MakePart] = ()
+    upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}, parts: Sequence[MakePart] = (),
+    port: int = 0,
 ) -> AsyncIterator[Stage]:
     """An agent that knows all of its UPSes; ``extra`` lines of ``[nut]``, ``files`` beside them, further ``parts``."""
     folder = Path(tempfile.mkdtemp(prefix="qxnut", dir="/tmp"))
-    port = free_port()
+    port = port or free_port()
     try:
         async with Farm(folder / "ups", upses) as farm:
             for name, content in {"secret": b"secret\n", **files}.items():

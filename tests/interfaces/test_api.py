@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.interfaces.conftest import process, wait_for
+from tests.interfaces.conftest import qxfleet, start, wait_for
 from tests.interfaces.web_site import READER, WebSite, free_port, soon, web_site
 
 PROBLEM = "application/problem+json"
@@ -316,9 +316,13 @@ def test_a_face_opens_changes_moves_and_ends_in_time() -> None:
         second.write_text(
             f'[agent]\ndatabase = "sqlite:///f.db"\ncontrol = "a.sock"\n[http]\nlisten = ["127.0.0.1:{site.port}"]\n'
         )
-        taken = process("--config", second, "run")
-        assert taken.returncode == 1
-        assert f"[http] listen 127.0.0.1:{site.port}" in taken.stderr and "another program has it" in taken.stderr
+        with (site.folder / "two" / "log").open("w") as log:
+            other = start("--config", second, "run", stderr=log)
+        complaint = f"[http] listen 127.0.0.1:{site.port}: Address already in use: another program has it"
+        wait_for(lambda: complaint in (site.folder / "two" / "log").read_text(), "that the port is taken")
+        assert qxfleet("--config", second, "status").returncode == 0, "which keeps it from nothing else"
+        other.terminate()
+        assert other.wait(20) == 0
 
         with site.stream("/fleet/stream") as messages, site.stream("/events/stream"):
             next(messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import subprocess
 import uuid
@@ -12,17 +13,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from qxfleet.config.load import load
 from qxfleet.dialects.registry import dialect_named
+from qxfleet.interfaces import listener
 from qxfleet.interfaces.control import fleet as control
 from qxfleet.interfaces.upsd import connection, server
-from qxfleet.model.events import Event, Link
+from qxfleet.model.events import Event, Link, Phase
 from qxfleet.session import errands
+from qxfleet.store import history
 from qxfleet.store.audit import trail
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.population import fleet
 from qxfleet.testing.simulator import SimulatedUps
-from tests.interfaces.nut_stage import Caller, Stage, configuration, free_port, stage
+from tests.interfaces.nut_stage import Caller, Stage, free_port, stage
 
 OK = "OK"
 
@@ -315,7 +317,7 @@ async def test_lines_and_answers_are_bounded() -> None:
         for _ in range(2000):
             greedy.writer.write(b"LIST VAR u\n" * 20)
         await asyncio.sleep(0.5)
-        (held,) = play.server._connections
+        (held,) = play.server._connections()
         assert held._transport is not None
         assert held._transport.get_write_buffer_size() < connection.MOST_UNTAKEN + 64 * 1024
         assert len(held._incoming) < connection.MOST_WAITING + server.READ_BYTES
@@ -395,21 +397,29 @@ async def test_a_new_configuration_moves_the_server_and_its_users() -> None:
         assert play.agent.forced.logins("u") is None
 
 
-async def test_a_taken_port_is_told_with_the_remedy(tmp_path: Path) -> None:
-    async with stage([plain()]) as play:
-        second = tmp_path / "second.toml"
-        second.write_text(configuration(play.farm, play.port))
-        (tmp_path / "secret").write_text("secret\n")
-        from qxfleet.agent.agent import Agent
-        from qxfleet.errors import CannotListen
-        from qxfleet.interfaces.accounts import Accounts
-        from qxfleet.interfaces.upsd import NutServer
-
-        agent = Agent(load(second), parts=(Accounts, NutServer), transport=lambda options: pytest.fail("no device is touched"))
-        with pytest.raises(CannotListen, match=rf"\[nut\] listen 127.0.0.1:{play.port}: .*another program has it"):
-            part = agent.part(NutServer)
-            assert part is not None
-            await part.start()
+async def test_a_taken_port_is_told_and_taken_when_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start as after it: nobody who holds a port keeps UPSes from being watched."""
+    monkeypatch.setattr(listener, "RETRY_S", 0.2)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = int(other.getsockname()[1])
+        async with stage([plain()], port=port) as play:
+            await play.agent.store.settled(10)
+            told = await play.agent.store.read(lambda database: history.events(database))
+            taken = [each.event for each in told if each.event.name == "cannot-listen"]
+            assert [(each.phase, each.value) for each in taken] == [(Phase.BEGIN, f"127.0.0.1:{port}")]
+            assert "another program has it: stop that, or choose another port" in taken[0].text
+            other.close()
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        caller = await play.caller()
+                        break
+                    except ConnectionRefusedError:
+                        await asyncio.sleep(0.05)
+            assert await caller.ask("GET VAR u ups.status") == 'VAR u ups.status "OL"'
+            caller.close()
 
 
 async def test_an_error_of_ours_ends_one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,7 @@ async def test_a_goodbye_under_tls_holds_up_nothing(tmp_path: Path, farewell: Ca
         assert pulse.worst_s < IN_TIME_S
         if farewell is not silence:
             async with asyncio.timeout(10):
-                while await caller.ask("VER") and len(play.server._connections) > 1:
+                while await caller.ask("VER") and len(play.server._connections()) > 1:
                     await asyncio.sleep(0.02)
         caller.close()
         for client in clients:

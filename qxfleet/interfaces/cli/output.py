@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qxfleet.model.printable import printable as printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,12 +28,7 @@ def emit(document: Any) -> None:
 
 def complain(text: str) -> None:
     """Say what is wrong, on stderr."""
-    typer.echo(printable(text), err=True)
-
-
-def printable(text: str) -> str:
-    """Text without control characters: a device's reply must not steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    typer.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def coloured(text: str, colour: str | None) -> str:

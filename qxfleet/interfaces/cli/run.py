@@ -27,20 +27,16 @@ def run(
     """
     import asyncio
     import logging
-    import time
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
+    from qxfleet.interfaces.logs import Log
     from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.model.events import Event, Severity
 
     config = load(context.obj)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=log_level.value.upper(), handlers=[handler])
+    logging.basicConfig(level=log_level.value.upper(), handlers=[Log()])
     for chatty in ("apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for warning in config.warnings:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from qxfleet.interfaces.listener import Place
 from qxfleet.interfaces.upsd.commands import GOODBYE, STARTTLS
 from qxfleet.interfaces.upsd.orders import Peer
 from qxfleet.interfaces.upsd.protocol import LONGEST_LINE, Code, Refused
@@ -36,7 +37,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_allowance", "_allowance_s", "_busy", "_closing", "_full", "_held", "_incoming", "_last", "_loop", "_server",
-        "_skipping", "_throttled", "_tls", "_transport", "active_s", "peer", "queued",
+        "_skipping", "_throttled", "_tls", "_transport", "active_s", "peer", "place", "queued",
     )  # fmt: skip
 
     def __init__(self, server: NutServer) -> None:
@@ -44,6 +45,7 @@ class Connection(asyncio.BufferedProtocol):
         self.active_s = 0.0
         """When the last request came (loop's time)."""
         self.queued = False
+        self.place: Place
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -66,16 +68,14 @@ class Connection(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=MOST_UNTAKEN)
-        name = transport.get_extra_info("peername")
-        self.peer.address = str(name[0]).partition("%")[0].removeprefix("::ffff:") if name else "?"
-        self._server.welcome(self)
+        self.peer.address = self.place.address
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; orders it gave run on."""
         self._closing = True
         self._incoming.clear()
         self._transport = None
-        self._server.forget(self)
+        self.place.left()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """One buffer for all, so that a client costs no more than what waits of its requests."""
@@ -134,7 +134,7 @@ class Connection(asyncio.BufferedProtocol):
                 return False
             self._allowance -= 1.0
             self.active_s = now_s
-            self._server.touched(self)
+            self.place.touch()
             self._answer(line)
             if self._allowance < 0:
                 self._throttled = True
@@ -173,6 +173,11 @@ class Connection(asyncio.BufferedProtocol):
     def idle(self) -> bool:
         """Whether nothing of the client is under way."""
         return self._busy is None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it may make room for another: idle, and not logged in."""
+        return self._busy is None and not self.peer.login
 
     def _break_off(self) -> None:
         """Close without a further word but the reason in TLS's own."""

@@ -19,7 +19,7 @@ class Web:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._http = HttpServer("http", self._make, ("fastapi", "jinja2", "prometheus_client"))
+        self._http = HttpServer(agent, "http", self._make, ("fastapi", "jinja2", "prometheus_client"))
         self._metrics: Metrics | None = None
         self._app: Any = None
         self._moving: asyncio.Task[None] | None = None
@@ -30,7 +30,7 @@ class Web:
         return self._http.urls
 
     async def start(self) -> None:
-        """Listen, if the configuration says so. Raises CannotListen."""
+        """Listen, if the configuration says so. """
         face = self._agent.config.faces.http
         if face is not None:
             await self._http.start(face)
