@@ -190,6 +190,10 @@ def _down_when(read: LoadTable, stop: Stop | None, at: Place, findings: Findings
     if read.down_when is None:
         return NutLoggedOut() if nut else None
     how = _part(DownTable, read.down_when, at, findings)
+    if how.tcp_closed and (how.exit or how.ups_load_below):
+        if how.exit and how.ups_load_below:
+            findings.problem(at, "tcp_closed goes with one of exit and ups_load_below as its second sign, found both: keep one")
+        return TcpClosed(*how.tcp_closed, CommandSays(how.exit) if how.exit else UpsLoadBelow(how.ups_load_below or 0.0))
     kind = _one_of(DownTable, ("tcp_closed", "exit", "ups_load_below", "nut_logged_out"), read.down_when, at, findings)
     if kind == "tcp_closed" and how.tcp_closed:
         return TcpClosed(*how.tcp_closed)

@@ -26,7 +26,10 @@ _START = (
     '{ wake_on_lan = "52:54:…" } with broadcast = "…" if needed, { command = ["…"] }, { webhook = "https://…" }, or '
     '{ outlet = 1, ups = "…" }'
 )
-_DOWN = '{ tcp_closed = "host:port" }, { exit = ["…"] } (0: down, 1: up), { ups_load_below = 5 }, or { nut_logged_out = true }'
+_DOWN = (
+    '{ tcp_closed = "host:port" }, alone or with exit or ups_load_below as its second sign; { exit = ["…"] } (0: down, 1: up), '
+    "{ ups_load_below = 5 }, or { nut_logged_out = true }"
+)
 
 
 class WhenTable(Table):

@@ -60,14 +60,6 @@ Start: TypeAlias = WakeOnLan | Command | Webhook | Outlet
 
 
 @dataclass(frozen=True, slots=True)
-class TcpClosed:
-    """Down when nothing accepts connections there any more; up when something does."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class CommandSays:
     """Down when this program exits with 0; up when it exits with 1; anything else tells nothing."""
 
@@ -79,6 +71,19 @@ class UpsLoadBelow:
     """Down when ``ups.load`` of every UPS that feeds it is below this many percent."""
 
     percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class TcpClosed:
+    """Up when something accepts connections there. Down when nothing does and a second sign agrees.
+
+    A closed port alone is no host that is off: services stop long before their host does. The second sign is ``also``, or else
+    that the address has answered nothing at all for a while.
+    """
+
+    host: str
+    port: int
+    also: CommandSays | UpsLoadBelow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qxfleet.model.events import Outcome
+from qxfleet.shutdown import reach
 from qxfleet.shutdown.reserve import Reserve
 
 KEPT_CHARACTERS = 600
@@ -72,6 +73,9 @@ class Effects(Protocol):
 
     async def port(self, host: str, port: int, within_s: float) -> Port:
         """Try to connect."""
+
+    async def answers(self, host: str, within_s: float) -> bool | None:
+        """Whether an address answers at all; None where it can't be asked."""
 
 
 class RealEffects:
@@ -139,6 +143,11 @@ class RealEffects:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         return Port.OPEN
+
+
+    async def answers(self, host: str, within_s: float) -> bool | None:
+        """An echo, or ARP."""
+        return await reach.answers(host, within_s)
 
 
 class Tail:

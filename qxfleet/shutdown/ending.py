@@ -20,7 +20,7 @@ def sentence(scene: Scene, hand: Mapping[str, str]) -> str:
         return "there was nothing to stop"
     took = f"it took {spell_s(scene.now_s - record.taken[0].begun_s)}"
     stops, cuts = _by_target(record.taken, Act.STOP), _by_target(record.taken, Act.CUT)
-    stopped = [name for name, taken in stops.items() if any(each.down for each in taken)]
+    stopped = [name for name, taken in stops.items() if any(each.down for each in taken) or scene.at[name] is Standing.DOWN]
     cut = [name for name, taken in cuts.items() if any(each.result is Result.DONE for each in taken)]
     if not record.armed:
         return "; ".join((

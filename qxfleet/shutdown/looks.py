@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -11,13 +12,21 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.loads import CommandSays, Load, NutClients, NutLoggedOut, TcpClosed, UpsLoadBelow
 from qxfleet.shutdown.act import meant
 from qxfleet.shutdown.effects import Effects, Port
-from qxfleet.shutdown.model import Act, Answer, LoadSeen, Record, UpsSeen
+from qxfleet.shutdown.model import Act, Answer, LoadSeen, Record, Taken, UpsSeen
 
 HOT_S, COLD_S = 2.0, 15.0
 """Between two questions about a load that is to go down or come up now, and about any other while a run is under way."""
 
-CONNECT_S, PROGRAM_S = 2.0, 10.0
-"""A port or a program that says nothing for so long tells nothing."""
+CONNECT_S, ECHO_S, PROGRAM_S = 2.0, 1.0, 10.0
+"""A port, an address or a program that says nothing for so long tells nothing."""
+
+SILENT_S = 10.0
+"""How long an address must answer nothing at all before its host counts as off: longer than a switch's port takes to come back,
+and than Linux keeps a silent neighbour's hardware address while it is asked for."""
+
+PROGRAMS, COLD_PROGRAMS = 8, 2
+"""Programs that look at loads, at once: in all, and of those about loads that nothing is being done to. A room of hundreds must
+not bring down the machine that is to save it."""
 
 
 class Looks:
@@ -31,6 +40,10 @@ class Looks:
         self._seen: dict[str, LoadSeen] = {}
         self._asked_s: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._silent_s: dict[str, float] = {}
+        self._closing: set[str] = set()
+        """Loads whose port was seen to close behind their stop."""
+        self._programs, self._cold_programs = asyncio.Semaphore(PROGRAMS), asyncio.Semaphore(COLD_PROGRAMS)
 
     @property
     def loads(self) -> Mapping[str, LoadSeen]:
@@ -46,17 +59,20 @@ class Looks:
                 case UpsLoadBelow(percent):
                     self._note(load.name, _carries(load, upses, percent))
                 case NutLoggedOut():
-                    told = _last_stop(record, load.name) in (Answer.ACCEPTED, Answer.UNCONFIRMED)
+                    last = _last_act(record, load.name)
+                    told = last is not None and last.answer in (Answer.ACCEPTED, Answer.UNCONFIRMED) and last.step.act is Act.STOP
                     self._note(load.name, self._logged_in(load, told))
                 case TcpClosed() | CommandSays() if load.name not in self._asking:
-                    pace_s = HOT_S if load.name in open_steps else COLD_S
-                    if now_s - self._asked_s.get(load.name, float("-inf")) >= pace_s:
-                        self._ask(load, _last_stop(record, load.name) is Answer.ACCEPTED)
+                    hot = load.name in open_steps
+                    if now_s - self._asked_s.get(load.name, float("-inf")) >= (HOT_S if hot else COLD_S):
+                        self._ask(load, upses, _last_act(record, load.name), hot=hot)
 
     def forget(self) -> None:
         """Nothing is under way: what was seen grows old."""
         self._seen.clear()
         self._asked_s.clear()
+        self._silent_s.clear()
+        self._closing.clear()
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -65,10 +81,10 @@ class Looks:
         if self._asking:
             await asyncio.wait(self._asking.values(), timeout=1.0)
 
-    def _note(self, name: str, up: bool | None) -> None:
+    def _note(self, name: str, up: bool | None, *, closed: bool = False) -> None:
         was = self._seen.get(name)
-        if was is None or was.up is not up:
-            self._seen[name] = LoadSeen(up, self._clock.monotonic())
+        if was is None or was.up is not up or was.closed is not closed:
+            self._seen[name] = LoadSeen(up, self._clock.monotonic(), closed)
             self._changed()
 
     def _logged_in(self, load: Load, told: bool) -> bool | None:
@@ -82,35 +98,67 @@ class Looks:
         met = told or (was is not None and was.up is not None)
         return False if met and all(clients is not None for clients in known) else None
 
-    def _ask(self, load: Load, stop_was_heard: bool) -> None:
+    def _ask(self, load: Load, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
         self._asked_s[load.name] = self._clock.monotonic()
-        task = asyncio.create_task(self._answer(load, stop_was_heard), name=f"look at {load.name}")
+        task = asyncio.create_task(self._answer(load, upses, last, hot=hot), name=f"look at {load.name}")
         self._asking[load.name] = task
         task.add_done_callback(lambda _: self._asking.pop(load.name, None))
 
-    async def _answer(self, load: Load, stop_was_heard: bool) -> None:
+    async def _answer(self, load: Load, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
         if isinstance(load.down_when, TcpClosed):
-            port = await self._effects.port(load.down_when.host, load.down_when.port, CONNECT_S)
-            self._note(load.name, self._port_says(load.name, port, stop_was_heard))
+            await self._knock(load, load.down_when, upses, last, hot=hot)
         elif isinstance(load.down_when, CommandSays):
-            done = await self._effects.command(load.down_when.argv, PROGRAM_S)
-            self._note(load.name, {0: False, 1: True}.get(-1 if done.code is None else done.code))
+            self._note(load.name, await self._program(load.down_when.argv, hot=hot))
 
-    def _port_says(self, name: str, port: Port, stop_was_heard: bool) -> bool | None:
-        """Silence is what a host that is off and a network that is broken have in common: it counts as down only of a load that
-        took the order to stop, or was known to be down."""
-        if port is Port.SILENT:
-            was = self._seen.get(name)
-            return False if stop_was_heard or (was is not None and was.up is False) else None
-        return {Port.OPEN: True, Port.REFUSED: False, Port.UNKNOWN: None}[port]
+    async def _program(self, argv: tuple[str, ...], *, hot: bool) -> bool | None:
+        """Exit code 0 says down, 1 up."""
+        async with contextlib.AsyncExitStack() as stack:
+            if not hot:
+                await stack.enter_async_context(self._cold_programs)
+            await stack.enter_async_context(self._programs)
+            done = await self._effects.command(argv, PROGRAM_S)
+        return {0: False, 1: True}.get(-1 if done.code is None else done.code)
+
+    async def _knock(self, load: Load, at: TcpClosed, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
+        """A port that takes no connections says nothing alone. A refusal comes from a host that is up. Silence is what a host
+        that is off and a network that is broken have in common: it counts only of a load that took the order to stop (its
+        answer says so, or its port was seen to close since), or was known to be off, and only once it has lasted."""
+        name, was = load.name, self._seen.get(load.name)
+        stop_was_sent = last is not None and last.step.act is Act.STOP
+        stop_was_heard = stop_was_sent and last is not None and last.answer is Answer.ACCEPTED
+        asked_s = self._clock.monotonic()
+        port = await self._effects.port(at.host, at.port, CONNECT_S)
+        if port in (Port.OPEN, Port.UNKNOWN):
+            self._silent_s.pop(name, None)
+            self._closing.discard(name)
+            self._note(name, True if port is Port.OPEN else None)
+            return
+        match at.also:
+            case CommandSays(argv):
+                agrees = await self._program(argv, hot=hot)
+            case UpsLoadBelow(percent):
+                agrees = _carries(load, upses, percent)
+            case None:
+                agrees = None
+        if agrees is False:
+            self._note(name, False)
+            return
+        if port is Port.REFUSED and stop_was_sent:
+            self._closing.add(name)
+        if port is Port.REFUSED or agrees or await self._effects.answers(at.host, ECHO_S):
+            self._silent_s.pop(name, None)
+            self._note(name, None, closed=True)
+            return
+        stop_was_heard = stop_was_heard or name in self._closing
+        known_off = was is not None and was.up is False
+        silent_for_s = self._clock.monotonic() - self._silent_s.setdefault(name, asked_s)
+        off = known_off or (stop_was_heard and silent_for_s >= SILENT_S)
+        self._note(name, False if off else None, closed=stop_was_heard and not off)
 
 
-def _last_stop(record: Record, name: str) -> Answer | None:
-    """What came of a load's stop, if that was the last thing done to it."""
-    for taken in reversed(record.taken):
-        if taken.step.target == name:
-            return taken.answer if taken.step.act is Act.STOP else None
-    return None
+def _last_act(record: Record, name: str) -> Taken | None:
+    """The last thing done to a load."""
+    return next((taken for taken in reversed(record.taken) if taken.step.target == name), None)
 
 
 def _carries(load: Load, upses: Mapping[str, UpsSeen], percent: float) -> bool | None:

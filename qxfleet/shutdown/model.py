@@ -54,10 +54,14 @@ class UpsSeen:
 
 @dataclass(frozen=True, slots=True)
 class LoadSeen:
-    """Whether a load is up; None: can't be told. ``since_s``: since when this is so."""
+    """Whether a load is up; None: can't be told. ``since_s``: since when this is so.
+
+    ``closed``: its port takes no connections, and it was not seen to be off; its host may still be going down.
+    """
 
     up: bool | None = None
     since_s: float = 0.0
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

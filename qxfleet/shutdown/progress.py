@@ -135,7 +135,8 @@ def ends(plan: Plan, record: Record, world: World, found: Progress, now_s: float
             load = plan.named[name]
             up = up_seen(load, plan, record, world)
             if taken.step.act is Act.STOP:
-                end = _stop_end(taken, found.loads[name].first, load, up, record, now_s)
+                closed = (seen := world.loads.get(name)) is not None and seen.closed
+                end = _stop_end(taken, found.loads[name].first, load, up, closed, record, now_s)
             else:
                 end = _start_end(taken, load, up, record, now_s)
         else:
@@ -149,7 +150,9 @@ def ends(plan: Plan, record: Record, world: World, found: Progress, now_s: float
     return done
 
 
-def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: Record, now_s: float) -> End | None:
+def _stop_end(
+    taken: Taken, first: Taken, load: Load, up: bool | None, closed: bool, record: Record, now_s: float
+) -> End | None:
     def end(result: Result, text: str) -> End:
         return End(taken.number, result, text)
 
@@ -163,6 +166,7 @@ def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: R
     if answer in (Answer.FAILED, Answer.UNSUPPORTED):
         return end(Result.FAILED, taken.text or "refused")
     watched = load.down_when is not None or up is not None
+    said = f": {taken.text}" if taken.text else ""
     if answer is Answer.INTERRUPTED and not isinstance(load.stop, Outlet):
         looked_s = now_s - (taken.begun_s if taken.answered_s is None else taken.answered_s)
         if watched and up is None and looked_s < CHECK_S:
@@ -173,7 +177,10 @@ def _stop_end(taken: Taken, first: Taken, load: Load, up: bool | None, record: R
             return end(Result.FAILED, f"no answer within {spell_s(load.stop_time_s)}")
         return end(Result.NOT_SEEN, f"not seen off: nothing tells, its {spell_s(load.stop_time_s)} are over")
     if watched and spent_s >= load.stop_time_s:
-        return end(Result.FAILED, f"not down after {spell_s(spent_s)}" + (f": {taken.text}" if taken.text else ""))
+        if closed and up is None and answer in (Answer.ACCEPTED, Answer.UNCONFIRMED):
+            why = f"not seen off after {spell_s(spent_s)}: its port is closed, and nothing else agrees{said}"
+            return end(Result.NOT_SEEN, why)
+        return end(Result.FAILED, f"not {'down' if up else 'seen off'} after {spell_s(spent_s)}{said}")
     return None
 
 

@@ -92,7 +92,8 @@ def by_hand(scene: Scene) -> dict[str, str]:
                 asked[load.name] = f"{load.name} did not start when its power came back: start it by hand"
     for load in scene.plan.loads:
         if scene.at[load.name] is Standing.STUCK and load.name not in asked:
-            asked[load.name] = f"{load.name} would not stop: stop it by hand; its UPS is not told to cut while it is up"
+            what = "would not stop" if scene.up[load.name] else "was not seen off"
+            asked[load.name] = f"{load.name} {what}: stop it by hand; its UPS is not told to cut while it may be up"
     for ups, run in scene.found.upses.items():
         if run.cut.result is Result.NO_EFFECT and scene.feeds[ups].on_battery and not scene.may_try(ups):
             asked[ups] = f"{ups} was told to cut and did not: switch it off by hand if what hangs on it is to see its power come"

@@ -120,7 +120,7 @@ class Scene:
     def empty(self, ups: str) -> bool:
         """Nothing on a UPS runs any more, or is about to; the agent's own host is not asked."""
         return all(
-            self.at[load.name] in GONE and not self._may_boot(load)
+            self.at[load.name] in GONE and not self._may_boot(load) and not self._stirs(load)
             for load in self.plan.fed[ups] if load.name != self.plan.host
         )  # fmt: skip
 
@@ -149,6 +149,11 @@ class Scene:
             self.now_s - since_s < load.start_time_s and self.power_came(ups, run.stop)
             for ups in load.fed_by if (since_s := self.feeds[ups].seen.output_since_s) is not None
         )  # fmt: skip
+
+    def _stirs(self, load: Load) -> bool:
+        """It was seen off by this run, and its address answers again though its port does not: it is starting."""
+        run, seen = self.found.loads.get(load.name), self.world.loads.get(load.name)
+        return run is not None and run.stop.result is Result.DONE and seen is not None and seen.closed and seen.up is None
 
     def _threatened(self, load: Load) -> bool:
         """A UPS that feeds it, or something that goes after it, is on battery."""

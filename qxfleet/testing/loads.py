@@ -63,6 +63,8 @@ class Host:
         self.changes: list[tuple[float, HostState]] = []
         """Every change of state, with its time."""
         self.asked_to_stop: list[float] = []
+        self.closes_early_s = 0.0
+        """How long before it is off its ports refuse connections."""
         self._until_s: float | None = None
         self._was_powered = True
 
@@ -75,6 +77,12 @@ class Host:
     def draws(self) -> bool:
         """Whether it draws anything."""
         return self.state in RUNNING
+
+    def listens(self, now_s: float) -> bool:
+        """Whether its ports take connections."""
+        if self.state is HostState.STOPPING and self._until_s is not None:
+            return now_s < self._until_s - self.closes_early_s
+        return self.state in (HostState.UP, HostState.STOPPING)
 
     def stop(self, now_s: float) -> bool:
         """Ask it to stop; whether it took the order."""

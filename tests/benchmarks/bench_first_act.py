@@ -52,7 +52,10 @@ class Timed(RealEffects):
 
     async def port(self, host: str, port: int, within_s: float) -> Port:
         await asyncio.sleep(0.01)
-        return Port.REFUSED if host in self.ended else Port.OPEN
+        return Port.SILENT if host in self.ended else Port.OPEN
+
+    async def answers(self, host: str, within_s: float) -> bool | None:
+        return host not in self.ended
 
     async def webhook(self, url: str, headers: Mapping[str, str], body: Mapping[str, Any], within_s: float) -> Done:
         raise NotImplementedError

@@ -120,12 +120,15 @@ class Doors:
 
     async def port(self, host: str, port: int, within_s: float) -> Port:
         self.probes += 1
-        state = self.room.hosts[host].state
-        if state in (HostState.UP, HostState.STOPPING):
-            await asyncio.sleep(0.01)
-            return Port.OPEN
+        if await self.answers(host, within_s):
+            listens = self.room.hosts[host].listens(asyncio.get_running_loop().time())
+            return Port.OPEN if listens else Port.REFUSED
         await asyncio.sleep(within_s)
         return Port.SILENT
+
+    async def answers(self, host: str, within_s: float) -> bool:
+        await asyncio.sleep(0.01)
+        return self.room.hosts[host].state in (HostState.UP, HostState.STOPPING)
 
 
 def loads_of(racks: int) -> tuple[Load, ...]:
@@ -278,6 +281,7 @@ class RoomAgent:
                 if task.get_name().startswith(TASKS):
                     task.cancel()
             await asyncio.sleep(0)
+            self.shutdown._reserve.close()  # threads die with a process; here they must be told
         else:
             await self.shutdown.stop()
         await self.fleet.stop()

@@ -74,6 +74,33 @@ def test_both_feeds_fail_and_come_back(scene: Scene) -> None:
     assert [sum(step.act == act for step in run.steps) for act in ("stop", "start", "cut")] == [loads, loads, len(scene.upses)]
 
 
+def test_a_port_that_closes_long_before_its_host_is_off_cuts_nothing_under_it(scene: Scene) -> None:
+    """sshd goes early, 60 s before its host is off. Nothing that waits for the host may begin, no UPS may be cut."""
+    for host in scene.room.hosts.values():
+        host.stops_in_s, host.closes_early_s = 80.0, 60.0
+    scene.plan = replace(scene.plan, loads=tuple(replace(load, stop_time_s=150.0) for load in scene.plan.loads))
+    tell(scene, outage)
+    (run,) = run_of(scene)
+    took = [step.took_s for step in run.steps if step.act == "stop"]
+    assert all(each is not None and each >= 80 for each in took), took
+
+
+def test_a_port_that_closes_and_an_address_that_answers_on_is_not_called_down(scene: Scene) -> None:
+    scene.room.hosts["web-a-1"].closes_early_s = 1000.0
+
+    async def story(scene: Scene) -> None:
+        await asyncio.sleep(SETTLE_S)
+        scene.room.hosts["web-a-1"].stops_in_s = 1000.0
+        scene.mains(False)
+        await until(lambda: scene.room.hosts["san-1"].state is HostState.DOWN, 900, "what goes after it is down")
+
+    run_virtual(play(scene, story))  # what waits for it goes on, as its stop_time is over
+    (run,) = run_of(scene)
+    (step,) = [step for step in run.steps if step.target == "web-a-1"]
+    assert step.result == "not-seen-off" and step.took_s is None
+    assert step.text.startswith("not seen off after 40 s: its port is closed, and nothing else agrees")
+
+
 def test_of_one_feed_alone_nothing_stops(scene: Scene) -> None:
     async def story(scene: Scene) -> None:
         await asyncio.sleep(SETTLE_S)

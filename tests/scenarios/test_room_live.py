@@ -113,7 +113,7 @@ return = {{ charge_above = 1, mains_stable_for = "2s", unknown_charge_for = "2s"
         for role, before in after.items():
             name = f"{role}-{rack}"
             if role in ("web", "db"):
-                down = f'{{ tcp_closed = "127.0.0.1:{hosts.ports[name]}" }}'
+                down = f'{{ tcp_closed = "127.0.0.1:{hosts.ports[name]}", exit = {json.dumps(hosts.way("down", name))} }}'
             else:
                 down = f"{{ exit = {json.dumps(hosts.way('down', name))} }}"
             blocks.append(f"""

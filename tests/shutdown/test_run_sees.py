@@ -19,7 +19,7 @@ from qxfleet.model.reading import Reading
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import Status
 from qxfleet.shutdown.effects import Done, Port
-from qxfleet.shutdown.looks import COLD_S, HOT_S, Looks
+from qxfleet.shutdown.looks import COLD_PROGRAMS, COLD_S, HOT_S, PROGRAMS, SILENT_S, Looks
 from qxfleet.shutdown.model import Act, Answer, Mains, Record, Step, UpsSeen
 from qxfleet.shutdown.observe import Observer
 
@@ -120,11 +120,15 @@ class Scripted:
     def __init__(self) -> None:
         self.says: Port = Port.OPEN
         self.code: int | None = 1
+        self.pings: bool | None = False
         self.asked = 0
 
     async def port(self, host: str, port: int, within_s: float) -> Port:
         self.asked += 1
         return self.says
+
+    async def answers(self, host: str, within_s: float) -> bool | None:
+        return self.pings
 
     async def command(self, argv: Sequence[str], within_s: float) -> Done:
         self.asked += 1
@@ -175,32 +179,111 @@ def stopped(answer: Answer | None) -> Record:
 WATCHED = Load("x", ("u",), stop=Command(("stop",)), down_when=TcpClosed("10.0.0.1", 22))
 
 
-async def test_a_refused_connection_says_down_and_an_open_one_up() -> None:
+async def test_a_refused_connection_comes_from_a_host_that_is_up() -> None:
     eyes = Eyes()
     assert await eyes.look(WATCHED) is True
     eyes.doors.says = Port.REFUSED
-    assert await eyes.look(WATCHED) is False
+    for _ in range(3):
+        assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is None
+    assert eyes.looks.loads["x"].closed
     assert eyes.changes == 2
 
 
 @pytest.mark.parametrize(
     ("answer", "up"), [(Answer.ACCEPTED, False), (Answer.FAILED, None), (Answer.INTERRUPTED, None), (None, None)]
 )
-async def test_silence_says_down_only_of_what_took_the_order_to_stop(answer: Answer | None, up: bool | None) -> None:
+async def test_silence_says_off_only_of_what_took_the_order_to_stop(answer: Answer | None, up: bool | None) -> None:
     eyes = Eyes()
     assert await eyes.look(WATCHED, stopped(answer)) is True
     eyes.doors.says = Port.SILENT
+    assert await eyes.look(WATCHED, stopped(answer)) is None
     assert await eyes.look(WATCHED, stopped(answer)) is up
+
+
+async def test_a_port_that_closed_behind_its_stop_says_that_the_order_was_taken() -> None:
+    """`ssh host poweroff` often loses its connection before it can say that all is well."""
+    eyes = Eyes()
+    for says in (Port.OPEN, Port.REFUSED, Port.SILENT):
+        eyes.doors.says = says
+        await eyes.look(WATCHED, stopped(Answer.FAILED))
+    assert await eyes.look(WATCHED, stopped(Answer.FAILED)) is False
+
+
+@pytest.mark.parametrize(("silent_s", "up"), [(SILENT_S - 0.1, None), (SILENT_S, False)])
+async def test_silence_counts_once_it_has_lasted(silent_s: float, up: bool | None) -> None:
+    eyes = Eyes()
+    eyes.doors.says = Port.SILENT
+    await eyes.look(WATCHED, stopped(Answer.ACCEPTED))
+    eyes.clock.now_s += silent_s - COLD_S
+    assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is up
+
+
+async def test_an_address_that_answers_an_echo_is_of_a_host_that_is_up() -> None:
+    eyes = Eyes()
+    eyes.doors.says, eyes.doors.pings = Port.SILENT, True
+    for _ in range(3):
+        assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is None
+    eyes.doors.pings = None  # nobody may ask: silence is all there is
+    await eyes.look(WATCHED, stopped(Answer.ACCEPTED))
+    assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is False
+
+
+@pytest.mark.parametrize(("code", "up"), [(0, False), (1, None), (7, None)])
+async def test_a_program_may_be_the_second_sign(code: int, up: bool | None) -> None:
+    eyes = Eyes()
+    eyes.doors.says, eyes.doors.code = Port.REFUSED, code
+    load = replace(WATCHED, down_when=TcpClosed("10.0.0.1", 22, CommandSays(("off",))))
+    assert await eyes.look(load, stopped(Answer.ACCEPTED)) is up
+
+
+@pytest.mark.parametrize(("percent", "up"), [(4.9, False), (5.0, None)])
+async def test_the_load_of_its_ups_may_be_the_second_sign(percent: float, up: bool | None) -> None:
+    eyes = Eyes()
+    eyes.doors.says = Port.REFUSED
+    load = replace(WATCHED, down_when=TcpClosed("10.0.0.1", 22, UpsLoadBelow(5.0)))
+    assert await eyes.look(load, stopped(Answer.ACCEPTED), u=UpsSeen(Mains.OFF, contact=True, load_percent=percent)) is up
 
 
 async def test_a_network_that_breaks_makes_nothing_down_and_nothing_up() -> None:
     eyes = Eyes()
-    eyes.doors.says = Port.REFUSED
-    assert await eyes.look(WATCHED) is False
     eyes.doors.says = Port.SILENT
-    assert await eyes.look(WATCHED) is False
+    for _ in range(3):
+        assert await eyes.look(WATCHED) is None
+    for _ in range(2):
+        await eyes.look(WATCHED, stopped(Answer.ACCEPTED))
+    assert await eyes.look(WATCHED) is False  # known to be off, silence says that it still is
     eyes.doors.says = Port.UNKNOWN
     assert await eyes.look(WATCHED, stopped(Answer.ACCEPTED)) is None
+
+
+async def test_programs_that_look_are_few_at_once() -> None:
+    eyes = Eyes()
+    running, most, gate = 0, 0, asyncio.Event()
+
+    async def command(argv: Sequence[str], within_s: float) -> Done:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        await gate.wait()
+        running -= 1
+        return Done(Outcome.ACCEPTED, "", 0)
+
+    eyes.doors.command = command  # type: ignore[method-assign]
+    loads = tuple(Load(f"x{number}", ("u",), down_when=CommandSays(("ask",))) for number in range(72))
+    eyes.looks.look(loads, Record(), {})
+    await asyncio.sleep(0.01)
+    assert most == COLD_PROGRAMS
+    record = Record(True)
+    for load in loads[10:60]:
+        record = record.begun(Step(Act.STOP, load.name, "why"), 1000.0)
+    eyes.clock.now_s += COLD_S
+    eyes.looks = Looks(eyes.doors, eyes.forced, eyes.clock, lambda: None)
+    eyes.looks.look(loads, record, {})
+    await asyncio.sleep(0.01)
+    assert running - COLD_PROGRAMS == PROGRAMS
+    gate.set()
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert {name for name, seen in eyes.looks.loads.items() if seen.up is False} == {load.name for load in loads}
 
 
 @pytest.mark.parametrize(("code", "up"), [(0, False), (1, True), (2, None), (255, None), (None, None)])
