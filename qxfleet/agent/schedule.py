@@ -10,8 +10,7 @@ import asyncio
 import inspect
 import logging
 import math
-import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,9 +18,8 @@ from apscheduler.executors.asyncio import AsyncIOExecutor
 from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 
-from qxfleet.errors import ConfigError
+from qxfleet.agent.dates import Dates
 from qxfleet.model.clock import Clock, from_us
 
 TICK_S = 1.0
@@ -41,8 +39,11 @@ STEP_S = 0.5
 EARLY_S = 0.010
 """A tick that fires this little before its grid point is that point's tick. Sessions see it the same way."""
 
-_DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
-_NAMED_DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?")
+
+LATEST_S = 3600
+"""A calendar date that could not be dealt with for so long is skipped."""
+
+EPOCH = from_us(0)
 
 
 class GridTrigger(BaseTrigger):  # type: ignore[misc]
@@ -67,44 +68,13 @@ def next_point_s(mono_s: float, period_s: float, phase_s: float) -> float:
 class CalendarTrigger(BaseTrigger):  # type: ignore[misc]
     """The dates of a cron expression; those that were missed are jumped over, not listed."""
 
-    def __init__(self, cron: CronTrigger) -> None:
-        self._cron = cron
+    def __init__(self, dates: Dates) -> None:
+        self._dates = dates
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """The first date after ``now``; None if there is none."""
-        return self._cron.get_next_fire_time(None, now + timedelta(microseconds=1))  # type: ignore[no-any-return]
-
-
-def cron_trigger(expression: str, zone: ZoneInfo) -> CalendarTrigger:
-    """A five-field cron expression; weekdays by name only, because APScheduler counts them from Monday and cron from Sunday.
-
-    Raises ConfigError.
-    """
-    fields = expression.split()
-    if len(fields) != 5:
-        raise ConfigError([f"cron {expression!r}: five fields expected (minute hour day month weekday), {len(fields)} given"])
-    minute, hour, day, month, weekday = fields
-    if weekday != "*" and not all(_NAMED_DAYS.fullmatch(part) for part in weekday.lower().split(",")):
-        raise ConfigError(
-            [f"cron {expression!r}: write weekdays by name (mon, mon-fri, sat,sun), numbers mean different days elsewhere"]
-        )
-    try:
-        cron = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday.lower(), timezone=zone)
-        return CalendarTrigger(cron)
-    except ValueError as error:
-        raise ConfigError([f"cron {expression!r}: {error}"]) from None
-
-
-def dates(expression: str, zone: ZoneInfo, after_us: int, until_us: int | None = None) -> Iterator[int]:
-    """The dates of a cron expression after a moment, as UTC microseconds, up to and with ``until_us``. Raises ConfigError."""
-    trigger = cron_trigger(expression, zone)
-    at = from_us(after_us)
-    while (date := trigger.get_next_fire_time(None, at)) is not None:
-        date_us = round(date.timestamp()) * 1_000_000
-        if until_us is not None and date_us > until_us:
-            return
-        yield date_us
-        at = date
+        date_us = next(self._dates.after((now - EPOCH) // timedelta(microseconds=1)), None)
+        return None if date_us is None else from_us(date_us)
 
 
 class _Starter(AsyncIOExecutor):  # type: ignore[misc]
@@ -210,8 +180,8 @@ class Schedule:
         Returns what ends it. TypeError if ``work`` is no coroutine function, ConfigError for an expression that can't be read.
         """
         _check(work)
-        trigger = cron_trigger(expression, zone)
-        entry = (self._scheduler.add_job(work, trigger, misfire_grace_time=3600), trigger)
+        trigger = CalendarTrigger(Dates.read(expression, zone))
+        entry = (self._scheduler.add_job(work, trigger, misfire_grace_time=LATEST_S), trigger)
         self._calendar.append(entry)
 
         def end() -> None:

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from qxfleet.agent.schedule import dates
+from qxfleet.agent.dates import dates
+from qxfleet.agent.schedule import LATEST_S
 from qxfleet.config.schedules import Schedule
 from qxfleet.errors import OrderError, StoreError
 from qxfleet.model.clock import iso
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from qxfleet.config.load import Config
 
 log = logging.getLogger(__name__)
+
+LATEST_US = round((LATEST_S + 1) * 1e6)
+"""The scheduler gives up a date that is later than this."""
 
 LATE_US = 60_000_000
 """A date that is dealt with so much later is told as late."""
@@ -123,7 +127,10 @@ class Calendar:
 
     def _job(self, schedule: Schedule) -> Callable[[], Coroutine[None, None, None]]:
         async def come() -> None:
-            self._begin(schedule, self._agent.clock.wall_us() // 1_000_000 * 1_000_000)
+            now_us = self._agent.clock.wall_us()
+            passed = list(dates(schedule.cron, ZoneInfo(schedule.timezone), now_us - LATEST_US, now_us))
+            if passed and passed[-1] != self._last.get(schedule.name):  # a clock set back brings a date again
+                self._begin(schedule, passed[-1])
 
         return come
 

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from qxfleet.agent.agent import Agent
-from qxfleet.agent.schedule import GridTrigger, Schedule, cron_trigger
+from qxfleet.agent.dates import Dates
+from qxfleet.agent.schedule import CalendarTrigger, GridTrigger, Schedule
 from qxfleet.config.load import load
 from qxfleet.errors import ConfigError
 from qxfleet.model.clock import Clock, from_us
@@ -24,6 +25,10 @@ UTC_ZONE = ZoneInfo("UTC")
 TEN_YEARS_S = 10 * 365.25 * 86400
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """A Monday."""
+
+
+def cron_trigger(expression: str, zone: ZoneInfo) -> CalendarTrigger:
+    return CalendarTrigger(Dates.read(expression, zone))
 
 
 class HandClock(Clock):

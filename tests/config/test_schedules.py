@@ -96,14 +96,15 @@ def test_a_target_that_means_nobody_by_mistake_is_one(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "good", ["0 3 * * sun", "*/15 * * * *", "0 3 1-7 jan,apr,7 *", "0 0 1 1 mon-fri", "5,35 22-23/1 * * sat,sun", "0 3 * * SUN"]
-)
+    "good", ["0 3 * * sun", "*/15 * * * *", "0 3 1-7 jan,apr,7 *", "0 0 1 1 mon-fri", "5,35 22-23/1 * * sat,sun", "0 3 * * SUN",
+             "0 3 29 feb *"]
+)  # fmt: skip
 def test_what_the_calendar_takes_is_taken_here(good: str) -> None:
     from zoneinfo import ZoneInfo
 
-    from qxfleet.agent.schedule import cron_trigger
+    from qxfleet.agent.dates import Dates
 
-    cron_trigger(str(Cron().read(good)), ZoneInfo("UTC"))
+    Dates.read(str(Cron().read(good)), ZoneInfo("UTC"))
 
 
 @pytest.mark.parametrize(

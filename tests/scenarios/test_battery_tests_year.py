@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from qxfleet.agent.schedule import dates
+from qxfleet.agent.dates import dates
 from qxfleet.model.events import Event, Phase
 from qxfleet.model.selftest import Asked, Rules, Verdict
 from qxfleet.selftest.run import Wave

@@ -132,6 +132,20 @@ def test_commands_and_reports_are_carried_out(sqlite_path: Path) -> None:
     run_virtual(story())
 
 
+def test_a_clock_set_back_does_not_bring_a_date_again(sqlite_path: Path) -> None:
+    async def story() -> None:
+        site, calendar, clockwork = await with_calendar(sqlite_path.parent, SUNDAY_US - 61_000_000, WEEKLY)
+        await asyncio.sleep(2)
+        for _ in range(3):
+            await calendar._job(WEEKLY)()
+            await asyncio.sleep(1)
+        begun = [event for event in site.events if event.name == "schedule" and event.value == "begin"]
+        assert [event.text for event in begun] == ["weekly: quick test of 2026-09-27T03:00:00.000Z"]
+        await leave(site, calendar, clockwork)
+
+    run_virtual(story())
+
+
 def test_a_new_configuration_changes_the_calendar(sqlite_path: Path) -> None:
     async def story() -> None:
         other = replace(WEEKLY, name="other")
