@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qxfleet.agent.audit import FORBIDDEN, Act, actor, record
 from qxfleet.config.access import User
-from qxfleet.model.password import hash_password, matches
+from qxfleet.model.password import cost, proves
 
 if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
@@ -26,9 +26,14 @@ come from one address: a forgotten script must not keep its upsmon from logging 
 FREE_OF_ADDRESS = 25
 """The same for all names together."""
 
-FORGIVEN_S = 60.0
-"""One failure is forgiven after so long; who has used up what is free is refused unheard until then."""
+FORGIVEN_S = 6.0
+"""One failure is forgiven after so long; who has used up what is free is refused unheard until then. Short, because a guesser and
+the right user may share name and address: ten guesses a minute, and a wait of six seconds at most for those of somebody else."""
 
+PROVEN_EVERY_S = 0.1
+"""A name that has proven itself with this password from this address before is heard in between, ten times a second at most."""
+
+MOST_PROVEN = 4096
 MOST_GUESSERS = 4096
 """Addresses, and names at addresses, whose failures are remembered; beyond it the one longest quiet is forgotten."""
 
@@ -61,8 +66,8 @@ class Accounts:
         self._users: dict[str, User] = {}
         self._failures: OrderedDict[_Guesser, Failures] = OrderedDict()
         self._proven: dict[str, bytes] = {}
+        self._places: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._process_key = secrets.token_bytes(32)
-        self._nobody = ""
         self._hashing: ThreadPoolExecutor | None = None
         self._one_at_a_time = asyncio.Lock()
         self._take(agent.config.faces.users)
@@ -91,6 +96,7 @@ class Accounts:
     def _take(self, users: Iterable[User]) -> None:
         self._users = {user.name: user for user in users}
         self._proven.clear()
+        self._costs = frozenset(cost(user.kept) for user in self._users.values())
 
     # -- asking
 
@@ -106,13 +112,15 @@ class Accounts:
         """
         digest = hmac.digest(self._process_key, f"{name}\0{password}".encode(), "sha256")
         blocked = self._blocked(name, address)
-        if blocked is None and self._known(name, digest):
+        if (blocked is None or self._heard(name, address)) and self._known(name, digest):
+            self._prove(name, address)
             return self._users.get(name)
         if blocked is None:
             async with self._one_at_a_time:  # so that many guesses at once are no more than a few, too
                 blocked = self._blocked(name, address)
                 if blocked is None:
                     if self._known(name, digest) or await self._proves(name, password, digest):
+                        self._prove(name, address)
                         return self._users.get(name)
                     self._count(name, address)
         await self._refuse(name, face, address, blocked)
@@ -126,18 +134,27 @@ class Accounts:
         user = self._users.get(name)
         if len(password) > LONGEST_PASSWORD:
             return False
-        kept = user.kept if user else self._stranger()
-        right = await asyncio.get_running_loop().run_in_executor(self._thread(), matches, password, kept)
+        kept = user.kept if user else None
+        right = await asyncio.get_running_loop().run_in_executor(self._thread(), proves, password, kept, self._costs)
         if right and user is not None and self._users.get(name) is user:
             self._proven[name] = digest
             return True
         return False
 
-    def _stranger(self) -> str:
-        """What the password of an unknown name is compared with; as dear as those of the users."""
-        if not self._nobody:
-            self._nobody = hash_password(secrets.token_urlsafe())
-        return self._nobody
+    def _prove(self, name: str, address: str) -> None:
+        """Remember that this address knows the password of that name."""
+        self._places[address, name] = float("-inf")
+        self._places.move_to_end((address, name))
+        if len(self._places) > MOST_PROVEN:
+            self._places.popitem(last=False)
+
+    def _heard(self, name: str, address: str) -> bool:
+        """Whether a name that others' guesses have shut out at this address was right there before; not too often."""
+        now_s, last_s = self._agent.clock.monotonic(), self._places.get((address, name))
+        if last_s is None or now_s - last_s < PROVEN_EVERY_S:
+            return False
+        self._places[address, name] = now_s
+        return True
 
     def _thread(self) -> ThreadPoolExecutor:
         """One thread, so that a flood of logins takes one hash's memory and one processor."""

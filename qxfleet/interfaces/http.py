@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qxfleet.config.faces import Face
 from qxfleet.errors import CannotListen
 from qxfleet.interfaces.listener import Guest, Listener, Place
-from qxfleet.interfaces.listening import certified, trouble_of
+from qxfleet.interfaces.listening import Stamp, certified, changed, stamp, trouble_of
 
 if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
@@ -75,6 +75,7 @@ class HttpServer:
         self._state: Any = None
         self._starting: asyncio.Task[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._stamp: Stamp = ()
         self.face: Face | None = None
 
     @property
@@ -102,6 +103,7 @@ class HttpServer:
         """Use the certificate as its files have it now; whether one can be used, where one is wanted."""
         if self.face is None or self.face.tls is None:
             return True
+        self._stamp = stamp(self.face.tls)
         try:
             self._listener.tls = certified(self.face.tls)
         except CannotListen as error:
@@ -132,6 +134,8 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        if self.face is not None and changed(self.face.tls, self._stamp):
+            self.take_certificate()
         now_s = loop.time()
         for guest in list(self._listener.guests()):
             if guest.late(now_s):  # type: ignore[attr-defined]

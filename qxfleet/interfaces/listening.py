@@ -74,3 +74,21 @@ def certified(tls: Tls) -> ssl.SSLContext:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         raise CannotListen("tls", f"{tls.cert} and {tls.key}", reason, "correct cert and key") from None
     return context
+
+
+Stamp = tuple[tuple[int, int, int], ...]
+"""What tells that files are others than before: inode, size and time of each."""
+
+
+def stamp(tls: Tls | None) -> Stamp:
+    """The files of a certificate as they are now; empty where one is missing."""
+    try:
+        found = [file.stat() for file in (tls.cert, tls.key)] if tls else []
+    except OSError:
+        return ()
+    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+
+
+def changed(tls: Tls | None, before: Stamp) -> bool:
+    """Whether a certificate's files are all there, and not those of before."""
+    return stamp(tls) not in ((), before)

@@ -225,6 +225,7 @@ class MetricsServer:
         """Listen where the new configuration says."""
         face = config.faces.metrics
         if face == self._http.face:
+            self._http.take_certificate()
             return []
         if self._moving is not None:
             self._moving.cancel()

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Collection
 
 LOG_N, R, P = 14, 8, 1
 """Cost of a hash made here: 16 MiB and some 50 ms (RFC 7914 section 2; OWASP's figures for interactive use)."""
@@ -38,6 +39,31 @@ def matches(password: str, kept: str) -> bool:
         return hmac.compare_digest(hashlib.sha256(password.encode()).digest(), hashlib.sha256(kept.encode()).digest())
     log_n, r, p, salt, key = _parts(kept)
     return hmac.compare_digest(_scrypt(password, salt, log_n, r, p, len(key)), key)
+
+
+Cost = tuple[int, int, int]
+"""ln, r and p of a hash."""
+
+
+def cost(kept: str) -> Cost:
+    """What comparing with a kept password costs; one kept as it is costs what a hash made here does."""
+    return _parts(kept)[:3] if kept.startswith(PREFIX) else (LOG_N, R, P)
+
+
+def proves(password: str, kept: str | None, costs: Collection[Cost]) -> bool:
+    """Whether a password is the one kept (None: nobody's), in a time that tells nothing about which one that is.
+
+    That takes one hash of each of ``costs``, those of all users: so it is the same for every name. Not for the loop.
+    """
+    right = False
+    for each in {*costs, (LOG_N, R, P)}:
+        if kept is not None and each == cost(kept) and kept.startswith(PREFIX):
+            right = matches(password, kept)
+        else:
+            _scrypt(password, b"the salt of nobody", *each, KEY_BYTES)
+    if kept is not None and not kept.startswith(PREFIX):
+        right = matches(password, kept)
+    return right
 
 
 def check_hash(kept: str) -> None:

@@ -7,6 +7,8 @@ import base64
 import hashlib
 import io
 import sys
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from qxfleet.errors import ConfigError
 from qxfleet.interfaces import accounts
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.cli.main import run_command
-from qxfleet.model.password import hash_password, matches
+from qxfleet.model import password as passwords
+from qxfleet.model.password import Cost, hash_password, matches, proves
 from qxfleet.store.audit import trail
 from tests.interfaces.nut_stage import stage
 from tests.interfaces.test_upsd import plain
@@ -102,12 +105,12 @@ async def test_many_guesses_at_once_are_few(monkeypatch: pytest.MonkeyPatch) -> 
         assert part is not None
         looked_at = 0
 
-        def counting(password: str, kept: str) -> bool:
+        def counting(password: str, kept: str | None, costs: Collection[Cost]) -> bool:
             nonlocal looked_at
             looked_at += 1
-            return matches(password, kept)
+            return proves(password, kept, costs)
 
-        monkeypatch.setattr(accounts, "matches", counting)
+        monkeypatch.setattr(accounts, "proves", counting)
         guesses = (part.authenticate("op", f"guess{n}", face="nut", address="192.0.2.9") for n in range(50))
         assert await asyncio.gather(*guesses) == [None] * 50
         assert looked_at == accounts.FREE_FAILURES
@@ -145,3 +148,47 @@ async def test_addresses_are_remembered_within_bounds(monkeypatch: pytest.Monkey
 def _later(agent: Agent, seconds: float):  # type: ignore[no-untyped-def]
     now = agent.clock.monotonic
     return lambda: now() + seconds
+
+
+def test_every_name_costs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in hashes, not in time: a plain password, a dear hash, a cheap one, nobody's."""
+    dear = hash_password("dear")
+    cheap_salt, cheap_key = base64.b64encode(b"0123456789abcdef").decode().rstrip("="), hashlib.scrypt(
+        b"cheap", salt=b"0123456789abcdef", n=1 << 10, r=8, p=1, dklen=32
+    )
+    cheap = f"$scrypt$ln=10,r=8,p=1${cheap_salt}${base64.b64encode(cheap_key).decode().rstrip('=')}"
+    costs = {passwords.cost(kept) for kept in (dear, cheap, "plain")}
+    assert costs == {(14, 8, 1), (10, 8, 1)}
+    hashed: list[tuple[int, int, int]] = []
+    scrypt = passwords._scrypt
+
+    def counting(password: str, salt: bytes, log_n: int, r: int, p: int, size: int) -> bytes:
+        hashed.append((log_n, r, p))
+        return scrypt(password, salt, log_n, r, p, size)
+
+    monkeypatch.setattr(passwords, "_scrypt", counting)
+    for kept, right in ((dear, "dear"), (cheap, "cheap"), ("plain", "plain"), (None, "plain")):
+        for password in (right, "wrong"):
+            hashed.clear()
+            assert proves(password, kept, costs) is (kept is not None and password == right)
+            assert sorted(hashed) == [(10, 8, 1), (14, 8, 1)], (kept, password)
+
+
+async def test_guesses_of_others_do_not_keep_the_right_user_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage([plain()]) as play:
+        part = play.agent.part(Accounts)
+        assert part is not None
+        ask = partial(part.authenticate, face="nut", address="192.0.2.9")
+        assert await ask("sec", "secret") is not None
+        for each in range(30):
+            assert await ask("sec", f"guess{each}") is None
+            assert await ask("op", f"guess{each}") is None
+        assert await ask("op", "secret") is None, "was never right here: waits"
+        monkeypatch.setattr(part._agent.clock, "monotonic", _later(play.agent, accounts.PROVEN_EVERY_S + 0.1))
+        assert await ask("op", "secret") is None
+        assert await ask("sec", "secret") is not None, "was right here before"
+        assert await ask("sec", "guess again") is None
+        assert await ask("sec", "guess again") is None
+        later = accounts.FORGIVEN_S + 1
+        monkeypatch.setattr(part._agent.clock, "monotonic", _later(play.agent, later))
+        assert await ask("op", "secret") is not None, "six seconds after the last guess"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.interfaces.conftest import qxfleet, start, wait_for
+from tests.interfaces.test_upsd import certificate
 from tests.interfaces.web_site import READER, WebSite, free_port, soon, web_site
 
 PROBLEM = "application/problem+json"
@@ -291,6 +297,62 @@ def test_requests_made_from_the_description_find_no_fault(site: WebSite, tmp_pat
 
 
 # -- alone
+
+
+def test_streams_are_shared_out_and_end_with_the_right_to_them() -> None:
+    with web_site(count=1) as site, contextlib.ExitStack() as open_ones:
+        made = site.api("/tokens", "POST", body={"name": "wall"}).json["token"]
+        by_token = open_ones.enter_context(site.stream("/fleet/stream", Authorization=f"Bearer {made}"))
+        next(by_token)
+        for _ in range(19):
+            open_ones.enter_context(site.stream("/fleet/stream"))
+        problem(site.api("/events/stream"), 503, "busy")
+        reader = base64.b64encode(":".join(READER).encode()).decode()
+        other = open_ones.enter_context(site.stream("/fleet/stream", Authorization=f"Basic {reader}"))
+        next(other)
+        assert site.run("token", "revoke", "wall").returncode == 0
+        began_s = time.monotonic()
+        for _ in by_token:
+            assert time.monotonic() - began_s < 20, "a revoked token keeps its stream"
+        next(other)
+
+
+def test_a_new_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
+    def presented(port: int) -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as link,
+            ssl._create_unverified_context().wrap_socket(link) as secured,
+        ):
+            found = secured.getpeercert(binary_form=True)
+        assert found is not None
+        return found
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with web_site("", count=1) as site:
+        for name, content in certificate(first).items():
+            (site.folder / name).write_bytes(content)
+        text = site.config.read_text()
+        site.config.write_text(text.replace("[http]\n", '[http]\ncert = "cert.pem"\nkey = "key.pem"\n'))
+        assert site.process is not None
+        site.process.send_signal(signal.SIGHUP)
+
+        def strict() -> str | None:
+            with contextlib.closing(
+                http.client.HTTPSConnection("127.0.0.1", site.port, timeout=20, context=ssl._create_unverified_context())
+            ) as link:
+                try:
+                    link.request("GET", "/")
+                except OSError:
+                    return None
+                return link.getresponse().headers["strict-transport-security"]
+
+        wait_for(lambda: strict() == "max-age=31536000", "TLS, and that browsers are told to keep to it")
+        before = presented(site.port)
+        for name, content in certificate(second).items():
+            (site.folder / name).write_bytes(content)
+        wait_for(lambda: presented(site.port) != before, "the new certificate")
 
 
 def test_a_face_opens_changes_moves_and_ends_in_time() -> None:

@@ -13,7 +13,7 @@ from qxfleet.config.faces import Face
 from qxfleet.errors import CannotListen
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.listener import Listener
-from qxfleet.interfaces.listening import certified, trouble_of
+from qxfleet.interfaces.listening import Stamp, certified, changed, stamp, trouble_of
 from qxfleet.interfaces.upsd.board import Board
 from qxfleet.interfaces.upsd.commands import Commands
 from qxfleet.interfaces.upsd.connection import Connection
@@ -52,6 +52,7 @@ class NutServer:
         self.tls_context: ssl.SSLContext | None = None
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._face: Face | None = None
+        self._stamp: Stamp = ()
         self._listener = Listener(
             "nut", lambda: Connection(self), most=MOST_CLIENTS, most_of_address=MOST_OF_ADDRESS,
             trouble=trouble_of(agent, "nut"),
@@ -89,6 +90,10 @@ class NutServer:
         for connection in self._connections():
             if connection.peer.login not in self._agent.fleet.snapshot():
                 connection.peer.login = ""
+            proven = connection.peer.proven
+            user = self._accounts.user(proven.name) if proven is not None else None
+            if proven is not None and (user is None or (user.kept, user.upsmon) != (proven.kept, proven.upsmon)):
+                connection.hang_up()
         face = config.faces.nut
         if face is not None and face == self._face:
             self._take_certificate(face)  # the files may be new though their names are not
@@ -125,6 +130,7 @@ class NutServer:
 
     def _take_certificate(self, face: Face) -> None:
         """Use the certificate as its files have it now; one that can't be used leaves the one of before."""
+        self._stamp = stamp(face.tls)
         try:
             self.tls_context = certified(face.tls) if face.tls else None
         except CannotListen as error:
@@ -175,6 +181,8 @@ class NutServer:
         """Drop who asked nothing for too long; the longest idle come first."""
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        if self._face is not None and changed(self._face.tls, self._stamp):
+            self._take_certificate(self._face)
         now_s = loop.time()
         for connection in self._connections():
             if connection.active_s > now_s - IDLE_S:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import FORBIDDEN, Act, actor, record
@@ -59,6 +60,11 @@ class Visitor:
     def actor(self) -> str:
         """Who and from where, in one text."""
         return actor("http", self.name, self.address)
+
+    @property
+    def listener(self) -> str:
+        """Whose streams are counted together: a user's, or those of an address where nobody logs in."""
+        return self.user.name if self.user else f"anonymous@{self.address}"
 
     @property
     def rights(self) -> tuple[str, ...]:
@@ -141,6 +147,22 @@ class Access:
             await self._tell_wrong_token(found.name if found else "token", address)
             return None
         return Visitor(user, address, found.name, None if found.allow is None else frozenset(found.allow))
+
+    def still(self, request: Request, visitor: Visitor) -> Callable[[], Awaitable[bool]]:
+        """Tells, again and again, whether a visitor who was let in would be let in now."""
+        _, secret = get_authorization_scheme_param(request.headers.get("authorization"))
+
+        async def may() -> bool:
+            if visitor.user is None:
+                return self.open
+            if self._accounts().user(visitor.user.name) != visitor.user:
+                return False
+            if visitor.token is not None:
+                tokens = self.agent.part(Tokens)
+                return tokens is not None and await tokens.find(secret) is not None
+            return "authorization" in request.headers or self.by_cookie(request) is not None
+
+        return may
 
     async def refuse(self, visitor: Visitor, act: Act, target: str, name: str, value: str | None, needed: str) -> Problem:
         """Write down that somebody may not do something; the problem to raise."""

@@ -36,6 +36,9 @@ HEADERS = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), usb=()"),
 )
 
+STRICT = (b"strict-transport-security", b"max-age=31536000")
+"""Under TLS: a browser that was here once asks in no other way for a year (RFC 6797)."""
+
 ABOUT = """\
 Everything the command line knows and does, for programs.
 
@@ -110,9 +113,11 @@ class Guarded:
             return
         kept = b"max-age=86400" if scope["path"].startswith("/static/") else b"no-store"
 
+        secure = [STRICT] if scope["scheme"] == "https" else []
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *HEADERS, (b"cache-control", kept)]
+                message["headers"] = [*message["headers"], *HEADERS, *secure, (b"cache-control", kept)]
             await send(message)
 
         read = 0

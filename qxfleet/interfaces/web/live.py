@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from starlette.responses import StreamingResponse
@@ -24,11 +25,16 @@ from qxfleet.store import history
 MOST_STREAMS = 100
 """Streams at the same time; a page holds one."""
 
+MOST_OF_ONE = 20
+"""Of them for one user; for one address where nobody logs in."""
 EVERY_S = 1.0
 """How often changes of the fleet are looked for, while somebody listens."""
 
-QUIET_S = 15.0
-"""A stream that has nothing to say shows after so long that it lives."""
+QUIET_S = 5.0
+"""A stream that has nothing to say shows after so long that it lives; and it is looked whether who listens still may."""
+
+Still = Callable[[], Awaitable[bool]]
+"""Whether a listener may go on listening."""
 
 STORED_WITHIN_S = 1.0
 """How long an event waits for its commit before it is told without a number."""
@@ -65,7 +71,7 @@ class Live:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._listeners: set[asyncio.Event] = set()
+        self._listeners: dict[asyncio.Event, str] = {}
         self._waiting: dict[asyncio.Event, deque[bytes]] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._closing = False
@@ -78,17 +84,19 @@ class Live:
         for woken in self._listeners:
             woken.set()
 
-    def check_room(self) -> None:
-        """Raises Problem 503 where there is no place for another stream."""
-        if len(self._listeners) >= MOST_STREAMS:
-            raise Problem(503, "busy", f"{MOST_STREAMS} streams are open already: close one", headers={"Retry-After": "10"})
+    def check_room(self, who: str) -> None:
+        """Raises Problem 503 where there is no place for another stream of this listener."""
+        theirs = sum(each == who for each in self._listeners.values())
+        if len(self._listeners) >= MOST_STREAMS or theirs >= MOST_OF_ONE:
+            most = f"{MOST_OF_ONE} of yours" if theirs >= MOST_OF_ONE else str(MOST_STREAMS)
+            raise Problem(503, "busy", f"{most} streams are open already: close one", headers={"Retry-After": "10"})
 
-    async def fleet(self) -> AsyncIterator[bytes]:
+    async def fleet(self, who: str) -> AsyncIterator[bytes]:
         """``ups`` messages: a summary of every UPS, then of those whose state is new, at most once a second.
 
         However many listen, the work is done once.
         """
-        with self._listening() as woken:
+        with self._listening(who) as woken:
             waiting: deque[bytes] = deque([await self._summaries(self._agent.shown())], maxlen=LONGEST_WAIT)
             self._waiting[woken] = waiting
             if self._ticking is None:
@@ -127,13 +135,13 @@ class Live:
         data = f'{{"time":{_compact(time)},"gone":{_compact(list(gone))},"ups":[{",".join(upses)}]}}'
         return f"event: ups\ndata: {data}\n\n".encode()
 
-    async def events(self, after_id: int | None, names: Collection[str] | None) -> AsyncIterator[bytes]:
+    async def events(self, after_id: int | None, names: Collection[str] | None, who: str) -> AsyncIterator[bytes]:
         """``event`` messages with the event's number as their id: those recorded after ``after_id`` (None: from now on).
 
         An event that the database does not take in time is told without a number rather than late.
         """
         heard: deque[Event] = deque(maxlen=BACKLOG)
-        with self._listening() as woken:
+        with self._listening(who) as woken:
 
             def hear(event: Event) -> None:
                 heard.append(event)
@@ -167,13 +175,13 @@ class Live:
         )
 
     @contextmanager
-    def _listening(self) -> Iterator[asyncio.Event]:
+    def _listening(self, who: str) -> Iterator[asyncio.Event]:
         woken = asyncio.Event()
-        self._listeners.add(woken)
+        self._listeners[woken] = who
         try:
             yield woken
         finally:
-            self._listeners.discard(woken)
+            del self._listeners[woken]
 
 
 async def _wait(woken: asyncio.Event, seconds: float) -> bool:
@@ -184,6 +192,16 @@ async def _wait(woken: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def _reviewed(items: AsyncIterator[bytes], still: Still) -> AsyncIterator[bytes]:
+    reviewed_s = time.monotonic()
+    async for item in items:
+        if time.monotonic() - reviewed_s >= QUIET_S - 1.0:
+            if not await still():
+                return
+            reviewed_s = time.monotonic()
+        yield item
 
 
 def event_document(number: int | None, event: Event) -> Document:
@@ -201,6 +219,6 @@ def _compact(document: object) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def stream(items: AsyncIterator[bytes]) -> StreamingResponse:
-    """The response of a stream; proxies are told to pass it on as it comes."""
-    return StreamingResponse(items, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+def stream(items: AsyncIterator[bytes], still: Still) -> StreamingResponse:
+    """The response of a stream, for as long as its listener may listen; proxies are told to pass it on as it comes."""
+    return StreamingResponse(_reviewed(items, still), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -183,7 +183,7 @@ async def login(request: Request) -> Response:
     name, following = form.get("name", ""), _ours(form.get("next", "/"))
     secret = await access_of(request).login(name, form.get("password", ""), address_of(request))
     if secret is None:
-        wrong = "Name or password is wrong. After several wrong ones nothing is looked at for a minute."
+        wrong = "Name or password is wrong. Too many attempts: wait a few seconds."
         return await page(request, "login.html", None, 401, next=following, name=name, wrong=wrong)
     answer = RedirectResponse(following, 303)
     answer.set_cookie(

@@ -49,6 +49,7 @@ class Web:
         """Listen where the new configuration says."""
         face = config.faces.http
         if face == self._http.face:
+            self._http.take_certificate()  # the files may be new though their names are not
             return []
         if self._moving is not None:
             self._moving.cancel()

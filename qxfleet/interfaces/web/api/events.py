@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header, Query
+from fastapi import Header, Query, Request
 from starlette.responses import StreamingResponse
 
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web import models
-from qxfleet.interfaces.web.access import Reader
+from qxfleet.interfaces.web.access import Reader, access_of
 from qxfleet.interfaces.web.api.common import ThisAgent, ThisLive, routes
 from qxfleet.interfaces.web.api.fleet import Targets, chosen_names
 from qxfleet.interfaces.web.live import event_document, stream
@@ -46,18 +46,18 @@ async def events(
                **documented(404, 503)},
 )  # fmt: skip
 async def events_stream(
-    agent: ThisAgent, live: ThisLive, visitor: Reader, targets: Targets = None, after: After = None,
+    request: Request, agent: ThisAgent, live: ThisLive, visitor: Reader, targets: Targets = None, after: After = None,
     last_event_id: Annotated[str | None, Header(max_length=20, description="What a browser sends when it comes back.")] = None,
 ) -> Any:  # fmt: skip
     """Events as they happen: messages `event` whose data is one event as `/events` has it, and whose id is its number.
 
     Coming back with `Last-Event-ID`, or with `after`, misses nothing.
     """
-    live.check_room()
+    live.check_room(visitor.listener)
     names = chosen_names(agent, targets) if targets else None
     if last_event_id and last_event_id.isdecimal():
         after = min(int(last_event_id), HIGHEST_ID)
-    return stream(live.events(after, names))
+    return stream(live.events(after, names, visitor.listener), access_of(request).still(request, visitor))
 
 
 @router.get("/audit", response_model=models.Audit, operation_id="audit")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 import qxfleet
@@ -15,7 +15,7 @@ from qxfleet.interfaces import shapes
 from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web import models
-from qxfleet.interfaces.web.access import Reader
+from qxfleet.interfaces.web.access import Reader, access_of
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ThisLive, UpsPath, routes
 from qxfleet.interfaces.web.live import stream
 from qxfleet.interfaces.web.problems import Problem, documented
@@ -57,14 +57,14 @@ async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> A
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
                **documented(503)},
 )  # fmt: skip
-async def fleet_stream(live: ThisLive, visitor: Reader) -> Any:
+async def fleet_stream(request: Request, live: ThisLive, visitor: Reader) -> Any:
     """Changes as they come, at most once a second: messages `ups` with a summary of every UPS that has news; first of all UPSes.
 
     The data of a message is `{"time", "ups": [{"name", "state", "reason", "status", "words", "tone", "alarms", "at",
     "values"}], "gone": [name]}`.
     """
-    live.check_room()
-    return stream(live.fleet())
+    live.check_room(visitor.listener)
+    return stream(live.fleet(visitor.listener), access_of(request).still(request, visitor))
 
 
 @router.get("/ups/{name}", response_model=models.Ups, operation_id="ups", responses=documented(404))
