@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from qxfleet.model.electrical import nominal_input_v
 from qxfleet.model.events import (
     Event,
     EventKind,
@@ -93,7 +94,9 @@ def mains_gone(state: DeviceState, reading: Reading) -> bool:
     volts = reading.values.get("input.voltage")
     if isinstance(volts, float):
         nominal = reading.values.get("input.voltage.nominal")
-        if not isinstance(nominal, float) or nominal <= 0:
+        if isinstance(nominal, float) and nominal > 0:
+            nominal = nominal_input_v(nominal, volts)
+        else:
             nominal = before.values.get("input.voltage") if before is not None and on_line else None
         if volts < MAINS_GONE_BELOW * (nominal if isinstance(nominal, float) and nominal > 0 else 110.0):
             return True

@@ -14,6 +14,7 @@ from itertools import pairwise
 from qxfleet.agent.assess import MAINS_GONE_BELOW
 from qxfleet.battery.resistance import Resistance, resistance
 from qxfleet.model.discharge import Cause, Discharge, Sample
+from qxfleet.model.electrical import nominal_input_v
 from qxfleet.model.status import Status
 
 OB, OL, CAL, LB = int(Status.OB), int(Status.OL), int(Status.CAL), int(Status.LB)
@@ -133,6 +134,7 @@ def _cause(sample: Sample, before: Sample | None, going: Cause | None, usual_v: 
     if not sample.status & OB:
         return Cause.TEST
     if sample.input_v is not None:
+        usual_v = nominal_input_v(usual_v, sample.input_v)
         return Cause.MAINS if sample.input_v < MAINS_GONE_BELOW * usual_v else Cause.TEST
     rose = before is not None and before.status & CAL and not before.status & OB
     return Cause.MAINS if rose or going is Cause.MAINS else Cause.TEST
@@ -210,7 +212,8 @@ def _final_cause(cause: Cause, working: Sequence[Sample], lead: Sample | None, r
     if cause is not Cause.MAINS or not usual_v:
         return cause
     low, high = GOOD_INPUT
-    good = all(each.input_v is not None and low * usual_v <= each.input_v <= high * usual_v for each in working)
+    read = [each.input_v for each in working]
+    good = all(volts is not None and low <= volts / nominal_input_v(usual_v, volts) <= high for volts in read)
     return Cause.UNKNOWN if good else cause
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,7 +14,9 @@ from qxfleet.config.profile import Block
 from qxfleet.config.schema_tests import ScheduleTable, TestsTable
 from qxfleet.config.tables import read_table
 from qxfleet.config.targets import Member, select
+from qxfleet.dialects.battery_order import form
 from qxfleet.dialects.registry import DIALECTS
+from qxfleet.errors import OrderError
 from qxfleet.model.selftest import DEFAULT_RULES, QUICK_TEST, Asked, Kind, Rules
 
 
@@ -107,6 +109,8 @@ def _schedule(
     test = _test(read, given, broken, at, findings)
     if "do" not in broken:
         _act(read, broken, at, findings)
+    if read.do == "test" and not broken & {"do", "test", "depth", "targets"}:
+        _able(test, upses, fleet, rules, at.at("depth" if read.depth is not None else "test"), findings)
     if len(findings.problems) > before:
         return None
     return Schedule(
@@ -139,6 +143,24 @@ def _test(read: ScheduleTable, given: set[str], broken: frozenset[str], at: Plac
         return Asked("timed", read.test)
     kind: Kind = "deep" if read.test == "deep" or read.depth is not None else "quick"
     return Asked(kind, depth_percent=read.depth)
+
+
+def _able(
+    test: Asked, upses: Collection[str], fleet: Sequence[Member], rules: Rules, at: Place, findings: Findings
+) -> None:
+    """Whether each UPS can take the test, as far as its dialect is written down."""
+    known = {dialect.name: dialect for dialect in DIALECTS}
+    refused: dict[str, list[str]] = {}
+    for member in fleet:
+        dialect = known.get(member.dialect or "")
+        if member.name in upses and dialect is not None:
+            try:
+                form(test, rules, dialect.orders)
+            except OrderError as error:
+                refused.setdefault(f"{error} with {dialect.name}", []).append(member.name)
+    for text, names in refused.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        findings.problem(at, f"{text} ({names[0]}{others}): choose another test or other targets")
 
 
 def _act(read: ScheduleTable, broken: frozenset[str], at: Place, findings: Findings) -> None:

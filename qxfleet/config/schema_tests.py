@@ -91,7 +91,7 @@ class TestsTable(Table):
     __test__ = False
     mains_stable: Annotated[float, Duration(0, 30 * 86400)] = _key(
         _RULES.mains_stable_s,
-        "mains within 15 % of nominal, without outage, boost, trim, bypass or loss of contact, for at least this long"
+        "mains within 15 % of nominal, without outage, bypass or loss of contact, for at least this long"
     )
     charged: Annotated[float, Duration(0, 30 * 86400)] = _key(
         _RULES.charged_s, "full and on float for at least this long"

@@ -12,6 +12,9 @@ Kind = Literal["quick", "deep", "timed"]
 QUICK_S = 10.0
 """Length of the quick test; the device's own (megatec-family.md section 10.5)."""
 
+GRACE_S = 50.0
+"""What a device may take longer than it was asked to, before it is told to stop."""
+
 
 class Verdict(enum.Enum):
     """How a battery test ended. ``no-effect``: the UPS took the order, and its battery never carried the load."""

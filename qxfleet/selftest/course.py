@@ -30,9 +30,6 @@ RETURN_S = 60.0
 LOST_S = 20.0
 """A UPS under test that says nothing for so long is lost."""
 
-GRACE_S = 50.0
-"""What a device may take longer than it was asked to, before it is told to stop."""
-
 LOAD_READINGS = 3
 """Readings in a row that must show another load: one alone may be the transfer itself."""
 

@@ -18,6 +18,10 @@ DISTURBED = int(
 )
 """Flags that do not go with mains that are normal."""
 
+REGULATES = Status.BOOST | Status.TRIM
+REGULATED_STABLE_S = 3600.0
+"""Mains that a UPS regulates are normal there after an hour of the same: a brown-out would not last so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -159,8 +163,9 @@ def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
     if rules.mains_stable_s:
         if unit.stable_s is None:
             yield Objection(f"mains are not normal ({_mains(unit)})")
-        elif unit.stable_s < rules.mains_stable_s:
-            yield Objection(f"mains are normal for {_span(unit.stable_s)} only, {_span(rules.mains_stable_s)} are asked for")
+        elif unit.stable_s < (needs_s := max(rules.mains_stable_s, REGULATED_STABLE_S if unit.status & REGULATES else 0.0)):
+            how = f" ({status_text(unit.status & REGULATES)})" if unit.status & REGULATES else ""
+            yield Objection(f"mains stable for {_span(unit.stable_s)}{how}; needs {_span(needs_s)}")
     if rules.charged_s:
         if unit.charged_s is None:
             charge = unit.charge_percent
@@ -209,7 +214,7 @@ def _weakness(other: Unit, rules: Rules) -> Iterable[str]:
         yield "there is no contact with it"
     elif not other.status & Status.OL:
         yield "it is not on line"
-    elif other.status & DISTURBED or other.mains:
+    elif other.mains or other.status & (DISTURBED & ~REGULATES) or not _settled(other):
         yield f"its mains are not normal ({_mains(other)})"
     elif other.failed:
         yield f"its battery failed its last test: {other.failed}"
@@ -217,6 +222,11 @@ def _weakness(other: Unit, rules: Rules) -> Iterable[str]:
         yield "it is not fully charged"
     elif rules.no_alarm and other.alarms:
         yield f"it has an alarm: {other.alarms[0]}"
+
+
+def _settled(other: Unit) -> bool:
+    """Whether mains that it regulates have been so for long."""
+    return not other.status & REGULATES or (other.stable_s or 0.0) >= REGULATED_STABLE_S
 
 
 def _maintained(unit: Unit, who: str) -> Objection:

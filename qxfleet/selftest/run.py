@@ -14,15 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.agent.maintenance import Maintenance
+from qxfleet.dialects.battery_order import STOP, Form, form
 from qxfleet.errors import OrderError, QxfleetError, StoreError
 from qxfleet.model.clock import from_us
 from qxfleet.model.events import Event, EventKind, LinkChange, Outcome, Phase, Severity
 from qxfleet.model.reading import Reading
-from qxfleet.model.selftest import IN_PROGRESS, RESULT_TEXTS, Asked, Rules, Verdict
+from qxfleet.model.selftest import GRACE_S, IN_PROGRESS, RESULT_TEXTS, Asked, Rules, Verdict
 from qxfleet.model.status import Status
 from qxfleet.selftest import plan
-from qxfleet.selftest.course import GRACE_S, Course, Point
-from qxfleet.selftest.order import STOP, Form, form
+from qxfleet.selftest.course import Course, Point
 from qxfleet.selftest.standing import Standing
 from qxfleet.store import tests as stored
 from qxfleet.store.tests import StoredMember, StoredTest, StoredWave

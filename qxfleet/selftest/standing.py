@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from qxfleet.agent.maintenance import Maintenance
+from qxfleet.dialects.battery_order import form
 from qxfleet.errors import OrderError
 from qxfleet.model.events import Link, LinkChange
 from qxfleet.model.reading import Reading, Value
@@ -13,7 +14,6 @@ from qxfleet.model.selftest import Asked, Rules
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import SELFTEST_FAILED, Status
 from qxfleet.selftest.course import Point
-from qxfleet.selftest.order import form
 from qxfleet.selftest.plan import Unit
 from qxfleet.selftest.watch import Watch, odd_volts
 
@@ -92,8 +92,8 @@ class Standing:
         load, window = _float(values.get("ups.load")), self._maintenance.of(ups)
         return Unit(
             ups, contact=contact, status=state.status, alarms=state.alarms, eco=bool(state.status & Status.ECO),
-            mains=odd_volts(values), stable_s=watch.stable_s(now_s), charged_s=watch.charged_s(now_s), load_percent=load,
-            load_span_percent=watch.load_span(now_s), charge_percent=_float(values.get("battery.charge")),
+            mains=odd_volts(values, state.status), stable_s=watch.stable_s(now_s), charged_s=watch.charged_s(now_s),
+            load_percent=load, load_span_percent=watch.load_span(now_s), charge_percent=_float(values.get("battery.charge")),
             runtime_s=_float(values.get("battery.runtime")), watts=_watts(values, load),
             maintenance="" if window is None else ", ".join(filter(None, (f"by {window.actor}", window.reason))),
             failed=self.failed.get(ups, ""), unable=self._unable(ups, asked, rules) if contact else "",

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qxfleet._fastparse import Corridor
+from qxfleet.model.electrical import nominal_input_of
 from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import Status
-from qxfleet.selftest.plan import DISTURBED
+from qxfleet.selftest.plan import DISTURBED, REGULATES
 
 LATEST = 5
 """Readings remembered: with them a test's course begins."""
@@ -31,13 +32,18 @@ the seeds' default charge time, after ten minutes, which empty the battery of a 
 STALE_S = 60.0
 """A charge told so soon after the battery worked may be one from before: some dialects tell it with every full poll only."""
 
+REGULATED_BAND = 0.30
+"""The same for a UPS that regulates (BOOST, TRIM). Line-interactive ones do so from 162 to 290 V of 230 V; further away is a
+brown-out."""
+
 MAINS_BAND = 0.15
 """Mains further than this from nominal are not normal, also for a UPS that does nothing about it: EN 50160 has supply voltages at
 all times within 10 % above and 15 % below."""
 
 _CARRIED = int(Status.OB | Status.CAL)
 _NORMAL = int(Status.OL)
-_LINE = int(Status.OL | DISTURBED)
+_REGULATES = int(REGULATES)
+_LINE = int(Status.OL | DISTURBED) & ~_REGULATES
 
 
 @dataclass(slots=True)
@@ -48,6 +54,8 @@ class Watch:
     stable_since_s: float | None = None
     charged_since_s: float | None = None
     last_s: float | None = None
+    regulates: int = 0
+    """BOOST or TRIM, while the mains are stable."""
     latest: deque[Reading] = field(default_factory=lambda: deque(maxlen=LATEST))
     _worked_s: float = -math.inf
     _carrying_s: float = 0.0
@@ -111,10 +119,11 @@ class Watch:
 
     def _judge(self, reading: Reading, full_percent: float, passed_s: float) -> None:
         now_s, status = reading.mono_s, reading.status
-        if status & _LINE != _NORMAL or odd_volts(reading.values):
+        regulates = status & _REGULATES
+        if status & _LINE != _NORMAL or odd_volts(reading.values, status):
             self.stable_since_s = None
-        elif self.stable_since_s is None:
-            self.stable_since_s = now_s
+        elif self.stable_since_s is None or regulates != self.regulates:
+            self.stable_since_s, self.regulates = now_s, regulates
         if status & _CARRIED:
             self._carry(passed_s, now_s)
         elif not self._full(reading, full_percent):
@@ -123,7 +132,7 @@ class Watch:
             self.charged_since_s, self._carrying_s = now_s, 0.0
         self._corridor, self._corridor_percent = None, full_percent
         settled = self.stable_since_s is not None and self.charged_since_s is not None
-        if settled and now_s >= max(self._full_at_s, self._worked_s + STALE_S):
+        if settled and status == _NORMAL and now_s >= max(self._full_at_s, self._worked_s + STALE_S):
             self._corridor = _corridor(reading.values, full_percent)
 
     def _carry(self, passed_s: float, now_s: float) -> None:
@@ -161,9 +170,9 @@ def _corridor(values: Mapping[str, Value], full_percent: float) -> Corridor:
                  "battery.charge"):  # fmt: skip
         value = values.get(name)
         ranges[name] = (value, value) if isinstance(value, float) else None
-    nominal = values.get("input.voltage.nominal") or values.get("output.voltage.nominal")
-    if ranges["input.voltage"] is not None and isinstance(nominal, float):
-        ranges["input.voltage"] = (nominal - MAINS_BAND * nominal, nominal + MAINS_BAND * nominal)
+    usual = nominal_input_of(values)
+    if ranges["input.voltage"] is not None and usual is not None:
+        ranges["input.voltage"] = (usual - MAINS_BAND * usual, usual + MAINS_BAND * usual)
     volts, nominal = values.get("battery.voltage"), values.get("battery.voltage.nominal")
     if isinstance(volts, float) and volts < 3:
         ranges["battery.voltage"] = (FULL_CELL_V, math.nextafter(3, 0))
@@ -175,10 +184,11 @@ def _corridor(values: Mapping[str, Value], full_percent: float) -> Corridor:
     return Corridor(ranges)
 
 
-def odd_volts(values: Mapping[str, Value]) -> str:
+def odd_volts(values: Mapping[str, Value], status: int = 0) -> str:
     """An input voltage that no mains should have, in words; "" for a good one, and where it or what it should be is not known."""
-    volts, nominal = values.get("input.voltage"), values.get("input.voltage.nominal") or values.get("output.voltage.nominal")
-    if not isinstance(volts, float) or not isinstance(nominal, float) or abs(volts - nominal) <= MAINS_BAND * nominal:
+    volts, nominal = values.get("input.voltage"), nominal_input_of(values)
+    band = REGULATED_BAND if status & _REGULATES else MAINS_BAND
+    if not isinstance(volts, float) or nominal is None or abs(volts - nominal) <= band * nominal:
         return ""
     return f"{volts:.0f} V, {nominal:.0f} V nominal"
 

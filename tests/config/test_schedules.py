@@ -9,6 +9,7 @@ import pytest
 from qxfleet.config.cron import Cron
 from qxfleet.config.load import Config, load
 from qxfleet.config.targets import Member, select
+from qxfleet.errors import ConfigError
 from qxfleet.model.selftest import Asked, Rules
 
 FLEET = "".join(
@@ -63,6 +64,27 @@ max_parallel = 4
 """)
     assert config.tests == Rules(mains_stable_s=60, charged_s=3600, max_parallel=2)
     assert config.schedules[0].rules == Rules(mains_stable_s=60, charged_s=3600, max_parallel=4)
+
+
+@pytest.mark.parametrize(
+    ("test", "dialect", "words"),
+    [("30s", "megatec", "out of its range, 60 to 5940 s are possible with megatec (rack1-a and 3 more)"),
+     ("30s", "voltronic", ""), ("60s", "megatec", ""), ("59s", "megatec", "out of its range"), ("30s", "auto", ""),
+     ("quick", "megatec", "")],
+)  # fmt: skip
+def test_a_test_that_its_upses_cant_take_is_an_error_here_not_at_the_date(
+    tmp_path: pathlib.Path, test: str, dialect: str, words: str
+) -> None:
+    file = tmp_path / "qxfleet.toml"
+    text = f'[[schedule]]\nname = "s"\ncron = "0 3 1 * *"\ntargets = ["all"]\ntest = "{test}"\n'
+    file.write_text(FLEET.replace("megatec", dialect) + text)
+    if not words:
+        assert load(file).schedules[0].name == "s"
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    (problem,) = caught.value.problems
+    assert words in problem and "schedule" in problem
 
 
 def test_rules_survive_being_written_down() -> None:

@@ -17,13 +17,16 @@ QUICK = Asked("quick")
 RULES = Rules()
 GOOD = Unit("a", load_percent=30.0, charge_percent=100.0, runtime_s=900.0, watts=300.0)
 
+BOOSTS, TRIMS = int(Status.OL | Status.BOOST), int(Status.OL | Status.TRIM)
+
 OBJECTIONS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     # the words of the reason, what the unit is like, what switches the rule off (landscape section 5.6)
     ("no contact", {"contact": False}, {}),
     ("not on line (OB)", {"status": int(Status.OB)}, {}),
     ("that is not of this wave", {"status": int(Status.OL | Status.CAL)}, {}),
-    ("mains are not normal (OL BOOST)", {"status": int(Status.OL | Status.BOOST), "stable_s": None}, {"mains_stable_s": 0.0}),
-    ("mains are normal for 10 min only, 10 min are", {"stable_s": 599.0}, {"mains_stable_s": 0.0}),
+    ("mains are not normal (OL BYPASS)", {"status": int(Status.OL | Status.BYPASS), "stable_s": None}, {"mains_stable_s": 0.0}),
+    ("mains stable for 60 min (BOOST); needs 60 min", {"status": BOOSTS, "stable_s": 3599.0}, {"mains_stable_s": 0.0}),
+    ("mains stable for 10 min; needs 10 min", {"stable_s": 599.0}, {"mains_stable_s": 0.0}),
     ("mains are not normal (OL; 190 V)", {"stable_s": None, "mains": "190 V"}, {"mains_stable_s": 0.0}),
     ("not fully charged, 80 %", {"charged_s": None, "charge_percent": 80.0}, {"charged_s": 0.0}),
     ("charged for 60 s only, 2.0 h are asked for", {"charged_s": 60.0}, {"charged_s": 0.0}),
@@ -65,6 +68,16 @@ def test_a_partner_that_could_not_carry_the_load_objects(like: dict[str, Any], w
     (objection,) = objections(GOOD, [other], QUICK, RULES)
     assert objection.text.startswith("b must carry its load, but") and words in objection.text
     assert objections(GOOD, [other], QUICK, replace(RULES, partner_healthy=False, no_maintenance=False)) == ()
+
+
+@pytest.mark.parametrize("status", [BOOSTS, TRIMS])
+def test_a_site_on_permanent_regulation_is_tested_and_so_are_its_partners(status: int) -> None:
+    settled, sagging = (replace(GOOD, status=status, stable_s=seconds) for seconds in (3600.0, 3599.0))
+    assert objections(settled, [], QUICK, RULES) == ()
+    assert objections(GOOD, [replace(settled, name="b")], QUICK, RULES) == ()
+    assert "needs 60 min" in objections(sagging, [], QUICK, RULES)[0].text
+    (objection,) = objections(GOOD, [replace(sagging, name="b")], QUICK, RULES)
+    assert "its mains are not normal" in objection.text and not objection.lasting
 
 
 def test_a_depth_needs_a_charge_and_so_much_runtime() -> None:

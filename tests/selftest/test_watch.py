@@ -10,7 +10,8 @@ from qxfleet.model.reading import Origin, Reading
 from qxfleet.model.status import Status
 from qxfleet.selftest.watch import Watch
 
-OL, CAL, OB, BOOST = int(Status.OL), int(Status.CAL), int(Status.OB), int(Status.BOOST)
+OL, CAL, OB, OVER = int(Status.OL), int(Status.CAL), int(Status.OB), int(Status.OVER)
+BOOST, TRIM = int(Status.BOOST), int(Status.TRIM)
 
 
 class Told:
@@ -33,10 +34,40 @@ class Told:
 def test_mains_are_stable_since_they_were_disturbed_last() -> None:
     told = Told().tell(OL, 100)
     assert told.watch.stable_s(told.now_s) == 98.0
-    told.tell(OL | BOOST, 10)
+    told.tell(OL | OVER, 10)
     assert told.watch.stable_s(told.now_s) is None
     told.tell(OL, 20)
     assert told.watch.stable_s(told.now_s) == 18.0
+
+
+def test_mains_are_stable_since_they_are_regulated_the_same_way() -> None:
+    told = Told().tell(OL, 100, input_voltage_nominal=230.0, input_voltage=212.0)
+    for status in (OL | BOOST, OL | TRIM, OL):
+        told.tell(status, 50, input_voltage_nominal=230.0, input_voltage=212.0)
+        assert told.watch.stable_s(told.now_s) == 48.0
+
+
+@pytest.mark.parametrize(("volts", "normal"), [(162.0, True), (160.0, False), (298.0, True), (300.0, False)])
+def test_regulated_mains_may_be_further_away(volts: float, normal: bool) -> None:
+    told = Told().tell(OL | BOOST, 10, input_voltage_nominal=230.0, input_voltage=volts)
+    assert (told.watch.stable_s(told.now_s) is not None) is normal
+
+
+@pytest.mark.parametrize(
+    ("nominal", "volts", "normal"),
+    [(400.0, 230.0, True), (400.0, 197.0, True), (400.0, 195.0, False), (400.0, 265.0, True), (400.0, 268.0, False),
+     (400.0, 398.0, True), (400.0, 320.0, False), (480.0, 277.0, True), (230.0, 133.0, False)],
+)  # fmt: skip
+def test_a_three_phase_unit_reads_one_phase_or_two(nominal: float, volts: float, normal: bool) -> None:
+    """The nominal voltage is that between two phases, as IEC 60038 lists it: 230/400 V, 277/480 V."""
+    told = Told().tell(OL, 10, input_voltage_nominal=nominal, input_voltage=volts)
+    assert (told.watch.stable_s(told.now_s) is not None) is normal
+
+
+def test_a_three_phase_unit_of_208_v_says_that_it_has_three() -> None:
+    for phases, normal in ((3.0, True), (1.0, False)):
+        told = Told().tell(OL, 10, input_voltage_nominal=208.0, input_voltage=120.0, input_phases=phases)
+        assert (told.watch.stable_s(told.now_s) is not None) is normal
 
 
 @pytest.mark.parametrize(("volts", "normal"), [(230.0, True), (196.0, True), (195.0, False), (265.0, False)])

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from qxfleet.dialects.spec import Order
 from qxfleet.errors import OrderInvalid, OrderNotSupported
-from qxfleet.model.selftest import QUICK_S, Asked, Rules
-from qxfleet.selftest.course import GRACE_S
+from qxfleet.model.selftest import GRACE_S, QUICK_S, Asked, Rules
 
 TIMED, QUICK, DEEP, STOP = (
     "test.battery.start", "test.battery.start.quick", "test.battery.start.deep", "test.battery.stop",
