@@ -251,7 +251,7 @@ async def test_preconditions_refuse_at_once_by_hand_and_wait_on_a_calendar(sqlit
         assert verdicts(on_calendar) == {"a": "passed"}
         site.mains(190, "b")
         too_late = await site.wave("b", schedule="weekly", closes_us=site.clock.wall_us() + 60_000_000)
-        assert verdicts(too_late)["b"].startswith("refused: mains stable for 60 s (BOOST)")
+        assert verdicts(too_late)["b"].startswith("refused: mains stable for")
         assert site.starts("b") == []
         refused = [event for event in site.events if event.name == "battery-test-refused"]
         assert [event.ups for event in refused] == ["a", "b"]
