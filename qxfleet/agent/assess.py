@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from qxfleet.model.electrical import nominal_input_v
+from qxfleet.model.electrical import GONE_BELOW, GOOD, UNKNOWN_NOMINAL_V, brown_out, nominal_input_v
 from qxfleet.model.events import (
     Event,
     EventKind,
@@ -40,12 +40,6 @@ TRIM, BOOST, BYPASS = int(Status.TRIM), int(Status.BOOST), int(Status.BYPASS)
 
 REMEDY = "usb-"
 """What begins the name of a remark about a link that mended itself; its value is a count."""
-
-MAINS_GONE_BELOW = 0.7
-"""Input voltage below this share of nominal, with the on-battery bit, is an outage even while a test runs."""
-
-MAINS_GOOD = (0.85, 1.15)
-"""Input voltage between these shares of nominal: mains are there, whatever a test makes of the on-battery bit."""
 
 LONGEST_TEST_S = 5940.0
 """No test that nobody announced is believed to last longer: 99 minutes are the most that can be ordered (megatec-family.md
@@ -98,9 +92,9 @@ def mains_gone(state: DeviceState, reading: Reading) -> bool:
             nominal = nominal_input_v(nominal, volts)
         else:
             nominal = before.values.get("input.voltage") if before is not None and on_line else None
-        if volts < MAINS_GONE_BELOW * (nominal if isinstance(nominal, float) and nominal > 0 else 110.0):
+        if volts < GONE_BELOW * (nominal if isinstance(nominal, float) and nominal > 0 else UNKNOWN_NOMINAL_V):
             return True
-        low, high = MAINS_GOOD
+        low, high = GOOD
         if not isinstance(nominal, float) or low * nominal <= volts <= high * nominal:
             return False
     outage = state.conditions.get("on-battery")
@@ -172,6 +166,14 @@ def _worn(state: DeviceState, reading: Reading) -> bool | None:
     return already
 
 
+def _conflict(state: DeviceState, reading: Reading) -> bool | None:
+    return any(note.startswith("status conflict") for note in reading.notes)
+
+
+def _brown_out(state: DeviceState, reading: Reading) -> bool | None:
+    return False if reading.status & (OB | CAL) else brown_out(reading.values)
+
+
 def _implausible(state: DeviceState, reading: Reading) -> bool | None:
     return any("implausible" in note or note == "bit.utility_fail unreadable" for note in reading.notes)
 
@@ -192,6 +194,10 @@ RULES: tuple[Rule, ...] = (
          _failed, raise_s=3.0),
     Rule("replace-battery", EventKind.WARNING, Severity.WARNING, "the battery wants replacing",
          "the battery held through a discharge", _worn, clear_s=0.0),
+    Rule("status-conflict", EventKind.WARNING, Severity.WARNING, "the UPS contradicts itself", "the UPS agrees with itself again",
+         _conflict, raise_s=0.2, clear_s=10.0),
+    Rule("brown-out", EventKind.STATUS, Severity.WARNING, "input voltage is far too low, and the UPS stays on line",
+         "input voltage is back in range", _brown_out, raise_s=3.0, clear_s=10.0),
     Rule("battery-test", EventKind.TEST, Severity.INFO, "battery test running", "battery test ended", _flag(CAL), clear_s=3.0),
     Rule("implausible-reading", EventKind.WARNING, Severity.NOTICE, "the UPS reports values that can't be true",
          "values are believable again", _implausible, clear_s=60.0),
@@ -210,10 +216,15 @@ def _detail(rule: Rule, reading: Reading) -> str:
             names = ("battery.voltage", "battery.charge", "ups.load")
         case "overload":
             names = ("ups.load",)
-        case "bypass" | "boost" | "trim":
+        case "bypass" | "boost" | "trim" | "brown-out":
             names = ("input.voltage", "output.voltage")
         case "implausible-reading":
             return "; ".join(reading.notes)
+        case "status-conflict":
+            notes = (note for note in reading.notes if note.startswith("status conflict"))
+            volts = reading.values.get("input.voltage")
+            said = "; ".join(note.partition(": ")[2] for note in notes)
+            return f"{said}; input.voltage {value_text('input.voltage', volts)}" if isinstance(volts, float) else said
         case _:
             return ""
     texts = (f"{name} {value_text(name, value)}" for name in names if isinstance(value := reading.values.get(name), float))
@@ -303,7 +314,7 @@ def _assess_reading(old: DeviceState, reading: Reading) -> tuple[DeviceState, tu
     if (
         reading.status == OL and not (old.conditions or reading.notes or reading.alarms or reading.notices)
         and old.shutdown_bit_trusted and old.charging_since_s is None
-        and reading.values.get("ups.load", 0.0) <= 100 and not _glitch(old, reading)  # type: ignore[operator]
+        and reading.values.get("ups.load", 0.0) <= 100 and not _glitch(old, reading) and not brown_out(reading.values)  # type: ignore[operator]
     ):  # fmt: skip
         return DeviceState(
             old.name, old.link, old.link_since_us, old.link_reason, old.identity, reading, OL, (), old.conditions,

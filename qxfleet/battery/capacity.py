@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from qxfleet.battery.runtime import local_exponent
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.discharge import Discharge, Method, Sample, Score
+from qxfleet.model.electrical import local_exponent
 from qxfleet.model.status import Status
 
 LB = int(Status.LB)

@@ -16,30 +16,19 @@ from qxfleet.battery.discharge import Cut, Rating, cut
 from qxfleet.errors import StoreError
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.discharge import Discharge, Sample
+from qxfleet.model.electrical import number, rated_watts
 from qxfleet.model.reading import Identity
 from qxfleet.store import batteries
 from qxfleet.store.rows import identity_of
 from qxfleet.store.tables import device
 
-VA_TO_WATTS = 0.7
-"""Middle of the power factors of line-interactive units, for those that tell volts and amperes only (section 5.2)."""
-
 
 def rating_of(facts: BatteryFacts, identity: Identity | None) -> Rating:
     """What the unit's figures are worth, from the configuration, else from what it said of itself."""
     told = identity.facts if identity is not None else {}
-
-    def number(name: str) -> float | None:
-        value = told.get(name)
-        return value if isinstance(value, float) and value > 0 else None
-
-    watts = facts.rated_w or number("ups.realpower.nominal")
-    volts, amps = number("input.voltage.nominal"), number("input.current.nominal")
-    if watts is None and (power := number("ups.power.nominal")) is not None:
-        watts = VA_TO_WATTS * power
-    if watts is None and volts and amps:
-        watts = VA_TO_WATTS * volts * amps
-    return Rating(watts, facts.efficiency, facts.idle_w, volts, number("battery.voltage.nominal"))
+    watts = rated_watts(told, facts.rated_w)
+    volts, battery_v = number(told, "input.voltage.nominal"), number(told, "battery.voltage.nominal")
+    return Rating(watts, facts.efficiency, facts.idle_w, volts or None, battery_v or None)
 
 
 def identity(connection: Connection, ups: str) -> Identity | None:
@@ -74,7 +63,7 @@ def rescore(
     """Score the discharges of batteries anew, those that began since a moment; earlier scores stay as they are."""
     places = batteries.placements(connection)
     rows = {place.battery.id: place.battery for place in places}
-    for battery_id in sorted(number for number in battery_ids if number is not None):
+    for battery_id in sorted(each for each in battery_ids if each is not None):
         facts = register.facts_of(rows[battery_id], configured, places)
         cells = cells_of(facts, rating.battery_v)
         earlier: list[Discharge] = []

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qxfleet.agent.assess import MAINS_GONE_BELOW
 from qxfleet.battery.resistance import Resistance, resistance
 from qxfleet.model.discharge import Cause, Discharge, Sample
-from qxfleet.model.electrical import nominal_input_v
+from qxfleet.model.electrical import GONE_BELOW, nominal_input_v
 from qxfleet.model.status import Status
 
 OB, OL, CAL, LB = int(Status.OB), int(Status.OL), int(Status.CAL), int(Status.LB)
@@ -135,7 +134,7 @@ def _cause(sample: Sample, before: Sample | None, going: Cause | None, usual_v: 
         return Cause.TEST
     if sample.input_v is not None:
         usual_v = nominal_input_v(usual_v, sample.input_v)
-        return Cause.MAINS if sample.input_v < MAINS_GONE_BELOW * usual_v else Cause.TEST
+        return Cause.MAINS if sample.input_v < GONE_BELOW * usual_v else Cause.TEST
     rose = before is not None and before.status & CAL and not before.status & OB
     return Cause.MAINS if rose or going is Cause.MAINS else Cause.TEST
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from qxfleet.model.discharge import Discharge
+from qxfleet.model.electrical import local_exponent
 
 NEWEST = 6
 """Full runs that count: older ones were run on a younger battery."""
@@ -39,15 +40,6 @@ class RuntimeBand(NamedTuple):
     low_s: float
     likely_s: float
     high_s: float
-
-
-def local_exponent(runtime_s: float) -> tuple[float, float]:
-    """Slope of log runtime against log load near a runtime, and its spread over battery types (landscape section 5.3)."""
-    minutes = runtime_s / 60
-    for until, exponent, spread in ((4, 2.3, 0.5), (10, 1.75, 0.3), (15, 1.55, 0.15), (30, 1.42, 0.12), (60, 1.3, 0.1)):
-        if minutes < until:
-            return exponent, spread
-    return 1.2, 0.1
 
 
 def predicted_runtime(

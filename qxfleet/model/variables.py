@@ -165,6 +165,7 @@ _ALL = (
     _text("qx.mode", "Operating mode"),
     _text("qx.mode.letter", "Operating mode as sent"),
     _text("qx.warnings", "Warning bits as sent"),
+    _text("qx.status.conflict", "What the UPS says of itself that can't be true together"),
     _text("qx.epo", "Emergency power off is active"),
     _text("qx.fault.code", "Code of the present fault"),
     _number("qx.fault.input.voltage", "V", 1, "Input voltage when the fault came"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qxfleet.agent.maintenance import Maintenance
 from qxfleet.dialects.battery_order import form
 from qxfleet.errors import OrderError
+from qxfleet.model.electrical import present_watts
 from qxfleet.model.events import Link, LinkChange
 from qxfleet.model.reading import Reading, Value
 from qxfleet.model.selftest import Asked, Rules
@@ -94,7 +95,7 @@ class Standing:
             ups, contact=contact, status=state.status, alarms=state.alarms, eco=bool(state.status & Status.ECO),
             mains=odd_volts(values, state.status), stable_s=watch.stable_s(now_s), charged_s=watch.charged_s(now_s),
             load_percent=load, load_span_percent=watch.load_span(now_s), charge_percent=_float(values.get("battery.charge")),
-            runtime_s=_float(values.get("battery.runtime")), watts=_watts(values, load),
+            runtime_s=_float(values.get("battery.runtime")), watts=present_watts(values),
             maintenance="" if window is None else ", ".join(filter(None, (f"by {window.actor}", window.reason))),
             failed=self.failed.get(ups, ""), unable=self._unable(ups, asked, rules) if contact else "",
         )  # fmt: skip
@@ -120,12 +121,3 @@ class Standing:
 
 def _float(value: Value | None) -> float | None:
     return value if isinstance(value, float) else None
-
-
-def _watts(values: Mapping[str, Value], load: float | None) -> float | None:
-    """Load in watts, at most: of the rating in watts, else in volt-amperes."""
-    rated = _float(values.get("ups.realpower.nominal")) or _float(values.get("ups.power.nominal"))
-    if not rated:
-        volts, amps = _float(values.get("input.voltage.nominal")), _float(values.get("input.current.nominal"))
-        rated = volts * amps if volts and amps else None
-    return None if rated is None or load is None else rated * load / 100

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
 from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable, packs_for
+from qxfleet.model.electrical import DEAD_POLLS, dead_below
 from qxfleet.model.notice import Notice
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.plausible import sift_rating, sift_status
@@ -83,6 +84,7 @@ class Readout:
         self.packs = packs
         self.bits: dict[str, bool] = {}
         self.status = 0
+        self._dead_polls = 0
         self._expected = frozenset(
             field.name
             for query in dialect.queries
@@ -184,6 +186,8 @@ class Readout:
                 if name not in base:
                     base[name] = volts
                     origins[name] = Origin.ESTIMATED
+        nominal_input_v = base.get("input.voltage.nominal")
+        self._dead_below_v = dead_below(nominal_input_v if isinstance(nominal_input_v, float) else None)
         low_v, high_v = base.get("battery.voltage.low"), base.get("battery.voltage.high")
         self._limits: Limits | None = None
         if isinstance(low_v, float) and isinstance(high_v, float) and 0 < low_v < high_v:
@@ -286,6 +290,11 @@ class Readout:
         alarms: tuple[str, ...], absent: frozenset[str], notes: tuple[str, ...], notices: tuple[Notice, ...],
     ) -> Reading:  # fmt: skip
         """Add what is scaled and estimated; the values are taken over. ``absent``: what the reply did not tell."""
+        input_v = values.get("input.voltage")
+        if isinstance(input_v, float) and input_v < self._dead_below_v:
+            status, notes = self._dead_input(status, bits, values, notes)
+        else:
+            self._dead_polls = 0
         self.status, self.bits = status, bits
         added = 0
         battery_v = values.get("battery.voltage")
@@ -327,6 +336,21 @@ class Readout:
         missing = absent - values.keys() if absent else _NONE
         return Reading(options.name, wall_us, mono_s, status, values, alarms, missing, origins, notes, notices)
 
+    def _dead_input(
+        self, status: int, bits: Mapping[str, bool], values: dict[str, Value], notes: tuple[str, ...]
+    ) -> tuple[int, tuple[str, ...]]:
+        """No input voltage at all. A UPS that calls this on line is not believed once two polls in a row show it; where it tells
+        its mode too, only if its own utility-fail bit agrees (voltronic.md section 5.5, "65 = 1 but QMOD L")."""
+        self._dead_polls += 1
+        if status & _OB:
+            return status, notes
+        values["qx.status.conflict"] = "no input voltage"
+        if not any(note.startswith("status conflict") for note in notes):
+            notes = (*notes, "status conflict: no input voltage, and the UPS says that it is on line")
+        if self._dead_polls >= DEAD_POLLS and (self._sayings is None or bits.get("bit.utility_fail")):
+            status = status & ~_OL | _OB
+        return status, notes
+
     def _weigh(self, battery_v: float, status: int, alarms: tuple[str, ...]) -> float | None:
         """Packs are decided on mains, without a test or a reported failure: once decided, they stay (engine.md 8.3)."""
         if self._nominal_v is not None and status & _OL and not status & _STEADY and SELFTEST_FAILED not in alarms:
@@ -354,6 +378,7 @@ class Readout:
         fresh = self._sayings.at_once(bits, self._live)
         if self._contradicts(said, bits.get("bit.utility_fail")):
             notes = ("status conflict: the mode says otherwise than the utility-fail bit",)
+            values["qx.status.conflict"] = "mode against utility-fail bit"
         status = (status & ~(said.clears | fresh.clears)) | said.sets | fresh.sets
         notices = (*fresh.notices, *said.notices)
         if bits.get("bit.regulating") and not bits.get("bit.utility_fail"):

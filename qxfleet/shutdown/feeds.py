@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qxfleet.model.electrical import runtime_at
 from qxfleet.model.loads import Plan
 from qxfleet.shutdown.model import Mains, UpsSeen, World
 
@@ -11,10 +12,6 @@ UNSEEN = UpsSeen(contact=False)
 
 LOW_S = 120.0
 """A battery whose contact is lost counts as low when its predicted runtime has run down to this (NUT's usual runtime.low)."""
-
-STEEPNESS = 2.0
-"""How much faster than the power a battery's runtime falls when it takes over another's load: twice the load, a quarter of the
-time. Published discharge tables give 1.1 to 2.9 for the rates of a UPS (landscape: battery health from Megatec-type data)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +63,19 @@ def _after(runtime_s: float | None, gone_s: float) -> float | None:
 
 
 def runtime_alone_s(feed: Feed, others: list[Feed]) -> float | None:
-    """Pessimistic runtime of a feed on battery once it carries what these others carry now; None where it is not known."""
+    """Pessimistic runtime of a feed on battery once it carries what these others carry now; None where it is not known.
+
+    Watts are compared, never percent: these are of each UPS's own size. One that can't carry it all lasts no time.
+    """
+    own_w = feed.seen.load_w
+    more_w = [other.seen.load_w for other in others]
     if feed.runtime_low_s is None:
         return None
-    own, theirs = _power(feed), [_power(other) for other in others]
-    watts = own[0] is not None and all(power[0] is not None for power in theirs)
-    mine, more = own[not watts], [power[not watts] for power in theirs]
-    if mine is None or any(power is None for power in more):
-        share = 1.0 / (1 + len(others))
-    else:
-        total = mine + sum(power or 0.0 for power in more)
-        share = mine / total if total > 0 else 1.0
-    return float(feed.runtime_low_s * share**STEEPNESS)
-
-
-def _power(feed: Feed) -> tuple[float | None, float | None]:
-    return feed.seen.load_w, feed.seen.load_percent
+    if not others:
+        return feed.runtime_low_s
+    if not own_w or None in more_w:
+        return None
+    total_w = own_w + sum(watts or 0.0 for watts in more_w)
+    if feed.seen.rated_w is not None and total_w > feed.seen.rated_w:
+        return 0.0
+    return runtime_at(feed.runtime_low_s, total_w / own_w, at_least=True)

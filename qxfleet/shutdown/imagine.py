@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from qxfleet.model.electrical import runtime_at
 from qxfleet.model.loads import Load, Plan
 from qxfleet.shutdown.durations import expected_s
 from qxfleet.shutdown.model import Act, Answer, Decision, LoadSeen, Mains, Memory, Record, Step, Taken, UpsSeen, World
 from qxfleet.shutdown.plan import next_steps
-
-STEEPNESS = 1.3
-"""How much faster than the power a battery's runtime falls, for runtimes of a quarter to a whole hour: published discharge tables
-give 1.3 to 1.5 (landscape, battery health from Megatec-type data)."""
 
 IDLE_SHARE = 0.1
 """Of what a UPS carries when all its loads are on: what is left when all are off."""
@@ -29,12 +26,14 @@ RECHARGE_S = 4 * 3600.0
 
 @dataclass(slots=True)
 class Ups:
-    """``runtime_s``: what its full battery lasts at ``full_w``; ``surely``: the share of that which is sure; ``told``: whether it
-    tells its charge and runtime; ``truth``: the share of what it believes to hold that it holds."""
+    """``runtime_s``: what its full battery lasts at ``full_w``; ``rated_w``: what it may carry; ``surely``: the share of the
+    runtime that is sure; ``told``: whether it tells charge and runtime; ``truth``: the share of what it believes to hold that it
+    holds."""
 
     name: str
     runtime_s: float
     full_w: float
+    rated_w: float | None = None
     surely: float = 0.8
     told: bool = True
     truth: float = 1.0
@@ -61,7 +60,7 @@ class Ups:
         if self.mains:
             self.energy = min(1.0, self.energy + dt_s / self.recharge_s)
         elif self.output:
-            self.energy -= dt_s / (self.runtime_s * self.truth) * (load_w / self.full_w) ** STEEPNESS
+            self.energy -= dt_s / (self.truth * self.lasts_s(load_w))
             if self.energy <= 0:
                 self.energy, self.died_s = 0.0, now_s
                 self.switch(False, now_s)
@@ -75,6 +74,10 @@ class Ups:
             self.switch(True, now_s)
             self.on_at_s = self.died_s = None
 
+    def lasts_s(self, load_w: float) -> float:
+        """How long its full battery lasts with this much on it, as it believes."""
+        return runtime_at(self.runtime_s, load_w / self.full_w)
+
     def switch(self, on: bool, now_s: float) -> None:
         """Output on or off."""
         self.output = on
@@ -85,14 +88,14 @@ class Ups:
         if not self.contact:
             seen = self.remembered or UpsSeen(contact=False)
             return UpsSeen(seen.mains, seen.since_s, seen.seen_s, False, None, seen.counting_down, seen.low_battery, seen.charge,
-                           seen.runtime_s, seen.runtime_low_s, seen.load_percent, seen.load_w)  # fmt: skip
-        left_s = self.energy * self.runtime_s * (self.full_w / load_w) ** STEEPNESS
+                           seen.runtime_s, seen.runtime_low_s, seen.load_percent, seen.load_w, seen.rated_w)  # fmt: skip
+        left_s = self.energy * self.lasts_s(load_w)
         since_s = None if self.output_since_s is None else max(self.output_since_s, self.contact_since_s)
         self.remembered = UpsSeen(
             mains=Mains.ON if self.mains else Mains.OFF, since_s=self.since_s, seen_s=now_s, output_since_s=since_s,
             counting_down=self.off_at_s is not None, low_battery=self.energy <= LOW_CHARGE,
             charge=100 * self.energy if self.told else None, runtime_s=left_s if self.told else None,
-            runtime_low_s=left_s * self.surely if self.told else None, load_w=load_w, testing=self.testing,
+            runtime_low_s=left_s * self.surely if self.told else None, load_w=load_w, rated_w=self.rated_w, testing=self.testing,
         )  # fmt: skip
         return self.remembered
 

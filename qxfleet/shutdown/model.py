@@ -32,7 +32,7 @@ class UpsSeen:
     ``since_s``: since when mains are so. ``output_since_s``: since when it has been seen, without a gap in contact, with its
     output on; None when off or not in contact. ``counting_down``: it says that a shutdown timer runs. ``runtime_s`` and
     ``runtime_low_s``: predicted seconds to go from ``seen_s``, likely and pessimistic. ``load_w``, ``load_percent``: what it
-    carries.
+    carries, of at most ``rated_w``.
     """
 
     mains: Mains = Mains.UNKNOWN
@@ -47,6 +47,7 @@ class UpsSeen:
     runtime_low_s: float | None = None
     load_percent: float | None = None
     load_w: float | None = None
+    rated_w: float | None = None
     temperature_c: float | None = None
     testing: bool = False
     maintenance: bool = False

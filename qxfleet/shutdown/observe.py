@@ -6,30 +6,30 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from qxfleet.model.electrical import output_on, present_watts, rated_watts
 from qxfleet.model.events import Link
 from qxfleet.model.reading import Reading
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import Status
 from qxfleet.shutdown.model import Mains, UpsSeen
 
-LINE, LB, FSD, OFF, CAL = int(Status.OL | Status.OB), int(Status.LB), int(Status.FSD), int(Status.OFF), int(Status.CAL)
-
-DARK_BELOW = 0.3
-"""An output below this share of its nominal voltage is off; no unit boosts from so deep."""
-
-UNKNOWN_NOMINAL_V = 110.0
+LINE, LB, FSD, CAL = int(Status.OL | Status.OB), int(Status.LB), int(Status.FSD), int(Status.CAL)
 
 Predict = Callable[[str, float | None, float | None], tuple[float | None, float | None]]
 """(UPS, load in percent, charge) → seconds that its battery will last: likely, and at worst; None where nothing is known."""
 
 
+Rated = Callable[[str], float | None]
+"""UPS → the watts it may carry, as configured; None where it says so itself."""
+
+
 class Observer:
     """Keeps :class:`UpsSeen` of every UPS up to date. Hand it each UPS's state after every change."""
 
-    def __init__(self, predict: Predict) -> None:
+    def __init__(self, predict: Predict, rated: Rated = lambda ups: None) -> None:
         self._seen: dict[str, UpsSeen] = {}
         self._met: set[str] = set()
-        self._predict = predict
+        self._predict, self._rated = predict, rated
 
     @property
     def upses(self) -> Mapping[str, UpsSeen]:
@@ -64,8 +64,9 @@ class Observer:
 
     def _read(self, was: UpsSeen, state: DeviceState, reading: Reading) -> UpsSeen:
         mains, since_s = _mains(was, state, reading)
-        output = _output_on(reading)
+        output = output_on(reading.status, reading.values)
         load_percent, charge = _number(reading, "ups.load"), _number(reading, "battery.charge")
+        rated_w = self._rated(state.name)
         likely_s, low_s = self._predict(state.name, load_percent, charge) if mains is Mains.OFF else (None, None)
         return replace(
             was, mains=mains, since_s=since_s, seen_s=reading.mono_s,
@@ -73,7 +74,8 @@ class Observer:
             counting_down=output and bool(state.status & FSD),
             low_battery=bool(reading.status & LB), charge=charge,
             runtime_s=_number(reading, "battery.runtime") if likely_s is None else likely_s, runtime_low_s=low_s,
-            load_percent=load_percent, load_w=_watts(reading, load_percent),
+            load_percent=load_percent, load_w=present_watts(reading.values, rated_w),
+            rated_w=rated_watts(reading.values, rated_w),
             temperature_c=_number(reading, "ups.temperature"), testing=bool(reading.status & CAL),
         )  # fmt: skip
 
@@ -88,20 +90,6 @@ def _mains(was: UpsSeen, state: DeviceState, reading: Reading) -> tuple[Mains, f
     else:
         return was.mains, was.since_s
     return mains, was.since_s if mains is was.mains else since_s
-
-
-def _output_on(reading: Reading) -> bool:
-    volts = _number(reading, "output.voltage")
-    nominal = _number(reading, "output.voltage.nominal") or _number(reading, "input.voltage.nominal") or UNKNOWN_NOMINAL_V
-    return not reading.status & OFF and (volts is None or volts >= DARK_BELOW * nominal)
-
-
-def _watts(reading: Reading, load_percent: float | None) -> float | None:
-    measured = _number(reading, "ups.realpower")
-    if measured is not None:
-        return measured
-    nominal = _number(reading, "ups.realpower.nominal")
-    return None if nominal is None or load_percent is None else nominal * load_percent / 100
 
 
 def _number(reading: Reading, name: str) -> float | None:

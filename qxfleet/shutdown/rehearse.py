@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qxfleet.model.loads import Plan
-from qxfleet.shutdown.imagine import LOW_CHARGE, STEEPNESS, Course, Room, Ups, machine_for
+from qxfleet.shutdown.imagine import LOW_CHARGE, Course, Room, Ups, machine_for
 from qxfleet.shutdown.model import Act, End, LoadPhase, Result, Step, Taken
 from qxfleet.shutdown.triggers import spell_s
 
@@ -194,7 +194,7 @@ class _Play:
         each = self.room.upses[ups]
         if each.mains or not each.output:
             return float("inf") if each.mains else 0.0
-        return float(each.energy * each.runtime_s * each.truth * (each.full_w / self.room.power_w(ups)) ** STEEPNESS)
+        return each.energy * each.truth * each.lasts_s(self.room.power_w(ups))
 
     def gained_s(self, name: str) -> float | None:
         """Runtime that the UPSes of a load gain by its being down; the least of them, None where none of them is on battery."""

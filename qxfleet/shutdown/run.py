@@ -67,7 +67,7 @@ class StagedShutdown:
         self._news = asyncio.Event()
         self._changed: Callable[[], None] = self._news.set
         self._forecast = Forecast()
-        self._observer = Observer(self._forecast)
+        self._observer = Observer(self._forecast, self._rated_w)
         self._looks = Looks(effects, agent.forced, agent.clock, self._changed)
         self._configured = agent.config.shutdown
         self._times: dict[str, list[float]] = {}
@@ -406,6 +406,10 @@ class StagedShutdown:
             good = ups.mains is Mains.ON and not ups.counting_down
             forced.seen(seen.device, mains_since_s=ups.since_s if good else None, output_on=ups.output_since_s is not None,
                         stable_s=self._configured.coming_back.mains_stable_s)  # fmt: skip
+
+    def _rated_w(self, ups: str) -> float | None:
+        facts = self._agent.config.batteries.get(ups)
+        return None if facts is None else facts.rated_w
 
     def _tell(self, name: str, value: str, text: str, severity: Severity, phase: Phase = Phase.POINT) -> None:
         self._bus.publish(Event(self._clock.wall_us(), None, EventKind.SHUTDOWN, name, value, text, severity, phase))

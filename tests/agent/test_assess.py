@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from qxfleet.agent.assess import assess
 from qxfleet.dialects.megatec import MEGATEC
 from qxfleet.dialects.spec import Tier
@@ -200,3 +202,38 @@ def test_events_carry_the_time_they_are_about() -> None:
     assert [event.wall_us for event in story.events] == [int(failed_s * 1e6), int(back_s * 1e6)]
 
 
+
+
+# -- what contradicts itself, and what is too little
+
+
+def test_no_input_voltage_is_an_outage_although_the_ups_says_that_it_is_on_line() -> None:
+    story = Story().frame(MAINS).frame(MAINS, input_v=0)
+    assert not story.told() and status_text(story.state.status) == "OL"
+    story.frame(MAINS, input_v=0, for_s=6)
+    assert story.told() == [("on-battery", "begin"), ("status-conflict", "begin")]
+    assert status_text(story.state.status) == "OB DISCHRG"
+    assert story.events[-1].text == (
+        "the UPS contradicts itself (no input voltage, and the UPS says that it is on line; input.voltage 0.0)"
+    )
+    story.frame(MAINS, for_s=30)
+    assert story.told("on-battery") == [("on-battery", "begin"), ("on-battery", "end")]
+    assert story.told("status-conflict") == [("status-conflict", "begin"), ("status-conflict", "end")]
+
+
+@pytest.mark.parametrize(
+    ("volts", "low_v", "held"),
+    [
+        (160.9, None, True), (161.0, None, False), (23.0, None, True), (22.9, None, False), (120.0, 110.0, False),
+        (109.0, 110.0, True),
+    ],
+)  # fmt: skip
+def test_a_brown_out_is_an_event_of_its_own(volts: float, low_v: float | None, held: bool) -> None:
+    story = Story()
+    if low_v is not None:
+        story.readout.learn({"input.transfer.low": low_v})
+    story.frame(MAINS).frame(MAINS, input_v=volts, fault_v=0.0, for_s=8)
+    assert bool(story.told("brown-out")) is held
+    assert bool(story.told("on-battery")) is (volts < 23)
+    story.frame(OUTAGE, input_v=0, for_s=20)
+    assert story.told("brown-out") == ([("brown-out", "begin"), ("brown-out", "end")] if held else [])

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from qxfleet.battery.keeper import runtime_table
-from qxfleet.battery.runtime import local_exponent, predicted_runtime
+from qxfleet.battery.runtime import predicted_runtime
 from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable
 from qxfleet.model.discharge import Cause, Discharge
+from qxfleet.model.electrical import local_exponent
 from tests.battery.ground import T0_US
 
 RUN = Discharge("a", T0_US, T0_US + 900_000_000, Cause.MAINS, rested=True, load_percent=40.0, load_low_percent=39.0,

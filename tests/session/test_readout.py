@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +17,13 @@ from qxfleet.dialects.spec import Dialect, Tier
 from qxfleet.errors import ReplyError
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
+from qxfleet.model.status import Status
 from qxfleet.session.plans import read
 from qxfleet.session.readout import Readout
 from tests.fuzz_fastparse import captured, mutated
 
+OL, OB = int(Status.OL), int(Status.OB)
+LINE = OL | OB
 FRAMES = tuple(frame for frames in captured().values() for frame in frames)
 IN_ONE_STEP = ("megatec", "megatec/old", "mecer", "mustek", "zinto", "q1")
 KNOWN: dict[str, float | str] = {"battery.voltage.nominal": 24.0, "input.voltage.nominal": 230.0, "device.model": "RT-1000"}
@@ -75,3 +80,42 @@ def test_the_ordinary_reply_takes_one_step(name: str) -> None:
     assert {name: reading.values[name] for name in ("input.voltage", "battery.voltage", "ups.load")} == {
         name: query.samples[0].values[name] for name in ("input.voltage", "battery.voltage", "ups.load")
     }
+
+
+def megatec(volts: str, bits: str = "00001001", nominal: float | None = 230.0) -> Callable[[], Reading]:
+    readout = Readout(UpsOptions("a", "/dev/a"), next(each for each in DIALECTS if each.name == "megatec"))
+    readout.learn({} if nominal is None else {"input.voltage.nominal": nominal, "battery.voltage.nominal": 24.0})
+    frame, clock = f"({volts} {volts} 229.8 023 50.0 25.1 28.0 {bits}\r".encode(), itertools.count(1)
+
+    def poll() -> Reading:
+        seen = readout.quick(frame, 0, float(next(clock)))
+        return seen if seen is not None else the_long_way(readout, frame, float(next(clock)))  # type: ignore[return-value]
+
+    return poll
+
+
+@pytest.mark.parametrize(
+    ("volts", "nominal", "lost"),
+    [("000.0", 230.0, True), ("022.9", 230.0, True), ("023.0", 230.0, False), ("010.9", None, True), ("011.0", None, False)],
+)
+def test_an_input_below_a_tenth_of_nominal_is_an_outage_at_the_second_poll(volts: str, nominal: float | None, lost: bool) -> None:
+    poll = megatec(volts, nominal=nominal)
+    first, second, third = poll(), poll(), poll()
+    assert first.status & LINE == OL
+    assert second.status & LINE == third.status & LINE == (OB if lost else OL)
+    assert ("qx.status.conflict" in second.values) is lost
+    assert any(note.startswith("status conflict: no input voltage") for note in second.notes) is lost
+
+
+def test_an_input_that_is_dead_for_one_poll_is_no_outage() -> None:
+    readout = Readout(UpsOptions("a", "/dev/a"), next(each for each in DIALECTS if each.name == "megatec"))
+    readout.learn(KNOWN)
+    for number, volts in enumerate(("000.0", "230.0", "000.0", "230.0")):
+        seen = the_long_way(readout, f"({volts} {volts} 229.8 023 50.0 25.1 28.0 00001001\r".encode(), float(number))
+        assert isinstance(seen, Reading) and seen.status & LINE == OL
+
+
+def test_an_outage_that_the_ups_tells_is_no_contradiction() -> None:
+    poll = megatec("000.0", "10001001")
+    assert [seen.status & LINE for seen in (poll(), poll())] == [OB, OB]
+    assert not poll().notes

@@ -88,8 +88,8 @@ async def test_bypass_and_off_do_not_come_and_go_between_full_polls() -> None:
 
 @virtual
 async def test_a_lasting_contradiction_is_decided_by_the_mode_and_told() -> None:
-    """65 = 1 with mode L: OL after a full poll and OB after a quick one at the incumbent (section 5.5)."""
-    unit = Unit(QGS=OUTAGE)
+    """65 = 1 with mode L and an input voltage: OL after a full poll and OB after a quick one at the incumbent (section 5.5)."""
+    unit = Unit(QGS=qgs("101000000001"))
     async with talk(unit) as contact:
         await asyncio.sleep(100)
         assert {reading.status & (OL | OB) for reading in contact.readings()} == {OL}
@@ -97,6 +97,34 @@ async def test_a_lasting_contradiction_is_decided_by_the_mode_and_told() -> None
         unit.replies["QMOD"] = "(B"
         await asyncio.sleep(4)
         assert contact.readings()[-1].status & OB, "while they contradict, the mode is asked beside every status"
+
+
+@pytest.mark.parametrize(("volts", "lost"), [("022.9", True), ("023.0", False)])
+def test_no_input_voltage_and_a_utility_fail_bit_are_an_outage_whatever_the_mode(volts: str, lost: bool) -> None:
+    """Section 5.5, "65 = 1 but QMOD L": below a tenth of nominal, once two polls in a row show it."""
+    run_virtual(_dead_input(volts, lost))
+
+
+async def _dead_input(volts: str, lost: bool) -> None:
+    unit = Unit(QGS=qgs("101000000001", volts_in=volts))
+    async with talk(unit) as contact:
+        await asyncio.sleep(60)
+        line = [reading.status & (OL | OB) for reading in contact.readings()]
+        assert [way for way, _ in itertools.groupby(line)] == ([OL, OB] if lost else [OL])
+        assert not lost or 1 <= line.index(OB) <= 5  # what is nominal is asked behind the first status
+        assert all(reading.values["qx.status.conflict"] for reading in contact.readings())
+        unit.replies["QGS"] = MAINS
+        await asyncio.sleep(10)
+        assert contact.readings()[-1].status & OL and "qx.status.conflict" not in contact.readings()[-1].values
+
+
+@virtual
+async def test_no_input_voltage_without_the_bit_is_what_the_mode_says() -> None:
+    unit = Unit(QGS=qgs("100000000001", volts_in="000.0"))
+    async with talk(unit) as contact:
+        await asyncio.sleep(60)
+        assert {reading.status & (OL | OB) for reading in contact.readings()} == {OL}
+        assert all(reading.values["qx.status.conflict"] == "no input voltage" for reading in contact.readings())
 
 
 @virtual

@@ -20,8 +20,9 @@ from qxfleet.model.loads import (
     UpsOff,
     WakeOnLan,
 )  # fmt: skip
+from qxfleet.shutdown.feeds import Feed, runtime_alone_s
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, LoadPhase, Ordered, Record, Result, UpsPhase
+from qxfleet.shutdown.model import Act, LoadPhase, Mains, Ordered, Record, Result, UpsPhase, UpsSeen
 from qxfleet.shutdown.plan import next_steps
 
 STOP, WAKE, PORT = Command(("poweroff",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
@@ -550,3 +551,32 @@ def test_a_restart_remembers_who_is_told_while_it_holds() -> None:
     play.course.restart()
     play.go(1)
     assert play.course.decision.forced == {}
+
+
+# -- unequal UPSes
+
+
+def feed(load_w: float | None, rated_w: float | None, percent: float, runtime_s: float = 300.0) -> Feed:
+    seen = UpsSeen(Mains.OFF, load_percent=percent, load_w=load_w, rated_w=rated_w)
+    return Feed("x", seen, False, True, runtime_s, runtime_s, 100.0, False, False)
+
+
+def test_the_small_one_of_two_unequal_upses_is_not_taken_to_last_with_the_load_of_the_big_one() -> None:
+    """20 % of 1 kVA and 20 % of 3 kVA are 140 W and 420 W: four times the load, not twice."""
+    small, big = feed(140.0, 700.0, 20.0), feed(420.0, 2100.0, 20.0)
+    alone_s = runtime_alone_s(small, [big])
+    assert alone_s is not None and alone_s < 300 / 4**1.3
+    back_s = runtime_alone_s(big, [small])
+    assert back_s is not None and 300 / (4 / 3) ** 3 < back_s < 300 / (4 / 3)
+
+
+def test_one_that_can_t_carry_it_all_lasts_no_time() -> None:
+    small, big = feed(300.0, 700.0, 43.0), feed(401.0, 2100.0, 19.0)
+    assert runtime_alone_s(small, [big]) == 0.0
+    assert runtime_alone_s(small, [feed(400.0, 2100.0, 19.0)]) != 0.0
+
+
+def test_without_watts_nothing_is_compared() -> None:
+    assert runtime_alone_s(feed(None, None, 20.0), [feed(420.0, 2100.0, 20.0)]) is None
+    assert runtime_alone_s(feed(140.0, 700.0, 20.0), [feed(None, None, 20.0)]) is None
+    assert runtime_alone_s(feed(None, None, 20.0), []) == 300.0
