@@ -100,7 +100,7 @@ async def main() -> None:
         ))  # fmt: skip
         options = [UpsOptions(name, f"/dev/{name}", dialect="megatec", poll_interval_s=2.0) for name in upses]
         agent: Any = SimpleNamespace(
-            config=SimpleNamespace(shutdown=plan, ups=options), clock=clock, bus=bus, store=store, fleet=fleet,
+            config=SimpleNamespace(shutdown=plan, ups=options, batteries={}), clock=clock, bus=bus, store=store, fleet=fleet,
             forced=ForcedShutdown(bus, clock), part=lambda kind: None,
         )  # fmt: skip
         effects = Timed()

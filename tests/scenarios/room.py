@@ -256,7 +256,7 @@ class RoomAgent:
         self.upses = [
             UpsOptions(name, f"/dev/{name}", dialect="megatec", poll_interval_s=2.0, **scene.options) for name in scene.upses
         ]
-        self.config = SimpleNamespace(shutdown=scene.plan, ups=self.upses)
+        self.config = SimpleNamespace(shutdown=scene.plan, ups=self.upses, batteries={})
         self.shutdown = StagedShutdown(self, scene.doors)  # type: ignore[arg-type]
 
     def part(self, kind: type) -> None:
