@@ -45,6 +45,9 @@ REPLACED_UP = 12.0
 """A capacity does not rise by so many points unless the battery is another one."""
 
 
+FAILED_STEP = "replace it and write that down (battery replaced), or have it pass a test (test start --force)"
+
+
 class Verdict(enum.Enum):
     """What to do about a battery, the worst last."""
 
@@ -71,6 +74,8 @@ class Evidence:
     recent: tuple[Recent, ...] = ()
     rest: Rest | None = None
     lately: Rest | None = None
+    failures: tuple[str, ...] = ()
+    """What shows that it failed, in words; each of them stands until it is replaced or passes a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +124,12 @@ def health(evidence: Evidence, now_us: int, outliers: Sequence[str] = ()) -> Hea
     """The judgement of one battery; ``outliers`` names what sets it apart from its like."""
     found = _Findings()
     facts = evidence.facts
+    for text in evidence.failures:
+        found.say(Verdict.REPLACE_SOON, text)
     if not facts.lead:
-        text = f"{facts.chemistry}: its voltage tells neither charge nor age, these methods are for lead-acid batteries"
-        return Health(evidence, Verdict.UNKNOWN, reasons=(text,), next_step="follow the maker's advice")
+        found.say(Verdict.UNKNOWN, f"{facts.chemistry}: its voltage tells neither charge nor age, the methods are for lead-acid")
+        step = FAILED_STEP if evidence.failures else "follow the maker's advice"
+        return Health(evidence, _worst(found), reasons=tuple(found.reasons), next_step=step)
     frozen = _check_data(evidence, found)
     used = _usable_capacities(evidence, frozen, found)
     day0_us = evidence.facts.installed_us or evidence.since_us
@@ -138,7 +146,7 @@ def health(evidence: Evidence, now_us: int, outliers: Sequence[str] = ()) -> Hea
     _judge_date(found, ahead, today, confidence, ageing)
     if percent is None and not used:
         found.reasons.append("no capacity: " + _why_insufficient(evidence, frozen))
-    verdict = max(found.verdicts, key=list(Verdict).index, default=Verdict.UNKNOWN)
+    verdict = _worst(found)
     measured_good = percent is not None and percent >= GOOD and confidence in ("A", "B")
     if verdict is Verdict.UNKNOWN and (measured_good or confidence == "C"):
         verdict = Verdict.GOOD
@@ -146,8 +154,12 @@ def health(evidence: Evidence, now_us: int, outliers: Sequence[str] = ()) -> Hea
     return Health(
         evidence, verdict, _rounded(percent), _rounded(error), None if line is None else round(line.per_day * YEAR_DAYS, 1),
         *dates, ahead.basis if ahead else None, confidence, tuple(found.reasons), tuple(found.data),
-        _next_step(verdict, confidence, frozen), line, tuple(used),
+        FAILED_STEP if evidence.failures else _next_step(verdict, confidence, frozen), line, tuple(used),
     )  # fmt: skip
+
+
+def _worst(found: _Findings) -> Verdict:
+    return max(found.verdicts, key=list(Verdict).index, default=Verdict.UNKNOWN)
 
 
 def _check_data(evidence: Evidence, found: _Findings) -> bool:

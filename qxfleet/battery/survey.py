@@ -17,7 +17,7 @@ from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.clock import from_us
 from qxfleet.model.status import Status
 from qxfleet.model.variables import VARIABLES
-from qxfleet.store import batteries
+from qxfleet.store import batteries, tests
 from qxfleet.store.batteries import Rest
 from qxfleet.store.rows import identity_of
 from qxfleet.store.tables import device
@@ -42,6 +42,7 @@ def evidence(
     capacities = batteries.capacities(connection)
     recents = batteries.recents(connection, ids, RECENT)
     rests, lately = batteries.rests(connection, now_us - YEAR_US), batteries.rests(connection, now_us - LATELY_US)
+    failures = _Failures(connection)
     names = {place.ups for place in now}
     identities = {
         name: identity_of(name, stored) if stored is not None else None
@@ -70,9 +71,36 @@ def evidence(
                 tuple(recents.get(number, ())),
                 rests.get(place.ups),
                 lately.get(place.ups),
+                failures.of(place),
             )
         )
     return found
+
+
+class _Failures:
+    """What shows that a battery failed, and was neither replaced since nor passed a test."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._tests, self._passed = tests.failed_tests(connection), tests.last_passed(connection)
+        self._low, self._flags = batteries.early_low(connection), batteries.wants_replacing(connection)
+
+    def of(self, place: batteries.Placement) -> tuple[str, ...]:
+        found = []
+        if place.ups in self._tests:
+            at_us, text = self._tests[place.ups]
+            if at_us >= place.since_us:
+                found.append(f"failed its test on {_day(at_us)}: {text}")
+        if place.battery.id in self._low:
+            at_us, seconds = self._low[place.battery.id]
+            if self._passed.get(place.ups, 0) <= at_us:
+                found.append(f"low {seconds:.0f} s after the mains failed on {_day(at_us)}, though it was charged")
+        if self._flags.get(place.ups, 0) >= place.since_us and place.ups in self._flags:
+            found.append(f"the UPS says since {_day(self._flags[place.ups])} that it wants replacing")
+        return tuple(found)
+
+
+def _day(at_us: int) -> str:
+    return from_us(at_us).date().isoformat()
 
 
 def roll_months(connection: Connection, device_id: int, since_us: int, now_us: int, doubles_k: float) -> int:

@@ -377,6 +377,26 @@ class Recent:
     resistance_ratio: float | None
 
 
+EARLY_LOW_S, EARLY_LOW_PERCENT = 30.0, 10.0
+"""A full battery that is low so soon, or after so little of what a new one gives, has failed."""
+
+
+def early_low(connection: Connection) -> dict[int, tuple[int, float]]:
+    """The latest discharge of each battery in which it was low far too early: when it began, seconds to the flag."""
+    col = discharge.c
+    early = (col.low_after_s < EARLY_LOW_S) | (col.capacity_percent < EARLY_LOW_PERCENT)
+    query = select(col.battery_id, col.began, col.low_after_s).order_by(col.began)
+    query = query.where(col.battery_id.is_not(None), col.low_after_s.is_not(None), col.rested == 1, early)
+    return {battery_id: (began_us, seconds) for battery_id, began_us, seconds in connection.execute(query)}
+
+
+def wants_replacing(connection: Connection) -> dict[str, int]:
+    """UPSes that say that their battery wants replacing, with since when."""
+    newest = select(func.max(event.c.id)).where(event.c.name == "replace-battery").group_by(event.c.device_id)
+    query = select(device.c.name, event.c.at).join(device, device.c.id == event.c.device_id)
+    return dict(connection.execute(query.where(event.c.id.in_(newest), event.c.value == "begin")).all())
+
+
 def recents(connection: Connection, battery_ids: Collection[int], count: int) -> dict[int, list[Recent]]:
     """The latest discharges of each battery that were long enough to show its loaded voltage, oldest first."""
     col = discharge.c

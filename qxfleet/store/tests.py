@@ -294,6 +294,18 @@ def latest_tests(connection: Connection) -> dict[str, StoredTest]:
 
 def failed_batteries(connection: Connection) -> dict[str, str]:
     """UPSes whose last test that passed or failed was a failure, with its text; a battery replaced since is a new one."""
+    return {ups: text for ups, (_, text) in failed_tests(connection).items()}
+
+
+def last_passed(connection: Connection) -> dict[str, int]:
+    """When the last test of each UPS began that its battery passed."""
+    query = select(device.c.name, func.max(battery_test.c.started)).join(device, device.c.id == battery_test.c.device_id)
+    query = query.where(battery_test.c.verdict == Verdict.PASSED.value).group_by(device.c.name)
+    return dict(connection.execute(query).all())
+
+
+def failed_tests(connection: Connection) -> dict[str, tuple[int, str]]:
+    """As :func:`failed_batteries`, each with when the test began."""
     newest = (
         select(func.max(battery_test.c.id))
         .where(battery_test.c.verdict.in_((Verdict.PASSED.value, Verdict.FAILED.value)))
@@ -306,11 +318,11 @@ def failed_batteries(connection: Connection) -> dict[str, str]:
         .exists()
     )  # fmt: skip
     query = (
-        select(device.c.name, battery_test.c.text)
+        select(device.c.name, battery_test.c.started, battery_test.c.text)
         .join(device, device.c.id == battery_test.c.device_id)
         .where(battery_test.c.id.in_(newest), battery_test.c.verdict == Verdict.FAILED.value, ~replaced)
     )
-    return {row.name: row.text for row in connection.execute(query)}
+    return {row.name: (row.started, row.text) for row in connection.execute(query)}
 
 
 def points(connection: Connection, test_id: int) -> list[StoredPoint]:
