@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
-from qxfleet.model.reading import Reading
+from qxfleet.model.reading import Identity, Reading
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import Status
 from qxfleet.store import history
@@ -32,6 +33,9 @@ from qxfleet.transports.base import Transport
 log = logging.getLogger(__name__)
 
 P = TypeVar("P")
+
+AGAIN_S = 1.0
+"""How often what needs a record that can't be read is tried again."""
 
 STUCK_S = 10.0
 """Ticks come four times a second; without one for this long the schedule has come to a stand."""
@@ -68,7 +72,11 @@ class Agent:
         self.config = config
         self.clock = clock or Clock()
         self.bus = Bus()
-        self.store = Store(config.agent.database, clock=self.clock, keep=config.agent.record, spool=config.agent.spool)
+        self.store = Store(
+            config.agent.database, clock=self.clock, keep=config.agent.record, on_trouble=self._store_trouble,
+            side=config.agent.spool, agent=config.agent.name,
+        )  # fmt: skip
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.fleet = Fleet(self.bus, self.store, self.clock, transport)
         self.forced = ForcedShutdown(self.bus, self.clock)
         self.schedule = Schedule(self.clock, self._clock_stepped)
@@ -83,48 +91,45 @@ class Agent:
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Run until :meth:`stop`; ``started`` is called when all is up. Raises StoreError if the database can't be used.
+        """Run until :meth:`stop`; ``started`` is called when all is up. Raises StoreError if the state belongs to somebody else.
 
-        A database server that is away for now stops nobody: what happens is kept beside, and parts that must read the database
-        before they begin do so when it is there.
+        A state that can't be used stops nobody: what happens is kept beside it, and a part that must know its record before it
+        begins does so when that can be read.
         """
         _raise_descriptor_limit()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self.store.open)
+        self._loop = asyncio.get_running_loop()
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
+        await self._loop.run_in_executor(None, self.store.open)
         running: list[Part] = []
         late: list[Part] = []
-        away = self.store.away
         coming: asyncio.Task[None] | None = None
         try:
-            if not away:
-                await self._close_forgotten_orders()
-            identities = {name: identity for name, (_, identity) in self.store.identities().items()}
+            identities: dict[str, Identity] = {}
+            forgotten: list[history.StoredOrder] | None = None
+            with suppress(StoreError):  # told by the store
+                identities = {name: identity for name, (_, identity) in self.store.identities().items()}
+                forgotten = self.store.open_orders([options.name for options in self.config.ups])
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             self.fleet.apply(self.config.ups, identities)
             self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
-            if away:
-                coming = asyncio.create_task(self._database_comes(late, running), name="database comes")
-                coming.add_done_callback(lambda ended: None if ended.cancelled() or not ended.exception() else self.stop())
             for part in self.parts:
                 try:
                     await part.start()
                 except StoreError as error:
-                    if not away:
-                        raise
                     what = type(part).__name__
-                    text = f"{what} begins when the database is there: {error}"
-                    self._tell("waiting-for-database", what, text, Severity.WARNING)
+                    self._tell("waiting-for-state", what, f"{what} begins when its record can be read: {error}", Severity.WARNING)
                     late.append(part)
                 else:
                     running.append(part)
+            coming = asyncio.create_task(self._catch_up(forgotten, late, running), name="what needs the record")
+            coming.add_done_callback(lambda ended: None if ended.cancelled() or not ended.exception() else self.stop())
             gc.collect()
             gc.freeze()
             started()
             await self._stopping.wait()
-            if coming is not None and coming.done():
+            if coming.done():
                 coming.result()
         finally:
             if coming is not None:
@@ -188,17 +193,22 @@ class Agent:
         self._ticked_s = self.clock.monotonic()
         self.fleet.tick(number % COHORTS, COHORTS)
 
-    async def _database_comes(self, late: list[Part], running: list[Part]) -> None:
-        """What a start without the database left undone, as soon as it is there and before any order of this run is in it."""
-        names = [options.name for options in self.config.ups]
-        forgotten = await self.store.commit(lambda connection: history.orders(connection, names, open_only=True))
+    async def _catch_up(
+        self, forgotten: Sequence[history.StoredOrder] | None, late: list[Part], running: list[Part]
+    ) -> None:
+        """What a start could not do because the record was not readable: done as soon as it is."""
+        names, began_us = [options.name for options in self.config.ups], self.clock.wall_us()
+        while forgotten is None or late:
+            try:
+                if forgotten is None:
+                    found = await self.store.read(lambda connection: history.orders(connection, names, open_only=True))
+                    forgotten = [order for order in found if order.at_us < began_us]
+                while late:
+                    await late[0].start()
+                    running.append(late.pop(0))
+            except StoreError:
+                await asyncio.sleep(AGAIN_S)
         await self._close_orders(forgotten)
-        while late:
-            await late[0].start()
-            running.append(late.pop(0))
-
-    async def _close_forgotten_orders(self) -> None:
-        await self._close_orders(self.store.open_orders([options.name for options in self.config.ups]))
 
     async def _close_orders(self, orders: Sequence[history.StoredOrder]) -> None:
         """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""
@@ -211,6 +221,13 @@ class Agent:
         way = "forward" if step_s > 0 else "back"
         log.warning("the clock was set %s by %.1f s; schedules are re-armed", way, abs(step_s))
         self._tell("clock-stepped", f"{step_s:.1f}", f"the clock was set {way} by {abs(step_s):.1f} s", Severity.NOTICE)
+
+    def _store_trouble(self, text: str, severity: Severity) -> None:
+        """Called on a thread of the store."""
+        log.log(logging.INFO if severity < Severity.WARNING else logging.WARNING, "%s", text)
+        if self._loop is not None and not self._loop.is_closed():
+            name = "state-trouble" if severity > Severity.NOTICE else "state-well"
+            self._loop.call_soon_threadsafe(self._tell, name, "", text, severity)
 
     def _tell(self, name: str, value: str, text: str, severity: Severity = Severity.INFO) -> None:
         self.bus.publish(Event(self.clock.wall_us(), None, EventKind.AGENT, name, value, text, severity))

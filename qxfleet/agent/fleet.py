@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qxfleet.agent.assess import assess
 from qxfleet.agent.bus import Bus
@@ -41,10 +42,13 @@ SLOT_S = 0.25
 """Polls share slots of this width, so that one wake-up serves many replies (architecture: asks in 250 ms slots)."""
 
 RECORD_S = 5.0
-"""What the database has not taken after this long is not waited for: an order it has no record of isn't sent late, or ever."""
+"""An order of which neither the state nor the side file took a record for so long is refused: it isn't sent late, or ever."""
 
-NO_RECORD = f"the database took no record of it within {RECORD_S:g} s"
-NOT_STORED = "the database has not stored this yet"
+MUST_RECORD_S = 0.5
+"""The same for a step of an armed shutdown, which is then sent all the same."""
+
+NO_RECORD = f"neither the state nor the side file took a record of it within {RECORD_S:g} s"
+NOT_STORED = "no record of this is stored yet"
 
 CRASH_PAUSE_S = (5.0, 10.0, 30.0, 60.0, 300.0)
 """Pauses before a session that ended by a bug of ours is started again; one that ran for longer than the last begins anew."""
@@ -100,7 +104,7 @@ class Fleet:
         self._states: dict[str, DeviceState] = {}
         self._swept_s = -SWEEP_PAUSE_S
         self._orders: set[asyncio.Task[OrderResult]] = set()
-        self._unwritten: set[asyncio.Future[None]] = set()
+        self._unwritten: set[asyncio.Future[Any]] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._origin_s = clock.monotonic()
         self.pace = Pace()
@@ -312,22 +316,23 @@ class Fleet:
         self._states[ups] = replace(self._states[ups], test_until_s=until_s)
 
     async def perform(
-        self, ups: str, name: str, value: str | None, *, actor: str, delays: Mapping[str, float] = {}
+        self, ups: str, name: str, value: str | None, *, actor: str, delays: Mapping[str, float] = {}, must: bool = False
     ) -> OrderResult:
         """Carry out an instant command once, audited: intent committed before it is sent, outcome after.
 
-        ``delays`` (``ups.delay.shutdown``, ``ups.delay.start``) stand for this command in the place of what is set.
+        ``delays`` (``ups.delay.shutdown``, ``ups.delay.start``) stand for this command in the place of what is set. ``must``: a
+        step of an armed shutdown, which is sent with its record in memory where none was taken within :data:`MUST_RECORD_S`.
         What can't be sent comes back as ``unsupported`` or ``rejected`` with the reason; it is audited too. The caller going away
         does not stop an order that has begun. Raises OrderNotSupported only for a UPS that is not configured.
         """
         device = self._device(ups)
-        task = asyncio.create_task(self._perform(device, name, value, actor, delays), name=f"order {ups} {name}")
+        task = asyncio.create_task(self._perform(device, name, value, actor, delays, must), name=f"order {ups} {name}")
         self._orders.add(task)
         task.add_done_callback(self._orders.discard)
         return await asyncio.shield(task)
 
     async def _perform(
-        self, device: Device, name: str, value: str | None, actor: str, delays: Mapping[str, float]
+        self, device: Device, name: str, value: str | None, actor: str, delays: Mapping[str, float], must: bool
     ) -> OrderResult:
         ups = device.options.name
         try:
@@ -335,15 +340,15 @@ class Fleet:
         except (OrderNotSupported, OrderInvalid) as error:
             outcome = Outcome.UNSUPPORTED if isinstance(error, OrderNotSupported) else Outcome.REJECTED
             result = OrderResult(ups, name, value, outcome, text=f"{error}; nothing was sent")
-            order_id = await self._intend(ups, name, value, "", actor)
+            order_id = await self._intend(ups, name, value, "", actor, must=must)
         else:
             sent = prepared.request.decode("latin-1")
-            order_id = await self._intend(ups, prepared.order.name, prepared.value, sent, actor)
+            order_id = await self._intend(ups, prepared.order.name, prepared.value, sent, actor, must=must)
             if order_id is None:
                 result = OrderResult(ups, name, value, Outcome.REJECTED, text=f"{NO_RECORD}; nothing was sent")
             else:
                 result = await device.session.perform(prepared)
-        return await self._close(order_id, EventKind.COMMAND, result, actor)
+        return await self._close(order_id, EventKind.COMMAND, result, actor, must=must)
 
     async def set(self, ups: str, variable: str, value: str, *, actor: str) -> OrderResult:
         """Change a writable variable, audited as an order is. Raises OrderNotSupported only for a UPS that is not configured."""
@@ -369,35 +374,53 @@ class Fleet:
                 result = await device.session.apply(change)
         return await self._close(order_id, EventKind.SETTING, result, actor)
 
-    async def _intend(self, ups: str, name: str, value: str | None, sent: str, actor: str) -> int | None:
-        """Write an order down before it is sent: its number. None: the database did not take it, so it must not be sent."""
+    async def _intend(
+        self, ups: str, name: str, value: str | None, sent: str, actor: str, *, must: bool = False
+    ) -> int | None:
+        """Write an order down before it is sent: its number. None: no record of it was taken, so it must not be sent."""
+        number = self._store.new_key("order_log")
+        writing = asyncio.ensure_future(self._store.order_intent(ups, name, value, sent, actor, number=number))
         try:
-            async with asyncio.timeout(RECORD_S):
-                return await self._store.order_intent(ups, name, value, sent, actor)
-        except TimeoutError:
+            await asyncio.wait({writing}, timeout=MUST_RECORD_S if must else RECORD_S)
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        if writing.done():
+            writing.result()
+        elif must:
+            self._write_late(writing)
+        else:
+            writing.cancel()
+            await asyncio.wait({writing})
             return None
+        return number
 
-    async def _close(self, order_id: int | None, kind: EventKind, result: OrderResult, actor: str) -> OrderResult:
+    async def _close(
+        self, order_id: int | None, kind: EventKind, result: OrderResult, actor: str, *, must: bool = False
+    ) -> OrderResult:
         """Write down what became of an order and tell it; the result for whoever gave it."""
         state = self._states.get(result.ups)
         if state is not None:
             self._states[result.ups] = assess(state, result)[0]
         if order_id is not None:
             writing = asyncio.ensure_future(self._store.order_outcome(order_id, result))
-            await asyncio.wait({writing}, timeout=RECORD_S)
+            await asyncio.wait({writing}, timeout=MUST_RECORD_S if must else RECORD_S)
             if writing.done():
                 writing.result()
             else:
-                self._unwritten.add(writing)
-                writing.add_done_callback(self._written)
+                self._write_late(writing)
                 result = replace(result, text="; ".join(filter(None, (result.text, NOT_STORED))))
         self._bus.publish(order_event(self._clock.wall_us(), kind, result, actor))
         return result
 
-    def _written(self, writing: asyncio.Future[None]) -> None:
+    def _write_late(self, writing: asyncio.Future[Any]) -> None:
+        self._unwritten.add(writing)
+        writing.add_done_callback(self._written)
+
+    def _written(self, writing: asyncio.Future[Any]) -> None:
         self._unwritten.discard(writing)
         if not writing.cancelled() and (error := writing.exception()) is not None:
-            log.error("the outcome of an order was not stored: %s", error)
+            log.error("a record of an order was not stored: %s", error)
 
 
 def order_event(wall_us: int, kind: EventKind, result: OrderResult, actor: str) -> Event:

@@ -66,7 +66,7 @@ class Maintenance:
         async with self._turn:
             for ups in upses:
                 row = StoredWindow(ups, now_us, until_us, actor, reason)
-                await self._store.commit(stored.begin(row), ups)
+                await self._store.commit(stored.begin_window(row), ups)
                 self._open(row)
                 self._tell(ups, Phase.BEGIN, f"by {actor}, {how}{': ' if reason else ''}{reason}")
 
@@ -78,7 +78,7 @@ class Maintenance:
     async def _end(self, upses: Collection[str], actor: str) -> tuple[str, ...]:
         ended = tuple(ups for ups in upses if ups in self._windows)
         if ended:
-            await self._store.commit(stored.end(self._clock.wall_us()), *ended)
+            await self._store.commit(stored.end_windows(self._clock.wall_us()), *ended)
         for ups in ended:
             self._close(ups)
             self._tell(ups, Phase.END, f"by {actor}")

@@ -71,7 +71,7 @@ class Doors:
 
     async def _order(self, ups: str, name: str, delays: Mapping[str, float] = {}) -> tuple[Answer, str]:
         try:
-            result = await self._fleet.perform(ups, name, None, actor=ACTOR, delays=delays)
+            result = await self._fleet.perform(ups, name, None, actor=ACTOR, delays=delays, must=True)
         except OrderNotSupported as error:
             return Answer.UNSUPPORTED, str(error)
         never_sent = not result.sent and result.outcome is not Outcome.UNSUPPORTED

@@ -4,78 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
-
-from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.loads import Plan
-from qxfleet.shutdown.model import Act, Answer, End, Ordered, Result, Taken
+from qxfleet.shutdown.model import Act, Answer, End, Ordered, Record, Result, Taken
 from qxfleet.shutdown.record import Scale, ordered_json, plan_json, step_row
 from qxfleet.store import shutdown as stored
+from qxfleet.store.records import Write
 from qxfleet.store.store import Store
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0
-"""A database that has not taken a record after this long is not waited for: loads that crash for want of a record are worse."""
-
-TROUBLED_PATIENCE_S = 0.2
-"""The same where the database is known to be in trouble."""
-
-
-@dataclass(slots=True)
-class Key:
-    """The number of a run; None while the database has not given it one. Writes behind it are carried out behind it."""
-
-    id: int | None = None
+RECORD_S = 0.5
+"""A step that neither the state nor the side file has taken for so long goes on with its record in memory: loads that crash for
+want of a record are worse."""
 
 
 class Journal:
-    """Writes to the store. Every method returns after the commit, or when patience ends: then the write follows on its own."""
+    """Writes to the store. Every method returns when the record is kept, or after :data:`RECORD_S`: then it follows on its own.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    ``unrecorded`` is told, once per trouble, that a step goes on without.
+    """
+
+    def __init__(self, store: Store, clock: Clock, unrecorded: Callable[[str], None] = log.error) -> None:
         self._store = store
         self._clock = clock
+        self._unrecorded = unrecorded
+        self._in_memory = False
         self._late: set[asyncio.Future[Any]] = set()
 
-    async def begin(self, armed: bool, actor: str, plan: Plan, ordered: Ordered | None) -> Key:
-        """A run begins."""
-        key = Key()
-        row = stored.begin_run(armed, actor, plan_json(plan), ordered_json(ordered), self._clock.wall_us())
-
-        def write(connection: Connection) -> None:
-            key.id = row(connection)
-
-        await self._write(write)
-        return key
+    async def begin(self, armed: bool, actor: str, plan: Plan, ordered: Ordered | None) -> int:
+        """A run begins; its number."""
+        run_id = self._store.new_key("shutdown_run")
+        await self._write(
+            stored.begin_run(run_id, armed, actor, plan_json(plan), ordered_json(ordered), self._clock.wall_us())
+        )
+        return run_id
 
     async def go_on(
-        self, key: Key, plan: Plan, ends: Sequence[tuple[Taken, End]], begun: Sequence[Taken], *, armed: bool
+        self, run_id: int, plan: Plan, ends: Sequence[tuple[Taken, End]], begun: Sequence[Taken], *, armed: bool
     ) -> None:
         """Ends of steps, and the intents of the next."""
         scale = Scale.of(self._clock)
         ended = [_ended(taken, end, scale, teaches=armed and _seen_to_end(taken, end, plan)) for taken, end in ends]
         rows = [step_row(taken, scale) for taken in begun]
-        await self._write(lambda connection: stored.go_on(_known(key), ended, rows)(connection))
+        await self._write(stored.go_on(run_id, ended, rows))
 
-    async def answer(self, key: Key, number: int, answer: Answer, text: str) -> None:
+    async def answer(self, run_id: int, number: int, answer: Answer, text: str) -> None:
         """What came of an act."""
-        now_us = self._clock.wall_us()
-        await self._write(lambda connection: stored.answer(_known(key), number, answer.value, now_us, text)(connection))
+        await self._write(stored.answer(run_id, number, answer.value, self._clock.wall_us(), text))
 
-    async def wish(self, key: Key, ordered: Ordered | None, cancelled: bool) -> None:
+    async def wish(self, run_id: int, ordered: Ordered | None, cancelled: bool) -> None:
         """What an operator wants."""
-        wanted = ordered_json(ordered)
-        await self._write(lambda connection: stored.wish(_known(key), wanted, cancelled)(connection))
+        await self._write(stored.wish(run_id, ordered_json(ordered), cancelled))
 
-    async def end(self, key: Key, outcome: str, text: str) -> None:
+    async def end(self, run_id: int, outcome: str, text: str) -> None:
         """A run is over."""
-        now_us = self._clock.wall_us()
-        await self._write(lambda connection: stored.end_run(_known(key), outcome, text, now_us)(connection))
+        await self._write(stored.end_run(run_id, outcome, text, self._clock.wall_us()))
 
     async def arm(self, armed: bool, actor: str, reason: str) -> stored.Arming:
         """The plan is armed or disarmed."""
@@ -83,12 +70,34 @@ class Journal:
         await self._write(stored.arm(entry))
         return entry
 
-    async def _write(self, write: stored.Write) -> None:
+    async def rewrite(self, run_id: int, actor: str, plan: Plan, record: Record) -> None:
+        """A run under way, as far as it has come, into a state that has none of it."""
+        scale = Scale.of(self._clock)
+        ordered = ordered_json(record.ordered)
+        await self._write(stored.begin_run(run_id, record.armed, actor, plan_json(plan), ordered, self._clock.wall_us()))
+        await self._write(stored.wish(run_id, ordered, record.cancelled))
+        await self._write(stored.go_on(run_id, [], [step_row(taken, scale) for taken in record.taken]))
+        for taken in record.taken:
+            if taken.answer is not None and taken.answered_s is not None:
+                await self._write(
+                    stored.answer(run_id, taken.number, taken.answer.value, scale.wall_us(taken.answered_s), taken.text)
+                )
+        ended = [
+            stored.Ended(taken.number, taken.result.value, scale.wall_us(taken.ended_s), None, taken.text)
+            for taken in record.taken
+            if taken.result is not None and taken.ended_s is not None
+        ]
+        await self._write(stored.go_on(run_id, ended, []))
+
+    async def _write(self, write: Write) -> None:
         writing = asyncio.ensure_future(self._store.commit(write))
-        patience_s = PATIENCE_S if self._store.health().error is None else TROUBLED_PATIENCE_S
-        await asyncio.wait({writing}, timeout=patience_s)
-        if not writing.done():
-            log.error("the database has not stored a step of the shutdown yet; the shutdown goes on")
+        await asyncio.wait({writing}, timeout=RECORD_S)
+        if writing.done():
+            self._in_memory = False
+        elif not self._in_memory:
+            self._in_memory = True
+            self._unrecorded("neither the state nor the side file took a step of the shutdown within "
+                             f"{RECORD_S:g} s: the shutdown goes on with its record in memory")  # fmt: skip
         self._late.add(writing)
         writing.add_done_callback(self._written)
 
@@ -96,12 +105,6 @@ class Journal:
         self._late.discard(writing)
         if not writing.cancelled() and isinstance(error := writing.exception(), Exception):
             log.error("a step of the shutdown was not stored: %s", error)
-
-
-def _known(key: Key) -> int:
-    if key.id is None:
-        raise StoreError("the run that this belongs to was not stored")
-    return key.id
 
 
 def _ended(taken: Taken, end: End, scale: Scale, *, teaches: bool) -> stored.Ended:

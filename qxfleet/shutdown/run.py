@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.maintenance import Maintenance
 from qxfleet.config.load import Config
-from qxfleet.errors import PlanError
+from qxfleet.errors import PlanError, StoreError
 from qxfleet.model.events import Event, EventKind, LinkChange, Phase, Severity
 from qxfleet.model.loads import Plan
 from qxfleet.model.reading import Reading
@@ -24,7 +25,7 @@ from qxfleet.shutdown.act import ACTOR, Doors
 from qxfleet.shutdown.effects import Effects, RealEffects
 from qxfleet.shutdown.ending import names, sentence
 from qxfleet.shutdown.forecast import Forecast
-from qxfleet.shutdown.journal import Journal, Key, interrupted
+from qxfleet.shutdown.journal import Journal, interrupted
 from qxfleet.shutdown.looks import Looks
 from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Taken, World
 from qxfleet.shutdown.observe import Observer
@@ -49,6 +50,9 @@ CONTACT_S = 15.0
 AWAY_S = 600.0
 """An agent that was away for longer does not take an outage it saw then for the one it sees now."""
 
+READ_S = 2.0
+"""How long the record may take to be read: nothing that acts waits for a disk that hangs."""
+
 PARTING_S = 1.5
 """Acts under way when the agent stops may end within this; then they are left to the record."""
 
@@ -60,7 +64,7 @@ class StagedShutdown:
         self._agent = agent
         self._clock = agent.clock
         self._bus = agent.bus
-        self._journal = Journal(agent.store, agent.clock)
+        self._journal = Journal(agent.store, agent.clock, self._unrecorded)
         self._reserve = Reserve()
         effects = effects or RealEffects(self._reserve)
         self._doors = Doors(agent.fleet, agent.forced, effects)
@@ -73,8 +77,10 @@ class StagedShutdown:
         self._times: dict[str, list[float]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._acts: set[asyncio.Task[None]] = set()
+        self._records: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self._key: Key | None = None
+        self.run_id: int | None = None
+        """The number of the run under way; None without one."""
         self._drawn_s = 0.0
         self._blind_until_s = 0.0
         self.arming: stored.Arming | None = None
@@ -89,14 +95,16 @@ class StagedShutdown:
 
     async def start(self) -> None:
         """Take up the run that was under way, if there was one, and begin to look."""
-        store = self._agent.store
         self._reserve.fill()
-        self.arming = await store.read(stored.arming)
+        loop = asyncio.get_running_loop()
+        self._agent.store.on_anew.append(lambda: loop.call_soon_threadsafe(self._written_anew))
         await self._draw_up()
-        await self._recall()
-        run = await store.read(stored.open_run)
-        if run is not None:
-            await self._take_up(run)
+        try:
+            await self._remember()
+        except StoreError as error:
+            self._tell("shutdown-record", "unread", f"what was under way can't be read: {error}; the plan is followed as it is "
+                       f"configured, {'armed' if self.armed else 'not armed'}, until it can", Severity.CRITICAL)  # fmt: skip
+            self._spawn(self._remember_later(), "staged shutdown reads its record")
         self._blind_until_s = self._clock.monotonic() + CONTACT_S
         self._see_all()
         self._bus.attach(Reading, self._observed)
@@ -107,9 +115,9 @@ class StagedShutdown:
         """Park the run: acts under way may end in a moment, else they are checked when it is taken up again."""
         self._bus.detach(Reading, self._observed)
         self._bus.detach(LinkChange, self._observed)
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait({self._loop})
+        for task in filter(None, (self._loop, *self._records)):
+            task.cancel()
+            await asyncio.wait({task})
         if self._acts:
             await asyncio.wait(self._acts, timeout=PARTING_S)
         for act in tuple(self._acts):
@@ -125,12 +133,12 @@ class StagedShutdown:
         if config.shutdown == self._configured:
             return []
         self._configured = config.shutdown
-        if self._key is None:
+        if self.run_id is None:
             self.plan = self._new_plan()
             self.record = Record(self.plan.armed)
             self._see_all()
         self._changed()
-        return ["[shutdown]: changed" + (", from the next run on: one is under way" if self._key is not None else "")]
+        return ["[shutdown]: changed" + (", from the next run on: one is under way" if self.run_id is not None else "")]
 
     @property
     def armed(self) -> bool:
@@ -140,12 +148,7 @@ class StagedShutdown:
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._key is not None
-
-    @property
-    def run_id(self) -> int | None:
-        """The number of the run under way; None without one, or while the database has not taken it."""
-        return None if self._key is None else self._key.id
+        return self.run_id is not None
 
     @property
     def world(self) -> World:
@@ -163,7 +166,7 @@ class StagedShutdown:
             word = "armed" if armed else "disarmed"
             self._tell(f"shutdown-{word}", word, f"the shutdown plan was {word} by {actor}{': ' if reason else ''}{reason}",
                        Severity.NOTICE)  # fmt: skip
-            if self._key is None:
+            if self.run_id is None:
                 self.plan = replace(self.plan, armed=armed)
                 self.record = Record(armed, memory=self.record.memory)
             elif armed and not self.record.armed:
@@ -180,10 +183,10 @@ class StagedShutdown:
             if self.record.ordered is not None and not self.record.ordered.released:
                 raise PlanError("a shutdown was ordered already: `qxfleet shutdown status` shows it, `cancel` ends it")
             self.record = replace(self.record, ordered=wish, cancelled=False)
-            if self._key is None:
+            if self.run_id is None:
                 await self._begin(wish.actor)
             else:
-                await self._journal.wish(self._key, wish, False)
+                await self._journal.wish(self.run_id, wish, False)
             what = "a drill of" if wish.drill else "the shutdown of"
             self._tell("shutdown-ordered", "drill" if wish.drill else "start",
                        f"{wish.actor} ordered {what} {', '.join(sorted(wish.loads))}", Severity.WARNING)  # fmt: skip
@@ -198,13 +201,13 @@ class StagedShutdown:
             clients = [flag for flag in self._agent.forced.all() if not flag.load]
             for flag in clients:
                 self._agent.forced.clear(flag.ups, actor, flag.meant)
-            if self._key is None and clients:
+            if self.run_id is None and clients:
                 return f"NUT clients of {', '.join(sorted({flag.ups for flag in clients}))} are no longer told to shut down"
-            if self._key is None:
+            if self.run_id is None:
                 raise PlanError("nothing is under way: there is nothing to cancel")
             ordered = self.record.ordered and replace(self.record.ordered, released=True)
             self.record = replace(self.record, ordered=ordered, cancelled=True)
-            await self._journal.wish(self._key, ordered, True)
+            await self._journal.wish(self.run_id, ordered, True)
             text = telling.cancelled(self.record)
             self._tell("shutdown-cancelled", "cancelled", f"cancelled by {actor}: {text}", Severity.WARNING)
             self._changed()
@@ -216,10 +219,10 @@ class StagedShutdown:
         Nothing is stopped, started or cut by it, and its NUT clients are no longer told to shut down.
         """
         async with self._turn:
-            if self._key is None:
+            if self.run_id is None:
                 raise PlanError("no run is under way: there is nothing to end")
-            if run_id != self._key.id:
-                raise PlanError(f"run {run_id} is not under way: run {self._key.id} is")
+            if run_id != self.run_id:
+                raise PlanError(f"run {run_id} is not under way: run {self.run_id} is")
             scene = Scene(self.plan, self.record, self.world, self._clock.monotonic())
             if on_battery := [name for name, feed in scene.feeds.items() if feed.on_battery]:
                 raise PlanError(
@@ -263,14 +266,14 @@ class StagedShutdown:
 
     def _busy(self) -> bool:
         """A run is under way, or may begin soon."""
-        return self._key is not None or any(ups.mains is Mains.OFF for ups in self._observer.upses.values())
+        return self.run_id is not None or any(ups.mains is Mains.OFF for ups in self._observer.upses.values())
 
     async def _look(self) -> None:
         """One turn: see, decide, write down, act."""
         async with self._turn:
             if not self.plan.loads or self._blind():
                 return
-            if self._key is None and self._clock.monotonic() - self._drawn_s > 3600:
+            if self.run_id is None and self._clock.monotonic() - self._drawn_s > 3600:
                 await self._draw_up()
             if self.record.armed and self._busy():
                 self._looks.look(self.plan.loads, self.record, self._observer.upses)
@@ -279,10 +282,10 @@ class StagedShutdown:
             now_s = self._clock.monotonic()
             decision = self.decision = next_steps(self.plan, self.record, self.world, now_s)
             self.record = replace(self.record, memory=decision.memory)
-            if decision.begin and self._key is None:
+            if decision.begin and self.run_id is None:
                 await self._begin(ACTOR, decision.begin[0].why)
             begun = await self._write_down(decision, now_s)
-            if decision.finished is not None and self._key is not None:
+            if decision.finished is not None and self.run_id is not None:
                 await self._finish("finished", decision.finished)
             if self.record.armed:
                 self._doors.hold(self.plan, decision.forced)
@@ -297,13 +300,13 @@ class StagedShutdown:
 
     async def _write_down(self, decision: Decision, now_s: float) -> list[Taken]:
         """Commit ends and intents; the steps to be taken now."""
-        if self._key is None or not (decision.begin or decision.end):
+        if self.run_id is None or not (decision.begin or decision.end):
             return []
         first = len(self.record.taken) + 1
         begun = [Taken(number, step, now_s) for number, step in enumerate(decision.begin, first)]
         taken = {each.number: each for each in self.record.taken}
         ends = [(taken[end.number], end) for end in decision.end]
-        await self._journal.go_on(self._key, self.plan, ends, begun, armed=self.record.armed)
+        await self._journal.go_on(self.run_id, self.plan, ends, begun, armed=self.record.armed)
         for end in decision.end:
             self.record = self.record.ended(end, now_s)
             step = taken[end.number].step
@@ -316,20 +319,20 @@ class StagedShutdown:
         return begun
 
     def _act(self, taken: Taken) -> None:
-        task = asyncio.create_task(self._carry_out(taken, self._key), name=f"{taken.step.act.value} {taken.step.target}")
+        task = asyncio.create_task(self._carry_out(taken, self.run_id), name=f"{taken.step.act.value} {taken.step.target}")
         self._acts.add(task)
         task.add_done_callback(self._acts.discard)
 
-    async def _carry_out(self, taken: Taken, key: Key | None) -> None:
+    async def _carry_out(self, taken: Taken, run_id: int | None) -> None:
         """One act, isolated from all others; its answer is committed before anything is concluded from it."""
         try:
             answer, text = await self._doors.act(taken.step, self.plan, armed=self.record.armed)
         except Exception as error:
             log.exception("step %d, %s %s, failed by an error of ours", taken.number, taken.step.act.value, taken.step.target)
             answer, text = Answer.UNCONFIRMED, f"an error of ours: {error}"
-        if key is None or key is not self._key:
+        if run_id is None or run_id != self.run_id:
             return
-        await self._journal.answer(key, taken.number, answer, text)
+        await self._journal.answer(run_id, taken.number, answer, text)
         self.record = self.record.answered(taken.number, answer, self._clock.monotonic(), text)
         self._bus.publish(telling.answered(taken.step, answer, text, self._clock.wall_us()))
         self._changed()
@@ -337,17 +340,17 @@ class StagedShutdown:
     # -- runs
 
     async def _begin(self, actor: str, why: str = "") -> None:
-        self._key = await self._journal.begin(self.record.armed, actor, self.plan, self.record.ordered)
+        self.run_id = await self._journal.begin(self.record.armed, actor, self.plan, self.record.ordered)
         armed = "" if self.record.armed else "; it is not armed and touches nothing"
         self._tell("shutdown-run", "begin", f"a shutdown begins, by {actor}{': ' if why else ''}{why}{armed}",
                    Severity.CRITICAL if self.record.armed else Severity.WARNING, Phase.BEGIN)  # fmt: skip
 
     async def _finish(self, outcome: str, text: str) -> None:
-        assert self._key is not None
-        await self._journal.end(self._key, outcome, text)
+        assert self.run_id is not None
+        await self._journal.end(self.run_id, outcome, text)
         self._tell("shutdown-run", "end", f"the shutdown is over: {text}", Severity.NOTICE, Phase.END)
         self._doors.hold(self.plan, {})
-        self._key = None
+        self.run_id = None
         memory = self.record.memory if outcome == "finished" else Record().memory
         await self._draw_up()
         self.record = Record(self.plan.armed, memory=memory)
@@ -355,7 +358,7 @@ class StagedShutdown:
 
     async def _take_up(self, run: stored.StoredRun) -> None:
         """Go on with a run that an earlier agent left."""
-        self._key = Key(run.id)
+        self.run_id = run.id
         try:
             self.plan = plan_of(run.plan)
         except ValueError as error:
@@ -363,9 +366,62 @@ class StagedShutdown:
         scale = Scale.of(self._clock)
         self.record = record_of(run, scale)
         for number in interrupted(self.record.taken):
-            await self._journal.answer(self._key, number, Answer.INTERRUPTED, "the agent ended before it was answered")
+            await self._journal.answer(self.run_id, number, Answer.INTERRUPTED, "the agent ended before it was answered")
         self._tell("shutdown-run", "taken up", f"the shutdown that was under way is taken up again behind step {len(run.steps)}",
                    Severity.CRITICAL if run.armed else Severity.WARNING)  # fmt: skip
+
+    async def _remember(self) -> None:
+        """Who armed it, what was on battery, and the run that an earlier agent left. Raises StoreError, nothing changed."""
+        store = self._agent.store
+        async with _bounded():
+            arming, run = await store.read(stored.arming), await store.read(stored.open_run)
+            await self._recall()
+        if self.arming is None and arming is not None:
+            self.arming = arming
+            if self.run_id is None:
+                self.plan = self._new_plan()
+                self.record = Record(self.plan.armed, memory=self.record.memory)
+        if run is None or run.id == self.run_id:
+            return
+        if self.run_id is None:
+            await self._take_up(run)
+        else:
+            text = f"run {self.run_id} was begun while this one could not be read"
+            await self._journal.end(run.id, "superseded", text)
+            self._tell("shutdown-run", "superseded", f"run {run.id} of an earlier agent is over: {text}", Severity.WARNING)
+
+    async def _remember_later(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_S / 5)
+            async with self._turn:
+                try:
+                    await self._remember()
+                except StoreError:
+                    continue
+            self._tell("shutdown-record", "read", "what was under way is known now: the plan is "
+                       f"{'armed' if self.armed else 'not armed'}", Severity.NOTICE)  # fmt: skip
+            self._changed()
+            return
+
+    def _written_anew(self) -> None:
+        """The state is a new one, which knows nothing of what is under way."""
+        self._spawn(self._rewrite(), "staged shutdown writes its record anew")
+
+    async def _rewrite(self) -> None:
+        async with self._turn:
+            if self.arming is not None:
+                await self._journal.arm(self.arming.armed, self.arming.actor, self.arming.reason)
+            if self.run_id is not None:
+                await self._journal.rewrite(self.run_id, ACTOR, self.plan, self.record)
+
+    def _unrecorded(self, text: str) -> None:
+        log.error("%s", text)
+        self._tell("shutdown-record", "in memory", text, Severity.CRITICAL)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._records.add(task)
+        task.add_done_callback(self._records.discard)
 
     async def _recall(self) -> None:
         """What was on battery when the agent went away, not long ago, is so since then and not since now."""
@@ -378,8 +434,12 @@ class StagedShutdown:
     async def _draw_up(self) -> None:
         """The plan that the next run is to follow, with what earlier ones have taught."""
         self._drawn_s = self._clock.monotonic()
-        self._times = await self._agent.store.read(lambda connection: stored.times_taken(connection, Act.STOP.value))
-        await self._forecast.refresh(self._agent.store, self._configured.fed)
+        try:
+            async with _bounded():
+                self._times = await self._agent.store.read(lambda connection: stored.times_taken(connection, Act.STOP.value))
+                await self._forecast.refresh(self._agent.store, self._configured.fed)
+        except StoreError as error:
+            log.warning("what earlier runs and discharges have taught can't be read now, the plan goes on without: %s", error)
         self.plan = self._new_plan()
         self.record = replace(self.record, armed=self.plan.armed)
 
@@ -413,3 +473,13 @@ class StagedShutdown:
 
     def _tell(self, name: str, value: str, text: str, severity: Severity, phase: Phase = Phase.POINT) -> None:
         self._bus.publish(Event(self._clock.wall_us(), None, EventKind.SHUTDOWN, name, value, text, severity, phase))
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    """StoreError where what is read inside takes longer than :data:`READ_S`."""
+    try:
+        async with asyncio.timeout(READ_S):
+            yield
+    except TimeoutError:
+        raise StoreError(f"the state did not answer within {READ_S:g} s") from None

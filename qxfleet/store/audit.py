@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from qxfleet.store import history
+from qxfleet.store.records import Write, insert_once, recorded
 from qxfleet.store.rows import clean
 from qxfleet.store.tables import audit
 
@@ -33,9 +34,10 @@ class Entry:
     text: str
 
 
+@recorded()
 def insert_act(
     at_us: int, actor: str, act: str, target: str, name: str, value: str | None, outcome: str, text: str
-) -> Callable[[Connection], None]:
+) -> Write:
     """The write of one act, for :meth:`Store.commit`."""
     row = {
         "at": at_us,
@@ -49,7 +51,7 @@ def insert_act(
     }
 
     def write(connection: Connection) -> None:
-        connection.execute(insert(audit).values(row))
+        insert_once(connection, audit, row)
 
     return write
 

@@ -70,15 +70,6 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row], *, si
         _copy(connection, copy, types, ((number, at - POSTGRES_EPOCH_US, *rest) for number, at, *rest in rows))
 
 
-def send_readings(connection: Connection, rows: Iterable[Row], ids: Mapping[str, int]) -> None:
-    """Send readings to PostgreSQL while they are still being read; ``rows`` begin with a name that ``ids`` has a number for.
-
-    For numbers that are known to fit. IntegrityError where a reading is there already.
-    """
-    _, copy, _, types = _statements(reading)
-    _copy(connection, copy, types, ((ids[ups], at - POSTGRES_EPOCH_US, *rest) for ups, at, *rest in rows))
-
-
 def _copy(connection: Connection, statement: str, types: list[str], rows: Iterable[Row]) -> None:
     """``rows`` with ``at`` as PostgreSQL counts it."""
     driver: Any = connection.connection.driver_connection

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from qxfleet.errors import StoreError
 
@@ -69,12 +69,12 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(database)
 
 
-def open_engine(url: str, *, writing: bool, connections: int = 1, migrating: bool = False) -> Engine:
+def open_engine(url: str, *, writing: bool, connections: int = 1, migrating: bool = False, busy_s: float | None = None) -> Engine:
     """An engine with at most ``connections`` connections; nothing is connected yet.
 
     A ``writing`` engine's transactions take SQLite's write lock at once (a lock taken half-way can fail without waiting);
     any other engine can't write at all. ``migrating`` makes a SQLite file that is not there, waits longer for the lock, and
-    leaves foreign keys unchecked, because SQLite changes a table by rebuilding it.
+    leaves foreign keys unchecked, because SQLite changes a table by rebuilding it. ``busy_s``: how long it waits for the lock.
     """
     parsed = parse_url(url)
     options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": 30}
@@ -84,7 +84,8 @@ def open_engine(url: str, *, writing: bool, connections: int = 1, migrating: boo
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
     else:
-        options["connect_args"] = {"timeout": UPGRADE_WAIT_S if migrating else BUSY_S, "check_same_thread": False}
+        timeout_s = busy_s if busy_s is not None else UPGRADE_WAIT_S if migrating else BUSY_S
+        options["connect_args"] = {"timeout": timeout_s, "check_same_thread": False}
     try:
         engine = create_engine(parsed, **options)
     except ImportError as error:
@@ -131,31 +132,8 @@ def _prepare_sqlite(engine: Engine, *, writing: bool, migrating: bool) -> None:
     event.listen(engine, "begin", began)
 
 
-@contextmanager
-def attached(connection: Connection, path: Path) -> Iterator[None]:
-    """A second SQLite file as ``spool`` on a connection that is in no transaction. Raises sqlite3.Error."""
-    driver: Any = connection.connection.driver_connection
-    driver.execute("ATTACH ? AS spool", [str(path.absolute())])
-    try:
-        yield
-    finally:
-        driver.execute("DETACH spool")
-
-
 def _postgres_reads_only(connection: Any, _record: object) -> None:
     connection.read_only = True
-
-
-_FOR_NOW = ("starting up", "shutting down", "recovery mode", "too many", "remaining connection slots")
-
-
-def out_of_reach(error: BaseException) -> bool:
-    """Whether a :class:`StoreError` means a PostgreSQL server that is away for now, not one that refuses us."""
-    cause = error.__cause__
-    if not isinstance(cause, OperationalError) or not type(cause.orig).__module__.startswith("psycopg"):
-        return False
-    said = str(cause)
-    return "FATAL" not in said or any(words in said for words in _FOR_NOW)
 
 
 @contextmanager
@@ -191,7 +169,7 @@ def _sqlite_remedy(path: Path, reason: str) -> str:
     if "not a database" in reason:
         return "the file is something else; move it away or name another one"
     if "malformed" in reason:
-        return f"the file is damaged; stop qxfleet and restore a copy, or save what can be read: sqlite3 {path} .recover"
+        return f"the file is damaged; stop qxfleet and restore a copy, or save what can be read: qxfleet db salvage {path}"
     if "full" in reason:
         return f"free some space on the disk of {path.parent}, or run: qxfleet db prune"
     if "locked" in reason:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from qxfleet.store.records import Write, recorded
 from qxfleet.store.rows import clean
 from qxfleet.store.tables import device, maintenance
 
@@ -33,10 +33,14 @@ def open_windows(connection: Connection) -> list[StoredWindow]:
     return [StoredWindow(*row) for row in connection.execute(query)]
 
 
-def begin(window: StoredWindow) -> Callable[..., None]:
+@recorded(StoredWindow)
+def begin_window(window: StoredWindow) -> Write:
     """A write, for :meth:`Store.commit` with the window's UPS: it begins, in place of one that is open."""
 
     def write(connection: Connection, device_id: int) -> None:
+        this = (maintenance.c.device_id == device_id, maintenance.c.started == window.started_us)
+        if connection.scalar(select(maintenance.c.id).where(*this)) is not None:
+            return
         _end(connection, device_id, window.started_us)
         connection.execute(
             insert(maintenance).values(
@@ -48,7 +52,8 @@ def begin(window: StoredWindow) -> Callable[..., None]:
     return write
 
 
-def end(ended_us: int) -> Callable[..., None]:
+@recorded()
+def end_windows(ended_us: int) -> Write:
     """A write, for :meth:`Store.commit` with one or more UPSes: whatever is open for them is over."""
 
     def write(connection: Connection, *device_ids: int) -> None:
@@ -59,5 +64,5 @@ def end(ended_us: int) -> Callable[..., None]:
 
 
 def _end(connection: Connection, device_id: int, ended_us: int) -> None:
-    this = (maintenance.c.device_id == device_id, maintenance.c.ended.is_(None))
+    this = (maintenance.c.device_id == device_id, maintenance.c.ended.is_(None), maintenance.c.started <= ended_us)
     connection.execute(update(maintenance).where(*this).values(ended=ended_us))

@@ -96,13 +96,13 @@ def refuse_unknown(found: SchemaState, where: str) -> None:
         raise StoreError(f"database {where} holds {what} that qxfleet did not make: name another database")
 
 
-def upgrade(url: str) -> SchemaState:
+def upgrade(url: str, *, busy_s: float | None = None) -> SchemaState:
     """Migrate to our schema in one transaction under a lock; what stood before, so that callers can say what was done.
 
     A SQLite file with data is copied aside first, to ``<file>.before-<our schema>``. A second upgrade at the same time waits
     and finds nothing left to do. :class:`StoreError` for a newer or foreign schema and for a database out of reach.
     """
-    engine = open_engine(url, writing=True, migrating=True)
+    engine = open_engine(url, writing=True, migrating=True, busy_s=busy_s)
     try:
         with explained(engine), engine.begin() as connection:
             return upgrade_on(connection)

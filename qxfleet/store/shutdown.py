@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from qxfleet.model.events import Phase
 from qxfleet.model.status import Status
 from qxfleet.store import history
+from qxfleet.store.records import Write, insert_new, insert_once, recorded
 from qxfleet.store.rows import clean
 from qxfleet.store.tables import device, event, shutdown_arming, shutdown_run, shutdown_step
-
-Write = Callable[..., Any]
 
 LAST_EVENTS = 100
 """Begins of one outage that are looked through: each restart of the agent makes one more."""
@@ -168,20 +167,22 @@ def outages(connection: Connection, upses: Collection[str], since_us: int) -> di
 # -- in
 
 
-def begin_run(armed: bool, actor: str, plan: Mapping[str, Any], ordered: Mapping[str, Any] | None, started_us: int) -> Write:
-    """A run begins; its id is returned."""
+@recorded()
+def begin_run(
+    run_id: int, armed: bool, actor: str, plan: Mapping[str, Any], ordered: Mapping[str, Any] | None, started_us: int
+) -> Write:
+    """A run begins, under the number it was given."""
 
-    def write(connection: Connection) -> int:
-        row = insert(shutdown_run).values(
-            armed=armed, actor=clean(actor), plan=plan, ordered=ordered, cancelled=False, started=started_us
-        )
-        key = connection.execute(row).inserted_primary_key
-        assert key is not None
-        return int(key[0])
+    def write(connection: Connection) -> None:
+        insert_new(connection, shutdown_run, {
+            "id": run_id, "armed": armed, "actor": clean(actor), "plan": plan, "ordered": ordered, "cancelled": False,
+            "started": started_us,
+        })  # fmt: skip
 
     return write
 
 
+@recorded(Ended, StoredStep)
 def go_on(run_id: int, ended: Sequence[Ended], begun: Sequence[StoredStep]) -> Write:
     """Steps that have ended, and the intents of those that are to be taken."""
 
@@ -192,7 +193,7 @@ def go_on(run_id: int, ended: Sequence[Ended], begun: Sequence[StoredStep]) -> W
                 result=each.result, ended=each.ended_us, took_s=each.took_s, text=clean(each.text)
             ))  # fmt: skip
         if begun:
-            connection.execute(insert(shutdown_step), [
+            insert_new(connection, shutdown_step, [
                 {"run_id": run_id, "number": each.number, "act": each.act, "target": clean(each.target), "step": each.step,
                  "begun": each.begun_us}
                 for each in begun
@@ -201,6 +202,7 @@ def go_on(run_id: int, ended: Sequence[Ended], begun: Sequence[StoredStep]) -> W
     return write
 
 
+@recorded()
 def answer(run_id: int, number: int, word: str, answered_us: int, text: str) -> Write:
     """What came of one step's act. The first answer stands."""
 
@@ -215,6 +217,7 @@ def answer(run_id: int, number: int, word: str, answered_us: int, text: str) -> 
     return write
 
 
+@recorded()
 def wish(run_id: int, ordered: Mapping[str, Any] | None, cancelled: bool) -> Write:
     """What an operator wants of a run that is under way."""
 
@@ -226,6 +229,7 @@ def wish(run_id: int, ordered: Mapping[str, Any] | None, cancelled: bool) -> Wri
     return write
 
 
+@recorded()
 def end_run(run_id: int, outcome: str, text: str, ended_us: int) -> Write:
     """A run is over."""
 
@@ -239,12 +243,12 @@ def end_run(run_id: int, outcome: str, text: str, ended_us: int) -> Write:
     return write
 
 
+@recorded(Arming)
 def arm(entry: Arming) -> Write:
     """The plan is armed or disarmed."""
 
     def write(connection: Connection) -> None:
-        connection.execute(insert(shutdown_arming).values(
-            at=entry.at_us, armed=entry.armed, actor=clean(entry.actor), reason=clean(entry.reason)
-        ))  # fmt: skip
+        row = {"at": entry.at_us, "armed": entry.armed, "actor": clean(entry.actor), "reason": clean(entry.reason)}
+        insert_once(connection, shutdown_arming, row)
 
     return write

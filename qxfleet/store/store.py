@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, select
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Event, OrderResult, Outcome
+from qxfleet.model.events import Event, OrderResult, Outcome, Severity
 from qxfleet.model.reading import Identity, Reading
-from qxfleet.store import history
-from qxfleet.store.engine import explained, open_engine, out_of_reach
-from qxfleet.store.migrate import upgrade
+from qxfleet.store import history, orders
+from qxfleet.store.engine import explained
+from qxfleet.store.lock import StateLock
 from qxfleet.store.policy import Kept
+from qxfleet.store.records import nothing
 from qxfleet.store.rows import clean, identity_json, identity_of, outcome_row, reading_row
-from qxfleet.store.spool import Spool
-from qxfleet.store.tables import device, order_log
+from qxfleet.store.side import Side
+from qxfleet.store.state import KEYED, State
+from qxfleet.store.tables import device
 from qxfleet.store.transactions import Job
 from qxfleet.store.writer import QUEUE_LIMIT, StoreHealth, Writer
 
@@ -30,16 +34,23 @@ T = TypeVar("T")
 READERS = 3
 """Queries that run at the same time; a slow report must not delay the others."""
 
+OPEN_S = 3.0
+"""How long a start waits for the state: an upgrade, or another process's lock. UPSes are asked within 5 s in any case."""
+
 log = logging.getLogger(__name__)
 
 
+def _log(text: str, severity: Severity) -> None:
+    log.log(logging.INFO if severity < Severity.WARNING else logging.WARNING, "%s", text)
+
+
 class Store:
-    """One database and the thread that writes to it.
+    """The state of one agent: one database, and the threads that write to it.
 
     ``keep="changes"`` stores readings on change and on the minute, ``"all"`` stores every one. ``on_trouble`` gets one
-    sentence whenever storing turns bad or good or something was lost; it is called on the writer's thread. Without it the
-    sentences are logged as warnings. ``spool`` is the file for what a database that is away can't take; without one that
-    waits in memory. :class:`StoreError` for a URL that is none of ours.
+    sentence whenever storing turns bad or good or something was lost; it is called on a thread of the writer. Without it the
+    sentences are logged. ``side`` is the file for what the state can't take at the moment; without one that waits in memory.
+    ``agent`` is who holds the lock. :class:`StoreError` for a URL that names no database.
     """
 
     def __init__(
@@ -48,42 +59,54 @@ class Store:
         *,
         clock: Clock,
         keep: Literal["changes", "all"] = "changes",
-        on_trouble: Callable[[str], None] = log.warning,
+        on_trouble: Callable[[str, Severity], None] = _log,
         queue_limit: int = QUEUE_LIMIT,
-        spool: Path | None = None,
+        side: Path | None = None,
+        agent: str = "",
     ) -> None:
-        self._url = url
         self._clock = clock
         self._keep_all = keep == "all"
         self._trouble = on_trouble
-        self._engine: Engine = open_engine(url, writing=False, connections=READERS)
-        aside = None if spool is None else Spool(spool)
-        self._writer = Writer(open_engine(url, writing=True), clock, on_trouble, queue_limit=queue_limit, spool=aside)
-        self._can_wait = spool is not None
+        self._state = State(url, READERS)
+        self._lock = None if self._state.path is None or not agent else StateLock(self._state.path, agent)
+        kept = None if side is None else Side(side)
+        self._writer = Writer(self._state, clock, on_trouble, queue_limit=queue_limit, side=kept, anew=self._begun_anew)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._kept: dict[str, Kept] = {}
+        self._keys: dict[str, int] = {}
+        self.on_anew: list[Callable[[], object]] = []
+        """Called on the writer's thread when a new state was begun while the agent ran: what is under way is not in it."""
 
     def open(self) -> None:
-        """Check the schema, upgrade an older one, start writing. Blocks; what was recorded before is written now.
+        """Take the lock, check the schema, upgrade an older one, start writing. Blocks for :data:`OPEN_S` at most.
 
-        With a spool, a server that is away is waited for: see :attr:`away`. :class:`StoreError`: out of reach, not writable,
-        not a database, or a newer schema.
+        A state that can't be used is told as trouble and tried again; what is recorded before waits in the side file.
+        :class:`StateHeld`: another agent has it. :class:`StoreError`: it was made by a newer qxfleet, or by something else.
         """
-        try:
-            upgrade(self._url)
-        except StoreError as error:
-            if not (self._can_wait and out_of_reach(error)):
-                raise
-            self._writer.prepare = self._upgrade
+        if self._lock is not None:
+            try:
+                self._lock.take()
+            except OSError as error:
+                self._trouble(f"no lock can be kept at {self._lock.path}: {error.strerror}", Severity.WARNING)
         self._writer.start()
+        self._writer.tried.wait(OPEN_S)
+        if self._writer.refused is not None:
+            self._writer.close()
+            raise self._writer.refused
+        with suppress(StoreError):
+            self._keys = self._state.last_keys()
 
-    def _upgrade(self) -> None:
-        upgrade(self._url)
+    def _begun_anew(self) -> None:
+        self._keys = {}
+        for callback in self.on_anew:
+            callback()
 
-    @property
-    def away(self) -> bool:
-        """Whether the database was not reached since the start: nothing can be read from it yet."""
-        return self._writer.prepare is not None
+    def new_key(self, table: Literal["order_log", "shutdown_run"]) -> int:
+        """A key for a row that is to be written: known before the database has the row, and never given twice."""
+        if not self._keys:  # it was not readable: beyond whatever is in it
+            self._keys = dict.fromkeys(KEYED, int(time.time()))
+        self._keys[table] += 1
+        return self._keys[table]
 
     # In
 
@@ -104,30 +127,30 @@ class Store:
 
     async def record_now(self, *events: Event) -> None:
         """Keep events; returns after their commit. Readings recorded before go along, unless thousands wait."""
-        await asyncio.wrap_future(self._writer.committed(events))
+        for event in events:
+            self._writer.put_event(event)
+        done: Future[None] = Future()
+        self._writer.put_job(Job((), nothing(), done))
+        await asyncio.wrap_future(done)
 
     async def settled(self, within_s: float) -> bool:
-        """Whether everything recorded before is committed, waiting for it at most ``within_s``.
+        """Whether everything recorded before can be read from the state, waiting for it at most ``within_s``.
 
-        Waits for nothing while the database is known to be in trouble.
+        Waits for nothing while the state is known to be in trouble.
         """
         if self._writer.health().error is not None:
             return False
         try:
             async with asyncio.timeout(within_s):
-                await asyncio.wrap_future(self._writer.committed(hurry=False))
+                await asyncio.wrap_future(self._writer.committed())
         except (TimeoutError, StoreError):
             return False
         return True
 
     def save_identity(self, ups: str, port: str, identity: Identity) -> None:
         """Keep who a UPS is, and on which port (or with which fingerprint) it was."""
-        values = {"port": clean(port), "identity": identity_json(identity), "identity_at": self._clock.wall_us()}
-
-        def write(connection: Connection, device_id: int) -> None:
-            connection.execute(update(device).where(device.c.id == device_id).values(values))
-
-        self._writer.put_job(Job((ups,), write), hurry=False)
+        row = {"port": clean(port), "identity": identity_json(identity), "identity_at": self._clock.wall_us()}
+        self._writer.put_job(Job((ups,), orders.identity(row)), hurry=False)
 
     async def commit(self, write: Callable[..., T], *ups: str, hurry: bool = True) -> T:
         """Run a write on the writer's thread and return what it returned, once that is committed.
@@ -140,8 +163,11 @@ class Store:
         self._writer.put_job(Job(ups, write, done), hurry=hurry)
         return await asyncio.wrap_future(done)
 
-    async def order_intent(self, ups: str, name: str, value: str | None, sent: str, actor: str) -> int:
-        """Write down an order before it is sent; its number, once committed. Cancelled: the order counts as not sent."""
+    async def order_intent(
+        self, ups: str, name: str, value: str | None, sent: str, actor: str, *, number: int | None = None
+    ) -> int:
+        """Write down an order before it is sent; its number, once that is kept. Cancelled: the order counts as not sent."""
+        number = self.new_key("order_log") if number is None else number
         row = {
             "at": self._clock.wall_us(),
             "actor": clean(actor),
@@ -149,60 +175,36 @@ class Store:
             "value": None if value is None else clean(value),
             "sent": clean(sent),
         }
-
-        def write(connection: Connection, device_id: int) -> int:
-            key = connection.execute(insert(order_log).values(device_id=device_id, **row)).inserted_primary_key
-            assert key is not None
-            return int(key[0])
-
-        done: Future[int] = Future()
-        self._writer.put_job(Job((ups,), write, done))
+        done: Future[None] = Future()
+        self._writer.put_job(Job((ups,), orders.order_intent(number, row), done))
         try:
-            return await asyncio.wrap_future(done)
+            await asyncio.wrap_future(done)
         except asyncio.CancelledError:
             if not done.cancel():
                 unsent = OrderResult(ups, name, value, Outcome.REJECTED, text="given up before it was sent")
-                done.add_done_callback(lambda late: self._close_unsent(late, unsent))
+                self._writer.put_job(Job((ups,), orders.order_outcome(number, ups, outcome_row(unsent, self._clock.wall_us()))))
             raise
+        return number
 
     async def order_outcome(self, order_id: int, result: OrderResult) -> None:
-        """Write down what became of an order; returns after the commit. The first outcome stands.
+        """Write down what became of an order; returns when that is kept. The first outcome stands.
 
         :class:`StoreError` if there is no such order.
         """
-        done: Future[None] = Future()
-        self._writer.put_job(self._outcome_job(order_id, result, done))
-        await asyncio.wrap_future(done)
-
-    def _outcome_job(self, order_id: int, result: OrderResult, done: Future[None] | None) -> Job:
-        row = outcome_row(result, self._clock.wall_us())
-
-        def write(connection: Connection, _device_id: int) -> None:
-            this = order_log.c.id == order_id
-            changed = connection.execute(update(order_log).where(this, order_log.c.outcome.is_(None)).values(row))
-            if not changed.rowcount and connection.scalar(select(order_log.c.id).where(this)) is None:
-                raise StoreError(f"order {order_id} of {result.ups} is not in the log")
-
-        return Job((result.ups,), write, done)
-
-    def _close_unsent(self, late: Future[int], unsent: OrderResult) -> None:
-        if not late.cancelled() and late.exception() is None:
-            self._writer.put_job(self._outcome_job(late.result(), unsent, None))
+        await self.commit(orders.order_outcome(order_id, result.ups, outcome_row(result, self._clock.wall_us())), result.ups)
 
     # Out
 
     def identities(self) -> dict[str, tuple[str, Identity]]:
         """Every UPS that was recognised once: its port or fingerprint then, and its identity. Blocks for one query."""
         known: dict[str, tuple[str, Identity]] = {}
-        if self.away:
-            return known
         columns = (device.c.name, device.c.port, device.c.identity)
-        with explained(self._engine), self._engine.connect() as connection:
+        with self._reading() as connection:
             for name, port, stored in connection.execute(select(*columns).where(device.c.identity.is_not(None))):
                 try:
                     known[name] = (port, identity_of(name, stored))
                 except StoreError as error:
-                    self._trouble(str(error))
+                    self._trouble(str(error), Severity.WARNING)
         return known
 
     def open_orders(self, ups: Collection[str] | None = None) -> list[history.StoredOrder]:
@@ -210,7 +212,7 @@ class Store:
 
         ``ups`` limits them to an agent's own. Each is closed with :meth:`order_outcome`, after the device was looked at.
         """
-        with explained(self._engine), self._engine.connect() as connection:
+        with self._reading() as connection:
             return history.orders(connection, ups, open_only=True)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
@@ -218,10 +220,13 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, query)
 
     def _query(self, query: Callable[[Connection], T]) -> T:
-        if self.away:
-            raise StoreError("the database was not reached since the start")
-        with explained(self._engine), self._engine.connect() as connection:
+        with self._reading() as connection:
             return query(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with explained(self._state.reading), self._state.reading.connect() as connection:
+            yield connection
 
     def health(self) -> StoreHealth:
         """How storing goes; takes no query."""
@@ -235,4 +240,5 @@ class Store:
         """Write what is queued, within five seconds, and let go of the database."""
         await asyncio.get_running_loop().run_in_executor(self._readers, self._writer.close)
         self._readers.shutdown()
-        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()

@@ -2,52 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Event
+from qxfleet.model.events import Event, EventKind, Phase, Severity
+from qxfleet.model.variables import READING_COLUMNS
 from qxfleet.store import outbox
-from qxfleet.store.bulk import insert_readings, send_readings
-from qxfleet.store.engine import attached
+from qxfleet.store.bulk import insert_readings
+from qxfleet.store.records import Record, insert_once
 from qxfleet.store.rows import ReadingRow, event_row, within_columns
-from qxfleet.store.spool import Aside, Spool
+from qxfleet.store.side import Line
 from qxfleet.store.tables import device, event
 from qxfleet.store.tiers import LATE_US, mark_late
 
 ROW_AT_FAULT = (DataError, IntegrityError, OverflowError, UnicodeError, StoreError)
 """Errors that come back however often the same row is written."""
 
+_COLUMNS = tuple(str(variable.column) for variable in READING_COLUMNS)
+
 
 @dataclass(slots=True)
 class Job:
-    """One write that someone may wait for. ``write`` gets the connection and the id of each of ``ups``, and may run again."""
+    """One write that someone may wait for. ``write`` gets the connection and the id of each of ``ups``, and may run again.
+
+    Only a :class:`Record` can be kept in the side file; any other write waits for the state.
+    """
 
     ups: tuple[str, ...]
     write: Callable[..., Any]
     done: Future[Any] | None = None
     result: Any = None
     error: BaseException | None = None
+    number: int = 0
+    begun: bool = False
+
+    def begin(self) -> bool:
+        """Whether it is to be written: whoever gave it may have gone, as long as nothing was begun."""
+        self.begun = self.begun or self.done is None or self.done.set_running_or_notify_cancel()
+        return self.begun
+
+    def end(self) -> None:
+        """It is written, or given up: whoever waits is told, once."""
+        if self.done is None or self.done.done():
+            return
+        if self.error is not None:
+            self.done.set_exception(self.error)
+        else:
+            self.done.set_result(self.result)
+
+    @property
+    def record(self) -> Record | None:
+        """The write as data, where it is."""
+        return self.write if isinstance(self.write, Record) else None
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes, kept until it is committed. ``also`` is written with whatever of it can be."""
+    """What one transaction writes. ``again``: some of it may be there already, and nothing is written twice.
 
-    readings: list[ReadingRow]
-    events: list[Event]
-    jobs: list[Job]
-    waiting: list[Future[None]]
-    also: Callable[[Connection], None] | None = None
-    transaction: int | None = None
+    ``taken_s``: when the writer took it. ``due_s``: when the side file is to have what the state has not; ``spilled``: it has it.
+    """
+
+    readings: list[ReadingRow] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    waiting: list[Future[None]] = field(default_factory=list)
+    again: bool = False
+    due_s: float = inf
+    taken_s: float = 0.0
+    spilled: bool = False
     given_up: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -60,9 +92,42 @@ class Batch:
         names.update(event.ups for event in self.events if event.ups is not None)
         return names
 
+    def strip(self) -> None:
+        """The side file has what it can keep: the rest waits on."""
+        self.readings, self.events = [], []
+        self.jobs = [job for job in self.jobs if job.record is None]
 
-_STATUS = "SELECT CASE WHEN :id < txid_snapshot_xmax(txid_current_snapshot()) THEN txid_status(:id) END"
-"""PostgreSQL says what became of a transaction; of one it has not heard of it says nothing."""
+    def lines(self) -> Iterator[Line]:
+        """What of it the side file can keep."""
+        for item in self.events:
+            what = (item.kind.value, item.name, item.value, item.text, int(item.severity), item.phase.value)
+            yield ["e", item.wall_us, item.ups, *what]
+        for job in self.jobs:
+            if job.record is not None:
+                yield ["w", job.number, job.ups, *job.record.as_json()]
+        for ups, at_us, status, *values, extra in self.readings:
+            yield ["r", ups, at_us, status, dict(zip(_COLUMNS, values, strict=True)), extra]
+
+    @classmethod
+    def of_lines(cls, lines: list[Line]) -> Batch:
+        """Lines of the side file as a batch; what this version can't read is given up."""
+        batch = cls(again=True)
+        for line in lines:
+            try:
+                match line:
+                    case ["e", wall_us, ups, kind, name, value, text, severity, phase]:
+                        batch.events.append(
+                            Event(int(wall_us), ups, EventKind(kind), name, value, text, Severity(severity), Phase(phase))
+                        )
+                    case ["w", _, ups, *record]:
+                        batch.jobs.append(Job(tuple(ups), Record.of_json(record)))
+                    case ["r", ups, at_us, status, values, extra]:
+                        batch.readings.append((ups, at_us, status, *(values.get(column) for column in _COLUMNS), extra))
+                    case _:
+                        raise ValueError("it can't be read")
+            except (ValueError, KeyError, TypeError) as error:
+                batch.given_up.append(f"a line of the side file was not stored: {error}: {str(line)[:200]}")
+        return batch
 
 
 class Transactions:
@@ -73,14 +138,12 @@ class Transactions:
         self._clock = clock
         self._ids: dict[str, int] = {}
 
-    def commit(self, batch: Batch) -> None:
-        """Write a batch, or find that it was written before and only the answer was lost.
+    def forget(self) -> None:
+        """The database may be another one from now on."""
+        self._ids.clear()
 
-        Raises what the database says; the batch is as it was then, to be tried again.
-        """
-        if batch.transaction is not None and self.committed(batch.transaction):
-            return
-        batch.transaction = None
+    def commit(self, batch: Batch) -> None:
+        """Write a batch. Raises what the database says; the batch is as it was then, to be tried again."""
         try:
             self._write(batch, self._write_together)
         except ROW_AT_FAULT:
@@ -91,32 +154,6 @@ class Transactions:
         self._learn_ids(batch.names())
         with self._engine.begin() as connection:
             write(connection, batch)
-            if batch.also is not None:
-                batch.also(connection)
-            if connection.dialect.name == "postgresql":
-                batch.transaction = connection.scalar(text("SELECT txid_current()"))
-
-    def pour(self, spool: Spool, aside: Aside) -> None:
-        """Write readings from the spool in one transaction; raises what the database says."""
-        begins = spool.begins(aside)
-        self._learn_ids(set(begins))
-        in_file = self._engine.dialect.name == "sqlite"
-        with (
-            self._engine.connect() as connection,
-            attached(connection, spool.path) if in_file else nullcontext(),
-            connection.begin(),
-        ):
-            self._mark_late(connection, min(begins.values()))
-            if in_file:
-                spool.pour(connection, aside)
-            else:
-                send_readings(connection, spool.readings_of(aside), self._ids)
-            spool.mark(connection, aside)
-
-    def committed(self, transaction: int) -> bool:
-        """Whether a commit whose answer was lost took place: nothing may be written twice."""
-        with self._engine.begin() as connection:
-            return bool(connection.scalar(text(_STATUS), {"id": transaction}) == "committed")
 
     def _write_together(self, connection: Connection, batch: Batch, *, singly: bool = False) -> None:
         ids = self._ids
@@ -125,8 +162,12 @@ class Transactions:
             rows = [(ids[row[0]], *row[1:]) for row in batch.readings]
             insert_readings(connection, rows, singly=singly)
             outbox.put_readings(connection, rows)
-        if batch.events:
-            connection.execute(insert(event), [event_row(item, ids.get(item.ups or "")) for item in batch.events])
+        events = [event_row(item, ids.get(item.ups or "")) for item in batch.events]
+        if batch.again:
+            for row in events:
+                insert_once(connection, event, row)
+        elif events:
+            connection.execute(insert(event), events)
         for job in batch.jobs:
             job.result = job.write(connection, *(ids[name] for name in job.ups))
 
@@ -135,21 +176,23 @@ class Transactions:
             mark_late(connection, oldest_us)
 
     def _write_apart(self, connection: Connection, batch: Batch) -> None:
-        batch.given_up = []
+        given_up: list[str] = []
         for row in batch.readings:
-            self._attempt(connection, Batch([within_columns(row)], [], [], []), f"a reading of {row[0]}", batch)
+            self._attempt(connection, Batch([within_columns(row)]), f"a reading of {row[0]}", given_up)
         for item in batch.events:
-            self._attempt(connection, Batch([], [item], [], []), f"event {item.name} of {item.ups or 'the agent'}", batch)
+            what = f"event {item.name} of {item.ups or 'the agent'}"
+            self._attempt(connection, Batch(events=[item], again=batch.again), what, given_up)
         for job in batch.jobs:
             what = f"a record of {', '.join(job.ups) or 'the agent'}"
-            job.error = self._attempt(connection, Batch([], [], [job], []), what, batch)
+            job.error = self._attempt(connection, Batch(jobs=[job]), what, given_up)
+        batch.given_up += given_up
 
-    def _attempt(self, connection: Connection, one: Batch, what: str, batch: Batch) -> BaseException | None:
+    def _attempt(self, connection: Connection, one: Batch, what: str, given_up: list[str]) -> BaseException | None:
         try:
             with connection.begin_nested():
                 self._write_together(connection, one, singly=True)
         except ROW_AT_FAULT as error:
-            batch.given_up.append(f"{what} was not stored: {' '.join(str(error).split())}")
+            given_up.append(f"{what} was not stored: {' '.join(str(error).split())}")
             return error
         return None
 

@@ -1,35 +1,33 @@
-"""The one thread that writes: batches, durable commits, patience with a database that is away.
+"""Two threads: one writes to the state, one to the side file what the state has not taken in time.
 
-Three queues wait for it. Readings are bounded: the oldest are dropped and counted. Events and jobs (orders, identities)
-are never dropped; they wake the writer, readings don't. A batch is written in one transaction and held until it is
-committed; if a row itself is the trouble, the batch is written row by row, and that row is given up and reported.
+Three queues wait. Readings are bounded: the oldest are dropped and counted. Events and jobs (orders, identities, steps) are
+never dropped; they wake the writer, readings don't. A batch is one transaction and is held until it is committed; if a row itself
+is the trouble, the batch is written row by row, and that row is given up and reported.
 
-While the database is away, readings and events go to the spool on the disk; jobs wait in memory, because whoever gave them waits
-too. When it is back, what happened goes in first, then the jobs, then the readings, beside what comes anew.
+What somebody waits for and the state has not committed within :data:`SPILL_S` goes to the side file, and counts as written from
+then on. The writer joins the side file to the state before it writes anything else, so that the order stays. Neither thread ever
+waits for the other: a disk that hangs takes one of them, and whoever waits gives up by himself.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from math import inf
 
-from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Event
-from qxfleet.store.engine import explain, sqlite_path
+from qxfleet.model.events import Event, Severity
+from qxfleet.store.engine import explain
 from qxfleet.store.rows import ReadingRow
-from qxfleet.store.spool import Aside, Sort, Spool
+from qxfleet.store.side import Side
+from qxfleet.store.state import Gone, State, damaged
 from qxfleet.store.transactions import ROW_AT_FAULT, Batch, Job, Transactions
 
 BATCH = 500
@@ -37,9 +35,6 @@ BATCH = 500
 
 LARGEST_BATCH = 2_000
 """Readings of one transaction at most, so that a backlog does not hold the lock for long."""
-
-REPLAY_BATCH = 10_000
-"""Rows from the spool in one transaction: a tenth of a second, in which nothing else is written."""
 
 QUEUE_LIMIT = 50_000
 """Readings kept in memory: about 20 MB; only where nothing can be set aside on the disk do they ever become that many."""
@@ -51,20 +46,31 @@ LULL_S, GATHERED_S = 0.05, 0.3
 """What nobody is in a hurry for is committed once nothing more came for so long, and after so long in any case. When mains fail,
 events come by hundreds, and the thread that stores them takes the interpreter away from the one that reads the rest."""
 
-ASIDE_S = 1.0
-"""How long a reading waits, while the database is away, until it is set aside on the disk."""
+SPILL_S, SPILL_LAZY_S = 0.2, 1.0
+"""How long the state may take for what somebody waits for, and for what nobody waits for, before the side file takes it. A step
+of a shutdown waits 0.5 s for either, so this leaves the side file the greater part."""
 
-SIZE_EVERY_S = 60.0
-BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+ASIDE_S = 1.0
+"""How long a reading waits, while the state takes nothing, until it is in the side file."""
+
+LOOK_S = 5.0
+"""How often the file is looked at: its size, and whether it is still the same one."""
+
+SILENT_S = 3.0
+"""A state that has not said yes or no to a batch for so long is in trouble; the largest steps of a roll-up take a tenth of it."""
+
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
 
 CLOSE_S = 5.0
 """How long closing waits for the last commit."""
+
+Trouble = Callable[[str, Severity], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
     """How storing goes. ``dropped`` and ``given_up`` count readings and single rows lost since the start; ``error`` is the
-    trouble that lasts, None when all is well; ``size_bytes`` is None until measured. What is queued may be on the disk."""
+    trouble that lasts, None when all is well; ``size_bytes`` is None until measured. What is queued may be in the side file."""
 
     queued_readings: int
     queued_events: int
@@ -77,39 +83,52 @@ class StoreHealth:
 
 
 class Writer:
-    """Owns the write connection. ``trouble`` is called on this thread with one sentence per turn for the worse or better.
+    """Owns what writes. ``trouble`` is called on one of its threads with one sentence per turn for the worse or better.
 
-    ``prepare`` is called before the first transaction, until it succeeds once; ``spool`` None: everything waits in memory.
+    ``anew`` is called when a new state was begun while it ran. ``side`` None: what the state can't take waits in memory.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        state: State,
         clock: Clock,
-        trouble: Callable[[str], None],
+        trouble: Trouble,
         *,
         queue_limit: int = QUEUE_LIMIT,
-        spool: Spool | None = None,
-        prepare: Callable[[], None] | None = None,
+        side: Side | None = None,
+        anew: Callable[[], None] = lambda: None,
     ) -> None:
-        self._engine = engine
+        self._state = state
         self._clock = clock
         self._trouble = trouble
-        self._transactions = Transactions(engine, clock)
-        self._spool = spool
-        self.prepare = prepare
-        self._compared = False
+        self._anew = anew
+        self._transactions = Transactions(state.writing, clock)
+        self._side = side
         self._readings: deque[ReadingRow] = deque(maxlen=queue_limit)
         self._events: list[Event] = []
         self._jobs: list[Job] = []
         self._waiting: list[Future[None]] = []
         self._held: Batch | None = None
+        self._due_s = inf
+        self._aside_due_s = 0.0
+        self._number = clock.wall_us()
+        self._first = self._number
+        self._committed = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._spill_wake = threading.Event()
+        self._side_found = threading.Event()
         self._closing = threading.Event()
-        self._give_up_s = float("inf")
+        self._ended = threading.Event()
+        self.tried = threading.Event()
+        """Whether the state was opened, or could not be, for the first time."""
+        self.refused: StoreError | None = None
+        """Why this state is not for this version of qxfleet."""
+        self._opened = False
+        self._give_up_s = inf
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._spiller = threading.Thread(target=self._spill, name="store-side", daemon=True)
         self._written = 0
         self._put = 0
         self._taken = 0
@@ -117,14 +136,17 @@ class Writer:
         self._given_up = 0
         self._last_commit_us: int | None = None
         self._error: str | None = None
+        self._side_error: str | None = None
+        self._neither_told = False
         self._size_bytes: int | None = None
-        self._size_due_s = 0.0
+        self._look_due_s = 0.0
 
     # Called from the loop's thread, or any other
 
     def start(self) -> None:
-        """Begin writing what is queued."""
+        """Open the state and begin to write what is queued."""
         self._thread.start()
+        self._spiller.start()
 
     def put(self, row: ReadingRow) -> None:
         """Queue a reading; drops the oldest when the queue is full. From one thread only: it takes no lock."""
@@ -138,80 +160,105 @@ class Writer:
         with self._lock:
             self._check_open()
             self._events.append(event)
+            self._expect(SPILL_LAZY_S)
         self._wake.set()
 
     def put_job(self, job: Job, *, hurry: bool = True) -> None:
-        """Queue a job and wake the writer; ``job.done`` is resolved after the commit."""
+        """Queue a job and wake the writer; ``job.done`` is resolved after the commit, or when the side file has it."""
         with self._lock:
             self._check_open()
+            self._number += 1
+            job.number = self._number
             self._jobs.append(job)
+            if job.record is not None:
+                self._expect(SPILL_S if hurry else SPILL_LAZY_S)
         if hurry:
             self._hurry.set()
         self._wake.set()
 
-    def committed(self, events: tuple[Event, ...] = (), *, hurry: bool = True) -> Future[None]:
-        """Queue these events; resolved when they, and all events and jobs queued before, are committed."""
+    def committed(self) -> Future[None]:
+        """Resolved when all events and jobs queued before are in the state, where they can be read."""
         done: Future[None] = Future()
         with self._lock:
             self._check_open()
-            self._events.extend(events)
             self._waiting.append(done)
-        if hurry:
-            self._hurry.set()
         self._wake.set()
         return done
 
     def alive(self) -> bool:
-        """Whether the thread runs; it ends before :meth:`close` only by a mistake of ours."""
-        return self._thread.is_alive()
+        """Whether the threads run; they end before :meth:`close` only by a mistake of ours."""
+        return self._thread.is_alive() and self._spiller.is_alive()
 
     def health(self) -> StoreHealth:
         """How storing goes at this moment."""
         with self._lock:
-            held, spool = self._held, self._spool
+            held, waiting = self._held, self._side.waiting if self._side is not None else 0
             return StoreHealth(
-                queued_readings=len(self._readings) + (len(held.readings) if held else 0) + (spool.readings if spool else 0),
-                queued_events=len(self._events) + len(self._jobs) + (len(held.events) + len(held.jobs) if held else 0)
-                + (spool.events if spool else 0),
+                queued_readings=len(self._readings) + (len(held.readings) if held else 0),
+                queued_events=len(self._events) + len(self._jobs) + (len(held.events) + len(held.jobs) if held else 0) + waiting,
                 written=self._written,
-                dropped=self._dropped(),
+                dropped=self._dropped() + (0 if self._side is None else self._side.dropped),
                 given_up=self._given_up,
                 last_commit_us=self._last_commit_us,
-                error=self._error,
+                error=self._error or self._silence(),
                 size_bytes=self._size_bytes,
             )
 
+    def _silence(self) -> str | None:
+        """A state that says nothing at all, not even no."""
+        held = self._held
+        if held is None or time.monotonic() < held.taken_s + SILENT_S:
+            return None
+        return f"state {self._state.path}: it has not answered for {time.monotonic() - held.taken_s:.0f} s"
+
     def close(self) -> None:
-        """Write what is queued and end the thread; returns within five seconds, whatever the database does."""
+        """Write what is queued and end the threads; returns within five seconds, whatever the disks do."""
         with self._lock:
             self._give_up_s = time.monotonic() + CLOSE_S - 0.5
             self._closing.set()
+            if self._error is not None:
+                self._due_s = self._aside_due_s = 0.0
         self._hurry.set()
         self._wake.set()
+        self._spill_wake.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_S)
+            self._ended.set()
+            self._spill_wake.set()
+            self._spiller.join(0.5)
         self._abandon()
-        self._engine.dispose()
+        if self._side is not None:
+            self._side.close()
+        self._state.dispose()
 
     def _dropped(self) -> int:
-        return self._put - self._taken - len(self._readings) + (self._spool.dropped if self._spool is not None else 0)
+        return self._put - self._taken - len(self._readings)
 
     def _check_open(self) -> None:
         if self._closing.is_set():
             raise StoreError("the store is closed")
 
+    def _expect(self, within_s: float) -> None:
+        """Something waits that the side file must have soon, unless the state has it. Called under the lock."""
+        due_s = time.monotonic() + (within_s if self._error is None else 0.0)
+        if due_s < self._due_s:
+            self._due_s = due_s
+            self._spill_wake.set()
+
     def _abandon(self) -> None:
         with self._lock:
-            held, spool = self._held, self._spool
-            jobs = [*(held.jobs if held else ()), *self._jobs]
-            events = len(self._events) + (len(held.events) if held else 0)
-            readings = len(self._readings) + (len(held.readings) if held else 0)
-            waiting = [*(held.waiting if held else ()), *self._waiting]
+            held = self._held or Batch()
+            jobs, waiting = [*held.jobs, *self._jobs], [*held.waiting, *self._waiting]
+            events, readings = len(self._events) + len(held.events), len(self._readings) + len(held.readings)
         if events or readings or jobs:
-            why = self._error or "the database did not answer"
-            self._trouble(f"closing with {events + len(jobs)} events and orders and {readings} readings unwritten: {why}")
-        if spool is not None and spool.waiting:
-            self._trouble(f"closing with {spool.events} events and {spool.readings} readings in {spool.path}, for the next start")
+            why = self._error or self._silence() or "the database did not answer"
+            self._trouble(
+                f"closing with {events + len(jobs)} events and orders and {readings} readings unwritten: {why}", Severity.CRITICAL
+            )
+        if self._side is not None and self._side.waiting:
+            self._trouble(
+                f"closing with {self._side.waiting} records in {self._side.path}, which the next start joins", Severity.WARNING
+            )
         for done in (*(job.done for job in jobs if job.done is not None), *waiting):
             if not done.done():
                 done.set_exception(StoreError("the store was closed before this was written"))
@@ -220,40 +267,42 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            self._find_spool()
             self._loop()
         except BaseException as error:
             self._error = f"the writer stopped on a mistake of its own: {error!r}"
-            self._trouble(self._error)
+            self._trouble(self._error, Severity.CRITICAL)
             raise
         finally:
-            if self._spool is not None:
-                self._spool.close()
-
-    def _find_spool(self) -> None:
-        try:
-            if self._spool is not None:
-                self._spool.find()
-        except (sqlite3.Error, OSError) as error:
-            self._lose_spool(error)
+            self.tried.set()
 
     def _loop(self) -> None:
+        failures = 0
+        self._side_found.wait(2.0)
         while True:
-            if self._wake.wait(0 if self._behind() else FLUSH_S):
-                self._gather()
-            self._wake.clear()
-            self._hurry.clear()
             closing = self._closing.is_set()
-            while self._take() or self.prepare is not None or self._behind():
-                if not self._write_held():
-                    return
-                if not self._queued():
-                    break
+            try:
+                self._bring_up_to_date()
+            except (SQLAlchemyError, OSError, *ROW_AT_FAULT) as error:
+                self._failed(error)
+                failures += 1
+            else:
+                self._recovered()
+                failures = 0
+            self.tried.set()
             self._tell_dropped()
-            if closing:
+            if closing and (not failures or self._empty() or time.monotonic() + BACKOFF_S[0] > self._give_up_s):
                 return
-            if time.monotonic() >= self._size_due_s:
-                self._measure()
+            self._wait(failures)
+
+    def _wait(self, failures: int) -> None:
+        if failures:
+            delay_s = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
+            if self._closing.wait(delay_s):
+                time.sleep(BACKOFF_S[0])
+        elif self._wake.wait(0 if self._behind() or self._closing.is_set() else FLUSH_S):
+            self._gather()
+        self._wake.clear()
+        self._hurry.clear()
 
     def _gather(self) -> None:
         """Wait for company, unless somebody is in a hurry."""
@@ -263,199 +312,226 @@ class Writer:
             if self._hurry.wait(LULL_S):
                 return
 
+    def _bring_up_to_date(self) -> None:
+        """Open the state if need be, join the side file, then commit what is queued. Raises what the database says."""
+        if not self._opened:
+            self._state.open()
+            self._opened = True
+        if time.monotonic() >= self._look_due_s:
+            self._look()
+        while True:
+            self._join()
+            batch = self._next()
+            if batch is None:
+                return
+            self._transactions.commit(batch)
+            self._finish(batch)
+            if not self._queued():
+                return
+
+    def _look(self) -> None:
+        self._look_due_s = time.monotonic() + LOOK_S
+        what = self._state.gone()
+        if what is not None:
+            self._opened = False
+            self._begin_anew(what)
+        self._size_bytes = self._state.size()
+
+    def _begin_anew(self, what: Gone) -> None:
+        """Go on with another file under the same name: the one that is there now, or a new one."""
+        where = self._state.leave()
+        self._transactions.forget()
+        if what is Gone.REPLACED:
+            self._state.open()
+            text = "the agent goes on with the one that is there now"
+        else:
+            text = self._state.begin_anew("damaged")
+        text = f"{text}; what was kept before is in {where}" if where else text
+        self._opened = True
+        self._trouble(f"state {self._state.path} {what.value} under the agent: {text}", Severity.CRITICAL)
+        self._anew()
+
+    def _behind(self) -> bool:
+        return self._side is not None and self._side.waiting > 0
+
     def _queued(self) -> bool:
         return bool(self._readings or self._events or self._jobs or self._waiting)
 
-    def _behind(self) -> bool:
-        return self._spool is not None and self._spool.waiting
-
-    def _take(self) -> Batch | None:
+    def _empty(self) -> bool:
+        """Whether nothing is left that only memory has."""
         with self._lock:
+            held = self._held
+            return not self._queued() and (held is None or held.spilled)
+
+    def _join(self) -> None:
+        """What waits in the side file, oldest first. Records that were committed after all, only late, are passed over."""
+        side = self._side
+        while side is not None and side.waiting:
+            lines, end = side.lines(LARGEST_BATCH)
+            batch = Batch.of_lines([line for line in lines if not (line[0] == "w" and self._first < line[1] <= self._committed)])
+            if batch:
+                self._transactions.commit(batch)
+            side.joined(end, len(lines))
+            self._count(len(batch.readings), batch.given_up)
+
+    def _next(self) -> Batch | None:
+        """The batch in hand, without what the side file has by now; else what is queued."""
+        with self._lock:
+            if self._held is not None and self._held.spilled:
+                self._held.strip()
+            if self._held:
+                return self._held
             queue = self._readings
             readings = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
             self._taken += len(readings)
-            jobs = [job for job in self._jobs if job.done is None or job.done.set_running_or_notify_cancel()]
+            jobs = [job for job in self._jobs if job.begin()]
             waiting = [done for done in self._waiting if done.set_running_or_notify_cancel()]
-            batch = Batch(readings, self._events, jobs, waiting)
-            self._events, self._jobs, self._waiting = [], [], []
+            batch = Batch(readings, self._events, jobs, waiting, due_s=self._due_s, taken_s=time.monotonic())
+            self._events, self._jobs, self._waiting, self._due_s = [], [], [], inf
             self._held = batch if batch else None
             return self._held
 
-    def _write_held(self) -> bool:
-        """Write the batch in hand and some of what is set aside, however long it takes; False if closing cut it short."""
-        batch = self._held or Batch([], [], [], [])
-        failures = 0
-        while True:
+    def _failed(self, error: BaseException) -> None:
+        self._state.writing.dispose()
+        sentence = str(error) if isinstance(error, StoreError) else explain(self._state.writing.url, error)
+        if isinstance(error, StoreError) and error.__cause__ is None and not self.tried.is_set():
+            self.refused = error
+        if self._state.path is not None and damaged(error):
             try:
-                self._write(batch)
-                break
-            except (SQLAlchemyError, *ROW_AT_FAULT) as error:
-                self._failed(error, first=failures == 0)
-            self._set_aside(batch, batch.transaction)
-            delay_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-            failures += 1
-            if self._closing.is_set():
-                if time.monotonic() + BACKOFF_S[0] > self._give_up_s:
-                    self._set_aside_queued()
-                    return False
-                delay_s = BACKOFF_S[0]
-            self._wait(delay_s)
-            self._tell_dropped()
-        self._finish(batch, recovered=failures > 0)
-        return True
-
-    def _write(self, batch: Batch) -> None:
-        """Events that were set aside, then the batch, then some readings that were set aside."""
-        if self.prepare is not None:
-            self.prepare()
-            self.prepare = None
-        while self._replay(Sort.EVENTS):
-            pass
-        if batch:
-            self._transactions.commit(batch)
-        self._replay(Sort.READINGS)
-
-    def _replay(self, sort: Sort) -> bool:
-        """Write one batch of what is set aside; whether there was one."""
-        spool = self._spool
-        if spool is None or not spool.waiting:
-            return False
-        try:
-            if not self._compared:  # once after each trouble: what did the database take, though its answer was lost?
-                with self._engine.begin() as connection:
-                    spool.compare(connection)
-                self._compared = True
-            aside = spool.take(sort, REPLAY_BATCH)
-            if aside is None:
-                return False
-            if aside.txid is None or not self._transactions.committed(aside.txid):
-                self._write_aside(spool, aside)
-            spool.forget(aside)
-            if not (spool.events or spool.readings):
-                with self._engine.begin() as connection:
-                    spool.unmark(connection)
-                spool.close()
-        except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
-            self._lose_spool(error)
-            return False
-        return True
-
-    def _write_aside(self, spool: Spool, aside: Aside) -> None:
-        again = Batch([], [], [], [], also=partial(spool.mark, aside=aside))
-        if aside.sort is Sort.EVENTS:
-            again.events = spool.events_of(aside)
-        else:
-            with suppress(*ROW_AT_FAULT):  # then each by itself, below
-                self._transactions.pour(spool, aside)
-                self._count(aside.count)
+                self._transactions.forget()
+                sentence = f"{sentence}; {self._state.begin_anew('damaged')}"
+            except (StoreError, OSError) as also:
+                sentence = f"{sentence}; nor could a new one be begun: {also}"
+            else:
+                self._opened = True
+                self._trouble(sentence, Severity.CRITICAL)
+                self._anew()
                 return
-            again.readings = list(spool.readings_of(aside))
-        self._transactions.commit(again)
-        self._count(len(again.readings), again.given_up)
-
-    def _wait(self, delay_s: float) -> None:
-        """Wait for the next attempt; what comes meanwhile is set aside within a second, events at once."""
-        closing, until_s = self._closing.is_set(), time.monotonic() + delay_s
-        while (left_s := until_s - time.monotonic()) > 0 and self._closing.is_set() == closing:
-            self._wake.wait(min(ASIDE_S, left_s))
-            self._wake.clear()
-            self._set_aside_queued()
-
-    def _set_aside(self, batch: Batch, transaction: int | None) -> None:
-        """Readings and events of a batch onto the disk; its jobs wait in memory."""
-        if self._spool is None or not (batch.readings or batch.events):
-            return
-        try:
-            self._spool.put(batch.readings, batch.events, transaction)
-        except (sqlite3.Error, OSError) as error:
-            self._lose_spool(error)
-            return
         with self._lock:
-            batch.readings, batch.events = [], []
-
-    def _set_aside_queued(self) -> None:
-        if self._spool is None:
-            return
-        with self._lock:
-            queue = self._readings
-            queued = Batch([queue.popleft() for _ in range(len(queue))], self._events, [], [])
-            self._taken += len(queued.readings)
-            self._events = []
-        self._set_aside(queued, None)
-        if queued:  # the disk did not take them
-            with self._lock:
-                self._taken -= len(queued.readings)
-                self._readings.extendleft(reversed(queued.readings))
-                self._events = queued.events + self._events
-
-    def _lose_spool(self, error: Exception) -> None:
-        """Without a place on the disk everything waits in memory, as far as that goes; what is in the file stays there."""
-        spool, self._spool = self._spool, None
-        if spool is not None:
-            self._trouble(f"{spool.path} takes nothing ({error}): what the database can't take waits in memory")
-            spool.close()
-
-    def _failed(self, error: BaseException, *, first: bool) -> None:
-        self._engine.dispose()
-        self._compared = False
-        sentence = str(error) if isinstance(error, StoreError) else explain(self._engine.url, error)
-        news = first or sentence != self._error
-        self._error = sentence
+            if self._held is not None:
+                self._held.again = True  # it may have been committed, and only the answer was lost
+            news = sentence != self._error
+            self._error = sentence
+            self._due_s = min(self._due_s, time.monotonic())
+        self._spill_wake.set()
         if news:
+            where = "in memory" if self._side is None else f"in {self._side.path}"
             left = self.health()
-            where = "in memory" if self._spool is None else f"in {self._spool.path}"
             self._trouble(
-                f"{sentence}; keeping {left.queued_events} events and orders and {left.queued_readings} readings {where} "
-                "and trying again"
+                f"{sentence}; keeping {left.queued_events} events and orders and {left.queued_readings} readings {where} and "
+                "trying again",
+                Severity.WARNING,
             )
+        self._tell_neither()
+
+    def _recovered(self) -> None:
+        with self._lock:
+            was, self._error, self._neither_told = self._error, None, False
+        if was is not None:
+            self._trouble("the state takes records again, and all that waited is in it", Severity.NOTICE)
 
     def _tell_dropped(self) -> None:
         dropped = self._dropped()
         if dropped > self._dropped_told:
             self._trouble(
-                f"{dropped - self._dropped_told} readings dropped, the oldest first: "
-                f"more than {self._readings.maxlen} waited for the database"
+                f"{dropped - self._dropped_told} readings dropped, the oldest first: more than {self._readings.maxlen} waited",
+                Severity.WARNING,
             )
             self._dropped_told = dropped
 
-    def _count(self, readings: int, given_up: Sequence[str] = ()) -> None:
+    def _count(self, readings: int, given_up: Iterable[str] = ()) -> None:
+        given_up = tuple(given_up)
         with self._lock:
             self._written += readings
             self._given_up += len(given_up)
             self._last_commit_us = self._clock.wall_us()
         for sentence in given_up:
-            self._trouble(sentence)
+            self._trouble(sentence, Severity.WARNING)
 
-    def _finish(self, batch: Batch, *, recovered: bool) -> None:
+    def _finish(self, batch: Batch) -> None:
+        self._count(len(batch.readings), batch.given_up)
         with self._lock:
             self._held = None
-            self._error = None
-        self._count(len(batch.readings), batch.given_up)
-        if recovered:
-            left = self.health()
-            self._trouble(
-                f"the database is back: all events and orders are written, {left.queued_readings} readings to go"
-            )
-        for job in batch.jobs:
-            if job.done is None or job.done.done():
-                continue
-            if job.error is not None:
-                job.done.set_exception(job.error)
-            else:
-                job.done.set_result(job.result)
-        for done in batch.waiting:
-            if not done.done():
-                done.set_result(None)
+            if batch.jobs:
+                self._committed = batch.jobs[-1].number
+            for job in batch.jobs:
+                job.end()
+            for done in batch.waiting:
+                if not done.done():
+                    done.set_result(None)
 
-    def _measure(self) -> None:
-        self._size_due_s = time.monotonic() + SIZE_EVERY_S
-        path = sqlite_path(self._engine.url)
+    # The side file's thread
+
+    def _spill(self) -> None:
+        if self._side is not None:
+            try:
+                self._side.find()
+            except OSError as error:
+                self._side_failed(error)
+        self._side_found.set()
+        while not self._ended.is_set():
+            self._spill_wake.clear()
+            if self._side is not None and self._wait_s() <= 0:
+                self._put_aside(self._side)
+            wait_s = min(self._wait_s(), ASIDE_S if self._error is not None else inf)
+            self._spill_wake.wait(None if wait_s == inf else max(0.0, wait_s))
+
+    def _wait_s(self) -> float:
+        """Seconds until something should be in the side file."""
+        with self._lock:
+            held = self._held
+            due_s = min(self._due_s, inf if held is None or held.spilled else held.due_s)
+            if self._error is not None and self._readings:
+                due_s = min(due_s, self._aside_due_s)
+        return due_s - time.monotonic()
+
+    def _put_aside(self, side: Side) -> None:
+        """All that waits and can be kept as text, into the side file; whoever waits for it goes on."""
+        with self._lock:
+            held = None if self._held is None or self._held.spilled else self._held
+            events, jobs = self._events, [job for job in self._jobs if job.record is not None and job.begin()]
+            count, last = len(events), self._number
+            readings = [self._readings.popleft() for _ in range(len(self._readings))] if self._error is not None else []
+            self._taken += len(readings)
+            self._due_s = inf
+            self._aside_due_s = time.monotonic() + ASIDE_S
+        queued = Batch(readings, events[:count], jobs)
         try:
-            if path is None:
-                with self._engine.begin() as connection:
-                    self._size_bytes = connection.scalar(text("SELECT pg_database_size(current_database())"))
-            else:
-                files = (path, path.with_name(path.name + "-wal"))
-                self._size_bytes = sum(file.stat().st_size for file in files if file.exists())
-        except (SQLAlchemyError, OSError):
-            self._size_bytes = None
+            side.append([*(held.lines() if held is not None else ()), *queued.lines()])
+        except OSError as error:
+            with self._lock:
+                self._taken -= len(readings)
+                self._readings.extendleft(reversed(readings))
+                self._due_s = time.monotonic() + BACKOFF_S[0]
+                if held is not None:
+                    held.due_s = self._due_s
+            self._side_failed(error)
+            return
+        self._side_error, self._neither_told = None, False
+        with self._lock:
+            if self._events is events:
+                del events[:count]
+            self._jobs = [job for job in self._jobs if job.record is None or job.number > last]
+            for job in (*jobs, *(held.jobs if held is not None else ())):
+                if job.record is not None:
+                    job.end()
+            if held is not None:
+                held.spilled = True
+        self._wake.set()
+
+    def _side_failed(self, error: OSError) -> None:
+        assert self._side is not None
+        self._side_error = f"side file {self._side.path}: {error.strerror or error}"
+        self._tell_neither()
+
+    def _tell_neither(self) -> None:
+        """Nothing takes a record: told once, until one of the two takes one again."""
+        state = self._error or self._silence()
+        if state is None or self._side_error is None or self._neither_told:
+            return
+        self._neither_told = True
+        self._trouble(
+            f"neither the state nor the side file takes a record ({state}; {self._side_error}): the steps of an armed shutdown "
+            "go on with their record in memory, all other orders are refused; both are tried again",
+            Severity.CRITICAL,
+        )

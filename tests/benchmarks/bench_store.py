@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
+from qxfleet.store.spool import Spool
 
 from qxfleet.model.clock import Clock
 from qxfleet.model.reading import Reading
@@ -24,7 +25,6 @@ from qxfleet.store.bulk import Backfill
 from qxfleet.store.migrate import upgrade
 from qxfleet.store.policy import Kept
 from qxfleet.store.rows import reading_row
-from qxfleet.store.spool import Spool
 from qxfleet.store.store import Store
 from qxfleet.store.tables import reading
 from tests.conftest import Postgres

@@ -76,12 +76,24 @@ def test_one_socket_one_agent(own: Site) -> None:
     assert own.stop() == 0
 
 
-def test_a_database_out_of_reach_starts_nothing(own: Site) -> None:
-    own.config.write_text('[agent]\ndatabase = "sqlite:///no/such/folder/fleet.db"\ncontrol = "agent.sock"\n')
-    done = process("--config", own.config, "run")
+def test_a_second_agent_on_one_state_is_refused_by_name(own: Site) -> None:
+    own.write(own.block("ups-03", "megatec"))
+    own.start()
+    assert own.process is not None
+    other = own.config.with_name("other.toml")
+    other.write_text('[agent]\nname = "row-b"\ndatabase = "sqlite:///fleet.db"\ncontrol = "other.sock"\n')
+    done = process("--config", other, "run")
     assert done.returncode == 1
-    assert "no/such/folder does not exist" in done.stderr
-    assert not own.socket.exists()
+    assert f"fleet.db is in use by agent test (pid {own.process.pid}): two agents can't share one" in done.stderr
+    assert own.stop() == 0
+
+
+def test_a_state_out_of_reach_stops_nobody(own: Site) -> None:
+    own.write(own.block("ups-03", "megatec"))
+    own.config.write_text(own.config.read_text().replace("sqlite:///fleet.db", "sqlite:///no/such/folder/fleet.db"))
+    own.start()
+    own.all_online()
+    assert own.stop() == 0
 
 
 @pytest.fixture

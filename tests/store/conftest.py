@@ -51,7 +51,7 @@ def troubles() -> list[str]:
 @pytest.fixture
 async def store(fleet_url: str, troubles: list[str]) -> AsyncIterator[Store]:
     """An open store that keeps every reading."""
-    opened = Store(fleet_url, clock=Clock(), keep="all", on_trouble=troubles.append)
+    opened = Store(fleet_url, clock=Clock(), keep="all", on_trouble=lambda text, _: troubles.append(text))
     opened.open()
     yield opened
     await opened.close()

@@ -288,8 +288,9 @@ OLD = (
 async def test_two_agents_keep_their_rows_apart(tmp_path: Path, fleet_store: str) -> None:
     async with agent(tmp_path, fleet_store, "row-a", ("a-1",)) as one, agent(tmp_path, fleet_store, "row-b", ("b-1",)) as two:
         for each, ups in ((one, "a-1"), (two, "b-1")):
-            run = await each.store.commit(shutdown.begin_run(True, f"mains of {ups}", {}, None, 1_000_000))
+            run = each.store.new_key("shutdown_run")
             assert run == 1
+            await each.store.commit(shutdown.begin_run(run, True, f"mains of {ups}", {}, None, 1_000_000))
             await each.store.commit(shutdown.go_on(run, [], [shutdown.StoredStep(1, "stop", f"host-{ups}", {}, 1_000_000)]))
             await each.store.record_now(an_event(ups=ups))
         await two.store.commit(shutdown.end_run(1, "done", "all are back", 2_000_000))

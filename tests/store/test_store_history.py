@@ -27,7 +27,7 @@ async def test_readings_of_a_range_in_time_order(store: Store) -> None:
         return [point.value - 230.0 for point in points(since, until)]
 
     def points(since: int | None, until: int | None) -> list[history.Point]:
-        with store._engine.connect() as connection:
+        with store._state.reading.connect() as connection:
             return history.readings(connection, "rack1-a", "input.voltage", since, until)
 
     assert seconds_of(None, None) == [0, 1, 2, 3]

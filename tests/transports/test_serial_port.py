@@ -174,7 +174,7 @@ async def test_a_second_open_is_told_who_may_hold_it(line: PtyLine) -> None:
 async def test_a_lock_of_another_program_is_respected(line: PtyLine) -> None:
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX); print(1, flush=True); input()"
     command = [sys.executable, "-c", hold, line.path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # noqa: ASYNC220
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdin and holder.stdout and holder.stdout.readline()
         with pytest.raises(LinkUnavailable, match="another program holds it"):
             await SerialTransport(line.path).open()

@@ -107,6 +107,32 @@ def prune(
         typer.echo(f"deleted {count} rows that are kept no longer")
 
 
+@app.command()
+def salvage(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The damaged file, as the agent put it aside.")],
+    json: Json = False,
+) -> None:
+    """Bring what can be read of a damaged state into the one in use.
+
+    FILE is not changed. What is in the state already stays as it is. Safe beside a running agent, which takes up what was
+    salvaged of arming, maintenance and tests at its next start. Exit code 1 if not all of FILE could be read.
+    """
+    from qxfleet.store.salvage import salvage
+
+    with console(stderr=True).status("reading") as progress:
+        found = salvage(file, _database(context), progress.update)
+    if json:
+        emit({"rows": found.rows, "problems": found.problems})
+    else:
+        for table, rows in sorted(found.rows.items()):
+            typer.echo(f"{table}: {rows} rows")
+    for problem in found.problems:
+        complain(problem)
+    if found.problems:
+        raise typer.Exit(1)
+
+
 @app.command("rebuild-discharges")
 def rebuild_discharges(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
     """Cut all discharges out of the history again, and judge them anew.
