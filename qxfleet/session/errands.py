@@ -49,7 +49,7 @@ class Errands(Recognition):
     """Carries out orders and settings in their turn, those of the configuration included."""
 
     __slots__ = (
-        "_capable", "_flying", "_jobs", "_lost", "_pause", "_reset", "_steady_until_s", "_urgent_until_s", "_waiter",
+        "_capable", "_doubted", "_flying", "_jobs", "_lost", "_pause", "_reset", "_steady_until_s", "_urgent_until_s", "_waiter",
         "_wished", "_wishes", "due_s",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Errands(Recognition):
         self._wished = False
         self._reset = False
         self._capable = ""
+        self._doubted: set[str] = set()
 
     def urgent(self, until_s: float) -> None:
         """Keep the urgent pace until then, whatever the status says."""
@@ -118,6 +119,7 @@ class Errands(Recognition):
                 seen, text = await self._watch(prepared.order, before)
                 text = text if seen is Outcome.ACCEPTED else f"acknowledged; {text}"
         finally:
+            self._doubt(prepared.order, outcome, text)
             self._finish(job, OrderResult(
                 self.options.name, prepared.order.name, prepared.value,
                 outcome or orders.without_evidence(readout.dialect), reply, request.decode("latin-1"), text,
@@ -127,6 +129,11 @@ class Errands(Recognition):
         now_s = self._clock.monotonic()
         self.urgent(now_s + CONFIRM_S)
         self.due_s = min(self.due_s, now_s + self.options.urgent_interval_s)
+
+    def _doubt(self, order: Order, outcome: Outcome | None, text: str) -> None:
+        """Where an order was sent and no reading showed it, readings can't show that its undoing has nothing to do either."""
+        if order.undo is not None and outcome not in (Outcome.REJECTED, Outcome.UNSUPPORTED):
+            (self._doubted.discard if text.startswith("seen in") else self._doubted.add)(order.undo)
 
     async def _send_order(self, request: bytes, dialect: Dialect) -> tuple[Outcome | None, bytes | None]:
         """What the device's own word says of an order: an outcome, or None where only readings can tell; and the word."""
@@ -159,7 +166,6 @@ class Errands(Recognition):
         if not order.effects:
             return None, "no reading can show its effect"
         began_s = self._clock.monotonic()
-        settled = [effect.name for effect in order.effects if before.get(effect.name) is effect.becomes]
         while self._clock.monotonic() - began_s < CONFIRM_S:
             reading = await self._poll()
             if reading is not None:
@@ -167,13 +173,13 @@ class Errands(Recognition):
                 shown = next((effect for effect in order.effects if orders.seen(effect, before, now)), None)
                 if shown is not None:
                     return Outcome.ACCEPTED, f"seen in {shown.name}"
+                if order.name not in self._doubted and (stands := orders.confirmed(order, before, now)) is not None:
+                    return Outcome.ACCEPTED, f"{stands.name} was so before and is so still"
             if self._lost is not None:
                 return None, "contact was lost before its effect could be seen"
             if self._jobs:
                 return None, "the next order came before its effect could be seen"
             await self._pause(0.5)
-        if settled:
-            return None, f"{settled[0]} was already so before: nothing can confirm it"
         return None, f"no effect seen within {CONFIRM_S:.0f} s"
 
     def _finish(self, job: Job, result: OrderResult) -> None:

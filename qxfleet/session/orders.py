@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Effect, Form, Order, Style
+from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Effect, Form, Hazard, Order, Style
 from qxfleet.errors import OrderInvalid, OrderNotSupported
 from qxfleet.model.events import Outcome
 from qxfleet.model.reading import Value
@@ -117,6 +117,25 @@ def judge(dialect: Dialect, request: bytes, frame: bytes | None) -> Outcome | No
 def without_evidence(dialect: Dialect) -> Outcome:
     """The outcome of an order that was neither answered nor seen to work."""
     return Outcome.NO_ANSWER if dialect.answer is AnswerStyle.WORD else Outcome.UNCONFIRMED
+
+
+def confirmed(order: Order, before: Mapping[str, Value | bool], now: Mapping[str, Value | bool]) -> Effect | None:
+    """The effect that an order was to have and that was there before it and is there still: it has nothing to do.
+
+    None for one that may cost something: there, what is so already shows nothing of this order.
+    """
+    if order.hazard is not Hazard.NONE:
+        return None
+    return next((effect for effect in order.effects if _stands(effect, before) and _stands(effect, now)), None)
+
+
+def _stands(effect: Effect, values: Mapping[str, Value | bool]) -> bool:
+    value = values.get(effect.name)
+    if effect.low is not None and effect.high is not None:
+        return isinstance(value, float) and effect.low <= value <= effect.high
+    if effect.word is not None:
+        return value == effect.word
+    return effect.becomes is not None and value is effect.becomes
 
 
 def seen(effect: Effect, before: Mapping[str, Value | bool], now: Mapping[str, Value | bool]) -> bool:

@@ -12,6 +12,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.dialects.spec import Dialect, Order, Setting, Tier
@@ -139,7 +140,7 @@ class Session(Errands):
         """
         readout = self._require()
         if name == "shutdown.default":
-            name = "shutdown.stayoff" if self.options.stayoff else "shutdown.return"
+            name = self._default_shutdown
         instead = {
             variable: float(prepare_change(readout.dialect, variable, f"{seconds:g}", readout.known).wanted)
             for variable, seconds in delays.items()
@@ -154,7 +155,16 @@ class Session(Errands):
         """Instant commands that the device offers, as far as it has told."""
         readout = self._require()
         known = readout.known
-        return tuple(order for order in readout.dialect.orders if orders.offered(order, known))
+        offered = tuple(order for order in readout.dialect.orders if orders.offered(order, known))
+        own = next((order for order in offered if order.name == self._default_shutdown), None)
+        if own is None:
+            return offered
+        what = f"what a shutdown of this UPS is by its options: {own.name}"
+        return (*offered, replace(own, name="shutdown.default", description=what))
+
+    @property
+    def _default_shutdown(self) -> str:
+        return "shutdown.stayoff" if self.options.stayoff else "shutdown.return"
 
     def settings(self) -> tuple[SettingInfo, ...]:
         """Writable variables with their present values, and the ranges or choices this device has."""

@@ -54,6 +54,14 @@ async def test_debians_commands(tmp_path: Path) -> None:
         assert await run("upscmd", *OP, at, "beeper.toggle") == (0, "OK")
         assert await run("upscmd", *OP, "-w", at, "beeper.toggle") == (0, "SUCCESS")
         assert await run("upscmd", *OP, "-w", at, "test.battery.start", "60") == (0, "SUCCESS")
+        assert await run("upscmd", *OP, "-w", at, "test.battery.stop") == (0, "SUCCESS")
+        for order in ("test.battery.stop", "shutdown.stop", "load.on"):  # nothing is left for them to do
+            asked = asyncio.get_running_loop().time()
+            assert await run("upscmd", *OP, "-w", at, order) == (0, "SUCCESS")
+            assert asyncio.get_running_loop().time() - asked < 4, "a poll, not the wait for an effect"
+        assert described["shutdown.default"] == "what a shutdown of this UPS is by its options: shutdown.return or shutdown.stayoff"
+        assert await run("upscmd", *OP, "-w", at, "shutdown.default") == (0, "SUCCESS")
+        assert await run("upscmd", *OP, "-w", at, "shutdown.stop") == (0, "SUCCESS")
         code, said = await run("upscmd", "-u", "op", "-p", "wrong", at, "beeper.toggle")
         assert (code, "ACCESS-DENIED" in said) == (1, True)
         code, said = await run("upscmd", *OP, at, "no.such.thing")

@@ -151,11 +151,23 @@ def test_a_word_from_the_device_is_shown(site: Site) -> None:
     assert (document["outcome"], document["reply"]) == ("accepted", "(ACK")
 
 
-def test_an_order_without_a_sign_is_unconfirmed(site: Site) -> None:
-    """Nothing is pending, so cancelling shows in no reading."""
-    done = site.run("command", "ups-04", "shutdown.stop")
-    assert done.returncode == 1
-    assert done.stdout.startswith("ups-04 shutdown.stop: unconfirmed (sent, but nothing shows that the UPS acted")
+def test_an_order_that_has_nothing_to_do_is_confirmed_by_the_next_reading(site: Site) -> None:
+    """Nothing is pending and no test runs: scripts that cancel whatever there is go on."""
+    for order, sign in (("shutdown.stop", "bit.shutdown"), ("test.battery.stop", "bit.test"), ("load.on", "output.voltage")):
+        done = site.run("command", "ups-04", order)
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.startswith(f"ups-04 {order}: accepted (done; {sign} was so before and is so still)")
+
+
+def test_an_order_that_cuts_power_names_what_hangs_on_it_and_asks(site: Site) -> None:
+    for order in ("load.off", "shutdown.return", "shutdown.stayoff", "shutdown.default"):
+        before = len(site.asked("ups-04"))
+        refused = site.run("command", "ups-04", order)
+        assert refused.returncode == 2
+        assert f"{order} cuts the power of ups-04. No [[load]] says what hangs on it." in refused.stderr
+        assert "--yes" in refused.stderr
+        sent = [request for request in site.asked("ups-04")[before:] if request.startswith((b"S", b"C"))]
+        assert sent == []
 
 
 @pytest.mark.parametrize(

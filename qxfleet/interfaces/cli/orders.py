@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +12,7 @@ from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
 from qxfleet.interfaces.cli.fleet import Name
-from qxfleet.interfaces.cli.output import Json, coloured, emit, printable
+from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, printable
 
 SENTENCES = {
     "accepted": "done",
@@ -31,6 +33,26 @@ def seconds(value: str | None) -> str | None:
         return value
 
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")]
+
+
+def behind(loads: Sequence[str]) -> str:
+    """What hangs on a UPS, as a sentence."""
+    return f"Behind it: {', '.join(loads)}." if loads else "No [[load]] says what hangs on it."
+
+
+def consent(what: str, *, yes: bool) -> None:
+    """Ask before power is cut. Raises BadParameter without a terminal and ``--yes``, Exit(1) if the answer is no."""
+    if yes:
+        return
+    complain(what)
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("not on a terminal: add --yes to go ahead", param_hint="--yes")
+    if not typer.confirm("Go ahead?", default=False, err=True):
+        complain("nothing was done")
+        raise typer.Exit(1)
+
+
 def command(
     context: typer.Context,
     name: Name,
@@ -43,12 +65,18 @@ def command(
     value: Annotated[
         str | None, typer.Argument(metavar="[VALUE]", help="Its value, if it takes one: seconds, or a duration like 10m.")
     ] = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Run an instant command, wait for what becomes of it, and say it.
 
+    One that cuts power names the loads behind the UPS and asks first; without a terminal it needs --yes.
     Exit code 0 only if the UPS accepted it or later readings show that it acted.
     """
+    known = ask(control_socket(context.obj), "commands", ups=name)
+    hazard = next((each["hazard"] for each in known["commands"] if each["name"] == order), "none")
+    if hazard == "load":
+        consent(f"{order} cuts the power of {name}. {behind(known['feeds'])}", yes=yes)
     _report(ask(control_socket(context.obj), "command", ORDER_S, ups=name, name=order, value=seconds(value)), json)
 
 

@@ -37,7 +37,8 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
 
     async def commands(args: Document, actor: str) -> Document:
         name = one(agent, args["ups"])
-        return shapes.orders_document(name, agent.fleet.orders(name))
+        feeds = [load.name for load in agent.config.shutdown.fed.get(name, ())]
+        return {**shapes.orders_document(name, agent.fleet.orders(name)), "feeds": feeds}
 
     async def settings(args: Document, actor: str) -> Document:
         name = one(agent, args["ups"])

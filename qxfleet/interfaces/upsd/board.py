@@ -21,7 +21,9 @@ TEXT_LENGTH = 255
 
 UNAVAILABLE = "Description unavailable"
 
-COMMANDS = {order.name: order.description for dialect in DIALECTS for order in dialect.orders}
+COMMANDS = {order.name: order.description for dialect in DIALECTS for order in dialect.orders} | {
+    "shutdown.default": "what a shutdown of this UPS is by its options: shutdown.return or shutdown.stayoff",
+}
 
 _SETTABLE = frozenset(
     [setting.name for dialect in DIALECTS for setting in dialect.settings]
