@@ -94,6 +94,7 @@ def read_shutdown(sources: Sequence[Source], upses: Sequence[UpsOptions], findin
         margin_s=settings.margin,
         hold_s=settings.hold,
         armed=settings.armed,
+        stay_off=tuple(ups.name for ups in upses if ups.stayoff),
     )
     if named:
         _order(found, plan, findings)

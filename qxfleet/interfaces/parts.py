@@ -13,11 +13,11 @@ from qxfleet.interfaces.upsd import NutServer
 from qxfleet.interfaces.web import Web
 from qxfleet.selftest.calendar import Calendar
 from qxfleet.selftest.run import battery_tests
-from qxfleet.shutdown.late import LateCuts
+from qxfleet.shutdown.mark import LeaveMark
 from qxfleet.shutdown.run import StagedShutdown
 
 PARTS: tuple[MakePart, ...] = (
-    maintenance, StagedShutdown, LateCuts, battery_tests, Calendar, Upkeep, Batteries, Accounts, Tokens, MetricsServer, NutServer,
-    Web,
+    maintenance, StagedShutdown, LeaveMark, battery_tests, Calendar, Upkeep, Batteries, Accounts, Tokens, MetricsServer,
+    NutServer, Web,
 )  # fmt: skip
 """A part whose table is absent does nothing and loads nothing."""

@@ -171,7 +171,8 @@ class Plan:
     ``host`` is the load the agent runs on, stopped last of all; ``margin_s`` is added to the critical path for "auto";
     ``hold_s``: how long a condition must hold before it counts; ``lost_on_battery``: what a UPS last seen on battery and then
     lost is taken for: ``run-on`` (its battery drains as predicted), ``stop`` (its trigger holds at once), ``ignore``;
-    ``count_unseen``: whether a UPS without contact, last seen on mains, counts as a feed that lasts.
+    ``count_unseen``: whether a UPS without contact, last seen on mains, counts as a feed that lasts; ``stay_off``: UPSes whose
+    own options say that they stay off once cut.
     """
 
     loads: tuple[Load, ...] = ()
@@ -185,6 +186,7 @@ class Plan:
     margin_s: float = 60.0
     hold_s: float = 5.0
     armed: bool = False
+    stay_off: tuple[str, ...] = ()
 
     @cached_property
     def named(self) -> Mapping[str, Load]:

@@ -64,7 +64,8 @@ def _cut(scene: Scene, ups: str, why: str, rank: int, host: Load | None) -> Step
         offdelay_s = max(offdelay_s, 60.0 * math.ceil(before_s / 60.0))
     return Step(
         Act.CUT, ups, why, (ups,), attempt=run.cut.step.attempt + 1 if again and run is not None else 1,
-        offdelay_s=offdelay_s, ondelay_s=off.ondelay_s + rank * off.stagger_s, stay_off=off.then == "stay-off",
+        offdelay_s=offdelay_s, ondelay_s=off.ondelay_s + rank * off.stagger_s,
+        stay_off=off.then == "stay-off" or ups in scene.plan.stay_off,
     )  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def to_cycle(scene: Scene) -> set[str]:
 
 def _may_cycle(scene: Scene, ups: str) -> bool:
     """Everything on it is seen to be down, and none of it is to go on being down."""
-    return scene.enough(ups) and scene.may_try(ups) and all(
+    return ups not in scene.plan.stay_off and scene.enough(ups) and scene.may_try(ups) and all(
         scene.at[load.name] in GONE and scene.up[load.name] is False and load.name not in scene.held_down
         for load in scene.plan.fed[ups]
     )  # fmt: skip

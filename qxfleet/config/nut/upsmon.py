@@ -46,6 +46,12 @@ class _Monitor:
     primary: bool
 
 
+def monitored_here(text: str) -> list[str]:
+    """UPSes that this machine's upsmon watches on this machine as their primary, by name."""
+    found = (_monitor(line.number, line.words[1:]) for line in lines(text) if line.words[0].upper() == "MONITOR")
+    return [each.ups for each in found if each is not None and each.primary and each.power and each.host in HERE]
+
+
 def import_upsmon(text: str, name: str, upses: Collection[str], host: str = "") -> ImportedMonitor:
     """The machine as a load of the UPSes it is fed by, as far as those are in ``upses``; ``host``: its name, ours by default."""
     found = ImportedMonitor()

@@ -15,6 +15,7 @@ from qxfleet.interfaces.cli import (
     audit,
     battery,
     check,
+    cut,
     db,
     demo,
     discover,
@@ -22,7 +23,6 @@ from qxfleet.interfaces.cli import (
     fleet,
     history,
     import_nut,
-    late_cut,
     maintenance,
     orders,
     outages,
@@ -116,7 +116,7 @@ app.add_typer(token.app, name="token", rich_help_panel=ONE)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
 app.command("discover", rich_help_panel=DATABASE)(discover.discover)
 app.command("import-nut", rich_help_panel=DATABASE)(import_nut.import_nut)
-app.command("late-cut", hidden=True)(late_cut.late_cut)
+app.command("cut", rich_help_panel=DATABASE)(cut.cut)
 app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
 app.add_typer(user.app, name="user", rich_help_panel=DATABASE)
 app.command("simulate", rich_help_panel=TRYING)(simulate.simulate)
