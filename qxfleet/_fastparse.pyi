@@ -8,13 +8,20 @@ POINTED: Final[int]
 TEXT: Final[int]
 BIT: Final[int]
 CODE: Final[int]
+UNSIGNED: Final[int]
+FLAG: Final[int]
+MARK: Final[int]
+CLOCK: Final[int]
 
-Slot = tuple[int, int, int, int, float, object, object, bool]
-"""(kind, token or -1, start, stop or -1, scale, value of 0, value of 1, critical).
+Slot = tuple[int, int, int, int, float, object, object, bool, *tuple[bytes, ...]]
+"""(kind, token or -1, start, stop or -1, scale, value of 0, value of 1, critical), and the marks of a MARK.
 
-``token`` >= 0: the word's index, ``start``/``stop`` unused, except BIT, where ``start`` is the character of that word.
+``token`` >= 0: the word's index, ``start``/``stop`` unused, except BIT, where ``start`` is the character of that word, and
+UNSIGNED and FLAG, where they are the lowest and the highest bit (-1: the whole word).
 ``token`` == -1: columns ``start`` up to ``stop`` (-1: to the end); the lead is column 0. ``scale`` multiplies numbers.
-The two values are what a BIT slot yields for ``0`` and ``1``. ``critical``: NUL in place of this bit is unknown rather
+The two values are what a BIT slot yields for ``0`` and ``1``, a FLAG for bits that are all 0 or not, a MARK where none or one
+of the capital letters ``marks`` stands in its columns. UNSIGNED: bytes as one number, high byte first. CLOCK:
+days, hours, minutes and seconds, as seconds. ``critical``: NUL in place of this bit is unknown rather
 than 0.
 """
 
@@ -45,9 +52,9 @@ class Plan:
     """Reads frames of one layout into a list of values, one per slot; None is "not available".
 
     The parameters are those of :class:`qxfleet.dialects.spec.Reply`. Lengths are bytes of the frame without its end
-    byte and without what stood before the lead. ``command`` is what was sent: its echo directly before the lead is
-    skipped. Raises ValueError for a layout that makes no sense or passes a bound: 64 words, 64 slots, 1024 bytes,
-    16 bytes of lead or command, 32 blanks, a scale of more than 8 decimals.
+    byte and without what stood before the lead, which may be up to 8 bytes of anything. Raises ValueError for a layout that
+    makes no sense or passes a bound: 64 words, 64 slots, 1024 bytes, 16 bytes of lead, 32 blanks, 6 bytes of a binary number,
+    a scale of more than 8 decimals.
     """
 
     def __new__(
@@ -57,9 +64,10 @@ class Plan:
         max_len: int,
         slots: Sequence[Slot],
         *,
-        command: bytes = b"",
         tokens: tuple[int, int] | None = None,
         bits: tuple[int, int] | None = None,
+        widths: Sequence[int] = (),
+        separator: str = " ",
         digits: tuple[int, int] | None = None,
         blanks: Sequence[int] = (),
         lenient: bool = False,
@@ -78,6 +86,31 @@ class Plan:
 
 def named(names: tuple[str, ...], values: list[float | str | bool | None]) -> dict[str, float | str | bool]:
     """Values by name, those that are not available left out. Raises ValueError unless there is one name per value."""
+
+Rule = tuple[
+    str,
+    tuple[str, ...],
+    tuple[str, ...],
+    float,
+    float,
+    float,
+    tuple[tuple[float, float | str | bool], ...],
+    tuple[tuple[str, float, float], ...],
+    tuple[tuple[str, tuple[float | str | bool, ...], bool], ...],
+    bool,
+]
+"""(name, of, over, scale, step, most, table, given, when, wins), as in :class:`qxfleet.dialects.spec.Derived`."""
+
+@final
+class Derivation:
+    """Adds to values what follows from them, rule by rule; each name is added once, by the first rule that can.
+
+    Raises ValueError for a step below 0, a scale that is not finite, and a table whose rows do not fall.
+    """
+
+    def __new__(cls, rules: Sequence[Rule]) -> Self: ...
+    def into(self, values: dict[str, float | str | bool]) -> set[str]:
+        """Add them to ``values``; the names that were added or changed."""
 
 @final
 class Overlay:

@@ -17,7 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.math cimport NAN, isfinite, isnan, rint
+from libc.math cimport NAN, floor, isfinite, isnan, rint
 from libc.string cimport memchr, memcmp, memcpy
 
 from fractions import Fraction
@@ -30,14 +30,22 @@ cdef enum:
     KIND_TEXT = 2
     KIND_BIT = 3
     KIND_CODE = 4
+    KIND_UNSIGNED = 5
+    KIND_FLAG = 6
+    KIND_MARK = 7
+    KIND_CLOCK = 8
 
 NUMBER = KIND_NUMBER
 POINTED = KIND_POINTED
 TEXT = KIND_TEXT
 BIT = KIND_BIT
 CODE = KIND_CODE
+UNSIGNED = KIND_UNSIGNED
+FLAG = KIND_FLAG
+MARK = KIND_MARK
+CLOCK = KIND_CLOCK
 
-Slot = tuple[int, int, int, int, float, object, object, bool]
+Slot = tuple[int, int, int, int, float, object, object, bool, *tuple[bytes, ...]]
 
 cdef enum:
     MAX_FRAME = 1024  # the longest reply of any known dialect has some 110 bytes; beyond this it is noise
@@ -45,10 +53,12 @@ cdef enum:
     MAX_SLOTS = 64  # twice the largest table; keeps the cells of one frame on the stack
     MAX_LEAD = 16
     MAX_BLANKS = 32  # three times what the widest table of columns has
-    MAX_JUNK = 4  # quirks.md: skip up to 4 bytes before the lead character, more is another talker
+    MAX_JUNK = 8  # quirks.md: an echo, a blank, XON before the lead character; what is more is another talker
     MAX_DIGITS = 15  # what a double holds exactly; the division below then rounds once, like float() does
     MAX_SCALE = 8  # decimals of a scale: 10 ** (14 + 8) is the largest power of ten a double holds exactly
     MAX_LAID = 31  # two bits of a key each; and as many numbers as a corridor has room for
+    MAX_BYTES = 6  # of a binary number: a double holds 48 bits exactly
+    ESCAPE = 0x28  # extra-dialects.md section 4.1
     BITS_TAIL = 2  # megatec-family.md section 8: bytes after the last bit are ignored
 
 cdef enum Reason:
@@ -77,9 +87,11 @@ cdef extern from *:
     """
     static const double EXACT = 9007199254740992.0; /* up to here a double holds every whole number */
     static const double POWERS[15] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    static const unsigned char ESCAPED[5] = {13, 17, 19, 10, 32};
     """
     const double EXACT
     const double POWERS[15]
+    const unsigned char ESCAPED[5]
 
 cdef struct Field:
     int kind
@@ -89,12 +101,11 @@ cdef struct Field:
     double times
     double over
     bint critical
+    unsigned int marks[8]
 
 cdef struct Layout:
     unsigned char lead[MAX_LEAD]
     Py_ssize_t lead_len
-    unsigned char echo[MAX_LEAD]
-    Py_ssize_t echo_len
     Py_ssize_t min_len
     Py_ssize_t max_len
     bint by_words
@@ -102,11 +113,15 @@ cdef struct Layout:
     int max_words
     int bits_word
     Py_ssize_t bits_width
+    unsigned char separator
+    int width_count
+    int widths[MAX_WORDS]
     Py_ssize_t digits_start
     Py_ssize_t digits_stop
     int blank_count
     Py_ssize_t blanks[MAX_BLANKS]
     bint lenient
+    bint binary
     bint number_word[MAX_WORDS]
     int count
     Field fields[MAX_SLOTS]
@@ -226,28 +241,20 @@ cdef Outcome read_code(Text t, Text *out) noexcept nogil:
 
 
 cdef Text clean(const Layout *layout, const unsigned char *p, Py_ssize_t n) noexcept nogil:
-    """The frame up to its first CR, without blanks, NUL, LF and an echo before the lead (quirks.md, Framing)."""
+    """The frame up to its first CR, without what stands before its lead (quirks.md, Framing). Bytes may be CRs themselves."""
     cdef Text whole
-    cdef const unsigned char *cr = <const unsigned char *> memchr(p, 13, <size_t> n)
-    cdef int junk = 0
-    if cr != NULL:
-        n = cr - p
+    cdef const unsigned char *cr
+    cdef Py_ssize_t junk
+    if not layout.binary:
+        cr = <const unsigned char *> memchr(p, 13, <size_t> n)
+        if cr != NULL:
+            n = cr - p
     if layout.lead_len > 0:
-        while junk < MAX_JUNK and n > 0 and (p[0] == b' ' or p[0] == 0 or p[0] == 10):
-            junk += 1
-            p += 1
-            n -= 1
-        if not starts(p, n, layout.lead, layout.lead_len):
-            if (
-                layout.echo_len > 0
-                and starts(p, n, layout.echo, layout.echo_len)
-                and starts(p + layout.echo_len, n - layout.echo_len, layout.lead, layout.lead_len)
-            ):
-                p += layout.echo_len
-                n -= layout.echo_len
-            elif n > 1 and b'A' <= p[0] <= b'Z' and starts(p + 1, n - 1, layout.lead, layout.lead_len):
-                p += 1  # the tail of an echo, or of another command's
-                n -= 1
+        for junk in range(min(n, MAX_JUNK + 1)):
+            if starts(p + junk, n - junk, layout.lead, layout.lead_len):
+                p += junk
+                n -= junk
+                break
     whole.at = p
     whole.len = n
     return whole
@@ -262,27 +269,28 @@ cdef Reason split(const Layout *layout, Text frame, Text *words, int *count) noe
     cdef int nuls = 0
     count[0] = 0
     while True:
-        while i < frame.len and frame.at[i] == b' ':
+        while layout.separator == b' ' and i < frame.len and frame.at[i] == b' ':
             i += 1
-        if i == frame.len:
+        if i >= frame.len:
             break
         if count[0] == layout.max_words:
             return TOO_MANY
         begin = i
-        while i < frame.len and frame.at[i] != b' ':
+        while i < frame.len and frame.at[i] != layout.separator:
             if not printable(frame.at[i]) and count[0] != layout.bits_word:
                 alien = True
             i += 1
         words[count[0]].at = frame.at + begin
         words[count[0]].len = i - begin
         count[0] += 1
+        i += layout.separator != b' '
     if count[0] < layout.min_words:
         return SHORT
     if alien:
         return BAD_TEXT
     if count[0] > 0 and layout.number_word[count[0] - 1]:
         word = words[count[0] - 1]
-        if word.at[word.len - 1] == b'.':
+        if word.len > 1 and word.at[word.len - 1] == b'.':
             return SHORT  # the reply was cut behind the point
     if layout.bits_word >= 0:
         word = words[layout.bits_word]
@@ -297,9 +305,127 @@ cdef Reason split(const Layout *layout, Text frame, Text *words, int *count) noe
     return OK
 
 
+cdef Py_ssize_t unescape(
+    const unsigned char *p, Py_ssize_t n, unsigned char *out, Py_ssize_t most, bint spare
+) noexcept nogil:
+    """Bytes that ``p`` stands for, no more than ``most`` + 1 of them counted; ``spare``: the first ESCAPE stands for itself."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t got = 0
+    cdef unsigned char c
+    while at < n and got <= most:
+        c = p[at]
+        at += 1
+        if c == ESCAPE and at < n and p[at] <= 4:
+            if spare:
+                spare = False
+            else:
+                c = ESCAPED[p[at]]
+                at += 1
+        if got < most:
+            out[got] = c
+        got += 1
+    return got
+
+
+cdef Reason unpack(const Layout *layout, Text frame, Text *words, unsigned char *room) noexcept nogil:
+    """Words of bytes with one blank between them, unescaped into ``room``; each must have its width.
+
+    ESCAPE and 0 to 4 stand for bytes that are never sent as they are. A word that comes out one byte short has an ESCAPE that
+    stands for itself (extra-dialects.md sections 4.1 and 4.2).
+    """
+    cdef Py_ssize_t i = layout.lead_len
+    cdef Py_ssize_t begin
+    cdef Py_ssize_t width
+    cdef Py_ssize_t got
+    cdef int word
+    for word in range(layout.width_count):
+        if word > 0:
+            if i >= frame.len:
+                return SHORT
+            i += 1
+        begin = i
+        while i < frame.len and frame.at[i] != b' ':
+            i += 1
+        width = layout.widths[word]
+        got = unescape(frame.at + begin, i - begin, room, width, False)
+        if got == width - 1:
+            got = unescape(frame.at + begin, i - begin, room, width, True)
+        if got != width:
+            return SHORT if got < width else LONG
+        words[word].at = room
+        words[word].len = width
+        room += width
+    return LONG if i < frame.len else OK
+
+
+cdef Outcome read_unsigned(const Field *field, Text t, bint bits, double *out) noexcept nogil:
+    """Bytes as one number, high byte first; or, of ``bits``, those from ``start`` up to and with ``stop``."""
+    cdef unsigned long long number = 0
+    cdef Py_ssize_t i
+    if not 0 < t.len <= MAX_BYTES:
+        return BAD
+    for i in range(t.len):
+        number = number << 8 | t.at[i]
+    if bits:
+        number = number >> field.start & ((1ULL << (field.stop - field.start + 1)) - 1)
+    if field.kind == KIND_FLAG:
+        return ONE if number else ZERO
+    out[0] = (<double> number) * field.times
+    if out[0] > EXACT:
+        return BAD
+    out[0] /= field.over
+    return VALUE
+
+
+cdef Outcome read_clock(Text t, double *out) noexcept nogil:
+    """Days, hours, minutes, seconds with ``:`` or ``.`` between them, as seconds; those in front may be missing."""
+    cdef unsigned long long seconds = 0
+    cdef unsigned long long part = 0
+    cdef int digits = 0
+    cdef int parts = 1
+    cdef Py_ssize_t i
+    if only_fillers(t):
+        return ABSENT
+    for i in range(t.len):
+        if t.at[i] == b':' or t.at[i] == b'.':
+            parts += 1
+    for i in range(t.len):
+        if digit(t.at[i]):
+            part = part * 10 + (t.at[i] - 48)
+            digits += 1
+            if digits > 5:
+                return BAD
+        elif (t.at[i] == b':' or t.at[i] == b'.') and 0 < digits:
+            seconds = (seconds + part) * (24 if parts == 4 else 60)
+            parts -= 1
+            part = 0
+            digits = 0
+        else:
+            return BAD
+        if parts > 4:
+            return BAD
+    if digits == 0:
+        return BAD
+    out[0] = <double> (seconds + part)
+    return VALUE
+
+
+cdef Outcome read_mark(const Field *field, Text t) noexcept nogil:
+    """Whether one of the marks is among the letters; anything but capital letters and blanks is no word of them."""
+    cdef Py_ssize_t i
+    cdef Outcome found = ZERO
+    for i in range(t.len):
+        if not (b'A' <= t.at[i] <= b'Z' or t.at[i] == b' '):
+            return BAD
+        if field.marks[t.at[i] >> 5] >> (t.at[i] & 31) & 1:
+            found = ONE
+    return found
+
+
 cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t n, Cell *cells) noexcept nogil:
     """Fill one cell per slot, or say why not."""
     cdef Text words[MAX_WORDS]
+    cdef unsigned char room[MAX_WORDS * MAX_BYTES]
     cdef Text frame
     cdef Text t
     cdef const Field *field
@@ -325,7 +451,12 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
     for i in range(layout.blank_count):
         if layout.blanks[i] >= frame.len or frame.at[layout.blanks[i]] != b' ':
             return BAD_TEXT
-    if layout.by_words:
+    if layout.width_count > 0:
+        reason = unpack(layout, frame, words, room)
+        if reason != OK:
+            return reason
+        word_count = layout.width_count
+    elif layout.by_words:
         reason = split(layout, frame, words, &word_count)
         if reason != OK:
             return reason
@@ -338,6 +469,8 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
             t = words[field.token]
         else:
             if field.start >= frame.len:
+                if field.kind == KIND_MARK:
+                    cells[i].outcome = ZERO  # no letters at all
                 continue
             t.at = frame.at + field.start
             t.len = (frame.len if field.stop < 0 or field.stop > frame.len else field.stop) - field.start
@@ -353,6 +486,14 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
                 cells[i].outcome = ZERO
             elif c == b'1':
                 cells[i].outcome = ONE
+        elif field.kind == KIND_UNSIGNED or field.kind == KIND_FLAG:
+            cells[i].outcome = read_unsigned(field, t, field.token >= 0 and field.stop >= 0, &cells[i].number)
+            if cells[i].outcome == BAD:
+                return BAD_NUMBER
+        elif field.kind == KIND_MARK:
+            cells[i].outcome = read_mark(field, t)
+            if cells[i].outcome == BAD:
+                return BAD_TEXT
         elif field.kind == KIND_TEXT or field.kind == KIND_CODE:
             if field.kind == KIND_TEXT:
                 cells[i].outcome = read_text(t, &cells[i].text)
@@ -363,7 +504,10 @@ cdef Reason read_frame(const Layout *layout, const unsigned char *p, Py_ssize_t 
                     return BAD_TEXT
                 cells[i].outcome = ABSENT
         else:
-            cells[i].outcome = read_number(field, t, &cells[i].number)
+            if field.kind == KIND_CLOCK:
+                cells[i].outcome = read_clock(t, &cells[i].number)
+            else:
+                cells[i].outcome = read_number(field, t, &cells[i].number)
             tried += cells[i].outcome != ABSENT
             got += cells[i].outcome == VALUE
             if cells[i].outcome == UNPOINTED:
@@ -392,31 +536,41 @@ cdef class Plan:
         Py_ssize_t max_len,
         slots,
         *,
-        bytes command not None=b"",
         tokens=None,
         bits=None,
+        widths=(),
+        str separator not None=" ",
         digits=None,
         blanks=(),
         bint lenient=False,
     ):
         cdef Layout *layout = &self.layout
         cdef Field *field
-        cdef bytes echo = command.rstrip(b"\r")
+        cdef bint of_bytes
+        cdef unsigned char mark
         cdef list choices = []
-        if len(lead) > MAX_LEAD or len(echo) > MAX_LEAD:
-            raise ValueError(f"lead and command may have {MAX_LEAD} bytes at most")
-        if lead[:1] in (b" ", b"\0", b"\n"):
-            raise ValueError("a lead can't begin with blank, NUL or LF: these are skipped before it")
+        if len(lead) > MAX_LEAD:
+            raise ValueError(f"a lead may have {MAX_LEAD} bytes at most")
+        if len(separator) != 1 or not " " <= separator <= "~":
+            raise ValueError(f"a separator is one printable character, not {separator!r}")
         if not 0 <= min_len <= max_len <= MAX_FRAME:
             raise ValueError(f"lengths must be 0 <= min_len <= max_len <= {MAX_FRAME}, not {min_len} and {max_len}")
         layout.lead_len = len(lead)
         memcpy(layout.lead, PyBytes_AS_STRING(lead), <size_t> len(lead))
-        layout.echo_len = len(echo)
-        memcpy(layout.echo, PyBytes_AS_STRING(echo), <size_t> len(echo))
         layout.min_len = min_len
         layout.max_len = max_len
         layout.lenient = lenient
         layout.bits_word = -1
+        layout.separator = ord(separator)
+        for width in widths:
+            if layout.width_count == MAX_WORDS or not 0 < width <= MAX_BYTES:
+                raise ValueError(f"widths must be up to {MAX_WORDS} numbers from 1 to {MAX_BYTES}, not {widths}")
+            layout.widths[layout.width_count] = width
+            layout.width_count += 1
+        if layout.width_count > 0:
+            if tokens is not None or bits is not None:
+                raise ValueError("a reply in words of bytes has neither tokens nor bits")
+            layout.max_words = layout.width_count
         if tokens is not None:
             layout.by_words = True
             layout.min_words, layout.max_words = tokens
@@ -437,15 +591,22 @@ cdef class Plan:
             layout.blank_count += 1
         if len(slots) > MAX_SLOTS:
             raise ValueError(f"a plan may have {MAX_SLOTS} slots at most, not {len(slots)}")
-        for kind, token, start, stop, scale, zero, one, critical in slots:
+        for kind, token, start, stop, scale, zero, one, critical, *marks in slots:
             field = &layout.fields[layout.count]
             field.kind = kind
             field.token = token
             field.start = start
             field.stop = stop
             field.critical = critical
-            if not KIND_NUMBER <= field.kind <= KIND_CODE:
+            for mark in <bytes> b"".join(marks):
+                field.marks[mark >> 5] |= 1U << (mark & 31)
+            if not KIND_NUMBER <= field.kind <= KIND_CLOCK:
                 raise ValueError(f"slot {layout.count}: unknown kind {kind}")
+            of_bytes = field.kind == KIND_UNSIGNED or field.kind == KIND_FLAG
+            if of_bytes is not (layout.width_count > 0) and (field.token >= 0 or layout.width_count > 0):
+                raise ValueError(f"slot {layout.count}: bytes stand in columns, or in a reply made of words of bytes")
+            if field.kind == KIND_MARK and field.token >= 0:
+                raise ValueError(f"slot {layout.count}: letters stand in columns")
             if field.token >= layout.max_words or field.token < -1:
                 raise ValueError(f"slot {layout.count}: word {token} lies outside the words")
             if (field.token < 0 or field.kind == KIND_BIT) and not 0 <= field.start < MAX_FRAME:
@@ -457,6 +618,10 @@ cdef class Plan:
                 raise ValueError(f"slot {layout.count}: scale {scale} is not a short positive decimal")
             field.times = ratio.numerator
             field.over = ratio.denominator
+            if of_bytes:
+                layout.binary = layout.width_count == 0
+                if field.token >= 0 and stop != -1 and not 0 <= start <= stop < 8 * MAX_BYTES:
+                    raise ValueError(f"slot {layout.count}: bits {start} to {stop} are none of a word")
             if field.token >= 0 and field.kind <= KIND_POINTED:
                 layout.number_word[field.token] = True
             choices += (zero, one)
@@ -520,6 +685,87 @@ def named(tuple names not None, list values not None):
         if values[i] is not None:
             found[names[i]] = values[i]
     return found
+
+
+Rule = tuple[
+    str, tuple[str, ...], tuple[str, ...], float, float, float, tuple[tuple[float, float | str | bool], ...],
+    tuple[tuple[str, float, float], ...], tuple[tuple[str, tuple[float | str | bool, ...], bool], ...], bool,
+]
+
+
+@cython.final
+cdef class Derivation:
+    """Adds to values what follows from them."""
+
+    cdef list rules
+
+    def __cinit__(self, rules not None):
+        self.rules = []
+        for name, of, over, scale, step, most, table, given, when, wins in rules:
+            if step < 0 or not isfinite(scale):
+                raise ValueError(f"{name}: neither step {step} nor scale {scale} may be so")
+            if any(higher[0] <= lower[0] for higher, lower in zip(table, table[1:])):
+                raise ValueError(f"{name}: the rows of a table go from high to low")
+            self.rules.append((name, of, over, float(scale), float(step), float(most), table, given, when, bool(wins)))
+
+    def into(self, dict values not None):
+        """Add them; the names that were added or changed."""
+        cdef set done = set()
+        cdef str name
+        cdef double number
+        cdef double part
+        cdef double scale, step, most
+        cdef bint wins
+        for name, of, over, scale, step, most, table, given, when, wins in self.rules:
+            if name in done or (name in values and not wins):
+                continue
+            if not holds(given, when, values):
+                continue
+            number = 1.0
+            for other in of:
+                part = number_of(values, other)
+                number *= part
+            for other in over:
+                part = number_of(values, other)
+                number = number / part if part != 0 else NAN
+            if step > 0:
+                number = floor(number / step) * step
+            number *= scale
+            if not isfinite(number):
+                continue
+            if number > most:
+                number = most
+            result = number
+            if table:
+                for least, result in table:
+                    if number >= least:
+                        break
+                else:
+                    continue
+            values[name] = result
+            done.add(name)
+        return done
+
+
+cdef double number_of(dict values, str name) except? -1.0:
+    """The number of that name; not a number, where there is none."""
+    cdef PyObject *found = PyDict_GetItem(values, name)
+    if found == NULL or not PyFloat_CheckExact(<object> found):
+        return NAN
+    return PyFloat_AS_DOUBLE(<object> found)
+
+
+cdef bint holds(tuple given, tuple when, dict values) except -1:
+    cdef double number
+    for name, low, high in given:
+        number = number_of(values, name)
+        if not <double> low <= number < <double> high:
+            return False
+    for name, wanted, negated in when:
+        value = values.get(name)
+        if (value is not None and (not wanted or value in wanted)) is negated:
+            return False
+    return True
 
 
 @cython.final

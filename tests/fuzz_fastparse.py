@@ -20,7 +20,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Framer, Plan
+from qxfleet._fastparse import BIT, CODE, FLAG, MARK, NUMBER, POINTED, TEXT, UNSIGNED, Framer, Plan
 from qxfleet.dialects.registry import DIALECTS
 from qxfleet.session.plans import plan_for
 from tests.oracle import Oracle, arguments, cut
@@ -34,7 +34,7 @@ EXTRA: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
         "numbers by column, scaled",
         (b"(", 10, 80, [(NUMBER, -1, 1, 6, 0.1, None, None, False), (POINTED, -1, 7, 12, 60.0, None, None, False),
                         (NUMBER, -1, 19, 22, 0.001, None, None, False), (TEXT, -1, 28, -1, 1.0, None, None, False)]),
-        {"command": b"QGS\r"},
+        {},
     ),
     ("no lead", (b"", 0, 200, [(NUMBER, 0, 0, -1, 1.0, None, None, False), (TEXT, 1, 0, -1, 1.0, None, None, False)]),
      {"tokens": (0, 64)}),
@@ -46,8 +46,24 @@ EXTRA: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
     ("bits in front", (b"(", 4, 90, [(BIT, 0, n, -1, 1.0, False, True, n < 2) for n in range(3)]
       + [(BIT, 1, 0, -1, 1.0, False, True, False), (NUMBER, 2, 0, -1, 10.0, None, None, False)]),
      {"tokens": (1, 20), "bits": (0, 3)}),
+    ("commas", (b"", 3, 80, [(CODE, n, 0, -1, 1.0, None, None, False) for n in range(2)]
+      + [(NUMBER, n, 0, -1, 1.0, None, None, False) for n in range(2, 6)]),
+     {"tokens": (5, 6), "separator": ","}),
+    ("words of bytes", (b"#", 4, 80, [(UNSIGNED, n, 0, -1, 1.0, None, None, False) for n in range(3)]
+      + [(UNSIGNED, 3, 5, 6, 1.0, None, None, False), (FLAG, 3, 7, 7, 1.0, False, True, True)]),
+     {"widths": (2, 1, 3, 1)}),
+    ("bytes and letters in columns",
+     (b"(", 12, 40, [(UNSIGNED, -1, 1, 3, 0.1, None, None, False), (UNSIGNED, -1, 5, 9, 1.0, None, None, False),
+                     (MARK, -1, 9, -1, 1.0, None, "test", False, b"EIJ"), (MARK, -1, 9, -1, 1.0, False, True, True, b"A")]),
+     {}),
 )  # fmt: skip
 """Layouts that use what no present table uses."""
+
+OF_BYTES = (
+    b"#l\x01 5 l\x01Q \t", b"#(\0(\3 (\4 p\x01i \x89", b"#(\1 ( \x12\xd0\x02 (", b"FOR,750,120,120,20.0,27.6", b"FOR,,120,,20.0",
+    b"(\x01\xf4\0\0\0\0\x05F\x04\x1a\0\x10\0\0\0\x17\0\0\0\0", b"(\0\x0d\x04\x0d\x28\0\0\0AIM", b"(12345678AEBFN",
+)  # fmt: skip
+"""What the captures do not have: words of bytes, commas, letters, end bytes that are data."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ def captured() -> dict[str, list[bytes]]:
 def pairs() -> list[Pair]:
     """Every layout of every dialect once per command, and the extra ones."""
     by_command = captured()
-    everything = tuple(frame for frames in by_command.values() for frame in frames)
+    everything = (*(frame for frames in by_command.values() for frame in frames), *OF_BYTES)
     found: dict[tuple[bytes, object], Pair] = {}
     for dialect in DIALECTS:
         for query in dialect.queries:
@@ -81,7 +97,7 @@ def pairs() -> list[Pair]:
                 own = [sample.frame for sample in query.samples]
                 own += by_command.get(query.command.decode("latin-1").rstrip("\r"), [])
                 name = f"{dialect.name} {query.command!r} {reply.lead!r} {reply.length}"
-                pair = Pair(name, plan_for(query, reply), Oracle(*positional, **named), tuple(own))
+                pair = Pair(name, plan_for(reply), Oracle(*positional, **named), tuple(own))
                 found.setdefault((query.command, reply), pair)
     extra = [Pair(name, Plan(*args, **named), Oracle(*args, **named), everything) for name, args, named in EXTRA]
     return [*found.values(), *extra]

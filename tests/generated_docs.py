@@ -12,7 +12,7 @@ from pathlib import Path
 from qxfleet.agent.assess import RULES, Rule
 from qxfleet.config.reference import option_reference
 from qxfleet.dialects.megatec import MEGATEC, RATING_QUERY, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
-from qxfleet.dialects.registry import DIALECTS, IDENTITY_PROBES, STATUS_PROBES
+from qxfleet.dialects.registry import DIALECTS, STATUS_PROBES, claim_questions
 from qxfleet.dialects.spec import (
     AnswerStyle,
     Arg,
@@ -24,6 +24,7 @@ from qxfleet.dialects.spec import (
     Form,
     Holds,
     Order,
+    Query,
     Span,
     Style,
     Tier,
@@ -33,7 +34,7 @@ from qxfleet.dialects.spec import (
 from qxfleet.dialects.voltronic import VOLTRONIC
 from qxfleet.dialects.voltronic.complaints import WARNINGS_TABLE
 from qxfleet.model.variables import VARIABLES
-from qxfleet.model.wire import ACCEPTANCES, REFUSALS
+from qxfleet.model.wire import ACCEPTANCES, REFUSALS, shown
 from qxfleet.session.orders import prepare
 from qxfleet.testing.control import INSTRUCTIONS
 from qxfleet.transports.usb_ids import DEVICES
@@ -56,6 +57,8 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def code(text: str | bytes) -> str:
     """Bytes or text as it stands in the code, with CR written ``\\r``."""
     plain = text.decode("latin-1") if isinstance(text, bytes) else text
+    if any(not " " <= character <= "~" for character in plain.rstrip("\r")):
+        plain = shown(plain.encode("latin-1")) + " and its CRC"
     return f"`{plain.replace(chr(13), chr(92) + 'r')}`" if plain else "–"
 
 
@@ -78,10 +81,9 @@ def dialects() -> str:
 
 def probes() -> str:
     """The questions of recognition, in order."""
-    wanted = {want.request for dialect in DIALECTS for wants in dialect.claim.any_of for want in wants}
     status = ", ".join(code(probe) for probe in STATUS_PROBES)
-    others = ", ".join(code(probe) for probe in IDENTITY_PROBES if probe in wanted)
-    return table(("step", "questions"), [("status, until one is answered", status), ("then once each", others)])
+    others = ", ".join(code(probe) for probe in claim_questions())
+    return table(("step", "questions"), [("status, until one is answered", status), ("then, as far as needed", others)])
 
 
 def _condition(claim: Claim) -> str:
@@ -342,10 +344,87 @@ def voltronic_settings() -> str:
     return table(("variable", "option", "meaning"), rows)
 
 
+OTHERS = tuple(dialect for dialect in DIALECTS if dialect.source.startswith("extra-dialects.md"))
+"""The dialects that have a page together."""
+
+TIERS = ((Tier.QUICK, "every poll"), (Tier.FULL, "every `full_interval`"), (Tier.AFTER_ORDER, "once, and after orders"),
+         (Tier.ONCE, "once"))  # fmt: skip
+
+
+def _gives(query: Query) -> str:
+    names = [field.name for reply in query.replies for field in reply.fields]
+    names += [each.name for reply in query.replies for each in reply.derived]
+    shown_names = [name for name in dict.fromkeys(names) if name in VARIABLES]
+    bits = sum(name.startswith("bit.") for name in dict.fromkeys(names))
+    parts = [code(name) for name in shown_names] + ([f"{bits} status bits"] if bits else [])
+    return ", ".join(parts) or "–"
+
+
+def _bytes_of_order(dialect: Dialect, order: Order) -> str:
+    settings = {setting.name: setting.default for setting in dialect.settings}
+    known: dict[str, float | str | bool] = {"ups.id": "00"}
+    known |= {holds.name: holds.values[0] for holds in order.when if holds.values}
+    prepared = prepare(dialect, order.name, None, settings, known)
+    return ", then ".join(code(each) for each in (prepared.first, prepared.request) if each)
+
+
+def other_dialects() -> str:
+    """Questions, orders and settings of each dialect that is on the page of the others."""
+    parts: list[str] = []
+    for dialect in sorted(OTHERS, key=lambda each: each.name):
+        parts += [f"### {dialect.name}", "", f"{dialect.title}. {NOTES[dialect.name]}", ""]
+        rows = [
+            (code(shown(query.command)), next(text for tier, text in TIERS if query.tier & tier), _gives(query))
+            for query in dialect.queries
+        ]  # fmt: skip
+        parts += [table(("question", "asked", "gives"), rows), ""]
+        derived = [each.name for each in dialect.derived if each.name in VARIABLES]
+        if derived:
+            parts += ["Worked out: " + ", ".join(code(name) for name in dict.fromkeys(derived)) + ".", ""]
+        if dialect.orders:
+            parts += [table(("order", "bytes with the delays as they are by default", "what it does"),
+                            [(code(o.name), _bytes_of_order(dialect, o), o.description) for o in dialect.orders]), ""]  # fmt: skip
+        else:
+            parts += ["It is read only: no orders, no settings.", ""]
+        limits = [f"{code(s.name)} {s.low:g} to {s.high:g} s" for s in dialect.settings]
+        limits += [code(s.name) for s in dialect.device_settings]
+        if limits:
+            parts += ["Writable: " + ", ".join(limits) + ".", ""]
+    return "\n".join(parts).rstrip()
+
+
+NOTES = {
+    "voltronic-qs": "Small line-interactive units (ViewPower software). They echo what they do not know; `QI` is one of the later "
+                    "variants'.",
+    "voltronic-qs-hex": "The same units with a status in bytes, of which 28 00 to 28 04 stand for bytes that are never sent. Variant P "
+                        "tells no ratings: set `default.battery.voltage.nominal`.",
+    "bestups": "Best Power Fortress, Patriot Pro, Axxium; Sola Australia. The third status bit is inverted on the Patriot Pro and "
+               "means nothing on battery, in a test and before a shutdown.",
+    "masterguard": "A and E series. Several units may share a line: what is addressed carries the unit's number. `bypass.start` leaves "
+                   "the load unprotected.",
+    "hunnox": "Units behind the MEC0003 bridge; on it `UPS No Ack` after an order means that it was taken.",
+    "ablerex": "The voltage of a block by `Q5` counts on mains only; on battery and in a test that of the status does, because it is "
+               "fresh. An error word other than 0 is an alarm.",
+    "gtec": "The state is letters. With the battery unplugged its voltage stays normal: the letters say it. A reply cut within its "
+            "letters can't be told from a whole one.",
+    "innovatae": "Ippon Innova TAE: the reply to `I` holds a firmware behind 27 times the digit 2.",
+    "innovart31": "Ippon and Phoenixtec Innova RT 3/1. Told from 3/3 by an output of which the first phase alone has voltage.",
+    "innovart33": "Ippon and Phoenixtec Innova RT 3/3.",
+    "q6": "Santak Castle and other units that answer `Q6`, with one to three phases: what a unit does not have it says with dashes.",
+    "q2": "The same with `Q2` in the place of `Q6`.",
+    "omron": "BN75T, BN150T. Orders are two steps, and each must be answered with `OK`; the second is not sent after a refused first. By its "
+             "USB id (0590) it is known at once.",
+    "voltronic-axpert": "Off-grid inverters that speak PI30 or PI41; every frame has a CRC. On mains by the grid's voltage (above half the "
+                        "nominal) unless `LINE_FAIL` is set: an inverter that runs from its battery by choice is `OL DISCHRG`.",
+}  # fmt: skip
+"""What the tables do not say."""
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "options": lambda: option_reference().strip(),
     "variables": variables,
     "dialects": dialects,
+    "other-dialects": other_dialects,
     "probes": probes,
     "detection": detection,
     "status-words": status_words,

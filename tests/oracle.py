@@ -14,11 +14,13 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Slot
-from qxfleet.dialects.spec import Char, Convert, Letter, Query, Reply, Span, Token
+from qxfleet._fastparse import BIT, CLOCK, CODE, FLAG, MARK, NUMBER, POINTED, TEXT, UNSIGNED, Rule, Slot
+from qxfleet.dialects.spec import Among, Bits, Char, Convert, Letter, Query, Reply, Span, Token
 
 Value = float | str | bool | None
-KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE}
+KINDS = {Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE,
+         Convert.UNSIGNED: UNSIGNED, Convert.FLAG: FLAG, Convert.CLOCK: CLOCK,
+         Convert.DATE: CODE}  # fmt: skip
 
 FILLERS = re.compile(r"[-@.#* ]*")
 NUMERAL = re.compile(r"[ #]*([+-]?)([0-9]+(?:\.[0-9]+)?) *")
@@ -64,6 +66,26 @@ def characters(text: str) -> object:
     return None if FILLERS.fullmatch(text) else text.strip(" ")
 
 
+ESCAPES = {"(\0": "\r", "(\1": "\x11", "(\2": "\x13", "(\3": "\n", "(\4": " "}
+
+
+def plain_bytes(word: str, width: int) -> str | None:
+    """What a word of bytes stands for; None if that is not of its width."""
+    said = re.sub("\\([\0-\4]", lambda found: ESCAPES[found[0]], word)
+    if len(said) == width - 1:
+        for at in range(len(word) - 1):
+            if word[at : at + 2] in ESCAPES:
+                rest = re.sub("\\([\0-\4]", lambda found: ESCAPES[found[0]], word[at + 1 :])
+                said = word[: at + 1] + rest
+                break
+    return said if len(said) == width else None
+
+
+def whole_number(text: str) -> int:
+    """Bytes as one number."""
+    return int.from_bytes(text.encode("latin-1"), "big")
+
+
 class Oracle:
     """Same parameters as ``Plan``."""
 
@@ -74,26 +96,28 @@ class Oracle:
         max_len: int,
         slots: Sequence[Slot],
         *,
-        command: bytes = b"",
         tokens: tuple[int, int] | None = None,
         bits: tuple[int, int] | None = None,
+        widths: Sequence[int] = (),
+        separator: str = " ",
         digits: tuple[int, int] | None = None,
         blanks: Sequence[int] = (),
         lenient: bool = False,
     ) -> None:
         self.blanks = blanks
         self.lead = lead.decode("latin-1")
-        echo = re.escape(command.decode("latin-1").rstrip("\r"))
-        self.before_lead = re.compile(rf"[ \0\n]{{0,4}}(?:|{echo}|[A-Z])(?={re.escape(self.lead)})")
         self.shortest, self.longest = min_len, max_len
         self.tokens, self.bits, self.digits, self.lenient = tokens, bits, digits, lenient
+        self.widths, self.separator = widths, separator
         self.readers = [self.reader(*slot) for slot in slots]
-        self.zeros = [zero if kind == BIT else None for kind, _, _, _, _, zero, _, _ in slots]
-        self.telling = all(zero != one for kind, _, _, _, _, zero, one, _ in slots if kind == BIT)
+        self.zeros = [slot[5] if slot[0] in (BIT, FLAG, MARK) else None for slot in slots]
+        self.telling = all(slot[5] != slot[6] for slot in slots if slot[0] in (BIT, FLAG, MARK))
+        self.of_bytes = not widths and any(slot[0] in (UNSIGNED, FLAG) for slot in slots)
         self.number_words = {slot[1] for slot in slots if slot[0] in (NUMBER, POINTED)}
 
     def reader(
-        self, kind: int, token: int, start: int, stop: int, scale: float, zero: object, one: object, critical: bool
+        self, kind: int, token: int, start: int, stop: int, scale: float, zero: object, one: object, critical: bool,
+        marks: bytes = b"",
     ) -> tuple[int, int, slice, Callable[[str], object]]:
         """(kind, word or -1, columns, what to make of that text)."""
         columns = slice(start, None if stop < 0 else stop)
@@ -104,6 +128,33 @@ class Oracle:
                 meanings["\0"] = zero
             place = start if token >= 0 else 0
             read = lambda text: meanings.get(text[place : place + 1])  # noqa: E731
+        elif kind in (UNSIGNED, FLAG):
+            low, size = (start, stop - start + 1) if token >= 0 and stop >= 0 else (0, 48)
+
+            def read(text: str) -> object:
+                if not 0 < len(text) < 7:
+                    return BAD
+                found = whole_number(text) // 2**low % 2**size
+                if kind == FLAG:
+                    return one if found else zero
+                scaled = Fraction(found) * Fraction(repr(float(scale)))
+                too_big = found * Fraction(repr(float(scale))).numerator > 2**53
+                return BAD if too_big else float(scaled)
+        elif kind == CLOCK:
+
+            def read(text: str) -> object:
+                if FILLERS.fullmatch(text):
+                    return None
+                if not re.fullmatch(r"[0-9]{1,5}([:.][0-9]{1,5}){0,3}", text):
+                    return BAD
+                *_, days, hours, minutes, seconds = map(int, ["0"] * 3 + re.split("[:.]", text))
+                return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+        elif kind == MARK:
+
+            def read(text: str) -> object:
+                if re.search("[^A-Z ]", text):
+                    return BAD
+                return one if set(text) & set(marks.decode()) else zero
         elif kind == TEXT:
             read = words_of_text
         elif kind == CODE:
@@ -116,13 +167,14 @@ class Oracle:
         """The values of a frame, one per slot, or the reason why there are none."""
         if len(frame) > 1024:
             return "long"
-        text = frame.decode("latin-1").split("\r", 1)[0]
+        text = frame.decode("latin-1")
+        if not self.of_bytes:
+            text = text.split("\r", 1)[0]
         if self.lead:
-            junk = self.before_lead.match(text)
-            if junk is None:
-                rest = re.sub(r"\A[ \0\n]{1,4}", "", text)
-                return "short" if self.lead.startswith(rest) else "lead"
-            text = text[junk.end() :]
+            begins = text.find(self.lead, 0, 8 + len(self.lead))
+            if begins < 0:
+                return "short" if self.lead.startswith(text) else "lead"
+            text = text[begins:]
         if len(text) < self.shortest:
             return "short"
         if len(text) > self.longest:
@@ -134,8 +186,22 @@ class Oracle:
         if any(text[column : column + 1] != " " for column in self.blanks):
             return "text"
         words: list[str] = []
-        if self.tokens is not None:
-            words = [word for word in text[len(self.lead) :].split(" ") if word]
+        if self.widths:
+            pieces = text[len(self.lead) :].split(" ")
+            for piece, width in zip(pieces, self.widths, strict=False):
+                word = plain_bytes(piece, width)
+                if word is None:
+                    shorter = len(re.sub("\\([\0-\4]", "x", piece)) < width
+                    return "short" if shorter else "long"
+                words.append(word)
+            if len(pieces) != len(self.widths):
+                return "short" if len(pieces) < len(self.widths) else "long"
+        elif self.tokens is not None:
+            words = text[len(self.lead) :].split(self.separator)
+            if self.separator == " ":
+                words = [word for word in words if word]
+            elif words[-1] == "":
+                del words[-1]
             wrong = self.wrong_words(text, words)
             if wrong:
                 return wrong
@@ -153,7 +219,7 @@ class Oracle:
             STRANGE.search(word) for index, word in enumerate(words) if index != bits_word
         ):
             return "text"
-        if words and len(words) - 1 in self.number_words and words[-1].endswith("."):
+        if words and len(words) - 1 in self.number_words and words[-1].endswith(".") and words[-1] != ".":
             return "short"
         if self.bits is not None:
             word, width = words[bits_word], self.bits[1]
@@ -170,17 +236,19 @@ class Oracle:
         good = bad = 0
         for kind, token, columns, read in self.readers:
             if token >= len(words) or (token < 0 and columns.start >= len(text)):
-                values.append(None)
+                values.append(read("") if kind == MARK else None)
                 continue
             value = read(words[token] if token >= 0 else text[columns])
             if value is BAD or value is UNPOINTED:
                 unpointed = unpointed or value is UNPOINTED
                 if value is BAD and not self.lenient:
-                    return "text" if kind in (TEXT, CODE) else "number"
+                    return "text" if kind in (TEXT, CODE, MARK) else "number"
+                if kind in (UNSIGNED, FLAG, MARK):
+                    return "text" if kind == MARK else "number"
                 bad += kind not in (TEXT, CODE)
                 value = None
             elif value is not None:
-                good += kind in (NUMBER, POINTED)
+                good += kind in (NUMBER, POINTED, CLOCK)
             values.append(value)
         if self.lenient:
             return "number" if bad and not good else values
@@ -199,16 +267,54 @@ def arguments(query: Query, reply: Reply) -> tuple[tuple[Any, ...], dict[str, An
         elif isinstance(field.where, Span):
             start = field.where.start
             stop = field.where.stop if field.where.stop is not None else -1
+        elif isinstance(field.where, Bits):
+            token, start, stop = field.where.word, field.where.lowest, field.where.highest
+        elif isinstance(field.where, Among):
+            start = field.where.start
         elif isinstance(field.where, Char):
             assert reply.bits is not None
             token, start = reply.bits[0], field.where.index
         values: tuple[object, object] = field.choices if field.choices else (False, True)
-        slots.append((KINDS[field.convert], token, start, stop, field.scale, *values, field.critical))
+        kind, marks = KINDS.get(field.convert), ()
+        if isinstance(field.where, Among):
+            kind, marks = MARK, (field.where.letters.encode(),)
+        slots.append((kind, token, start, stop, field.scale, *values, field.critical, *marks))
     return (reply.lead, reply.length[0], reply.length[1], slots), {
-        "command": query.command, "tokens": reply.tokens, "bits": reply.bits, "digits": reply.digits,
-        "blanks": reply.blanks,
-        "lenient": reply.lenient,
+        "tokens": reply.tokens, "bits": reply.bits, "widths": reply.widths, "separator": reply.separator,
+        "digits": reply.digits, "blanks": reply.blanks, "lenient": reply.lenient,
     }  # fmt: skip
+
+
+def derived(rules: Sequence[Rule], values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Values with all that follows from them by the rules, and the names of what was added."""
+    said, added = dict(values), set[str]()
+    for name, of, over, scale, step, most, rows, given, when, wins in rules:
+        numbers = {each: said[each] for each in said if type(said[each]) is float}
+        if name in added or (name in said and not wins):
+            continue
+        if not all(each in numbers and low <= numbers[each] < high for each, low, high in given):
+            continue
+        if not all((said.get(each) is not None and (not wanted or said[each] in wanted)) != negated
+                   for each, wanted, negated in when):  # fmt: skip
+            continue
+        if not numbers.keys() >= {*of, *over} or any(numbers[each] == 0 for each in over):
+            continue
+        number = 1.0
+        for each in of:
+            number *= numbers[each]
+        for each in over:
+            number /= numbers[each]
+        if step and isfinite(number):
+            number = number / step // 1 * step
+        number *= scale
+        if not isfinite(number):
+            continue
+        number = min(number, most)
+        fitting = [result for least, result in rows if number >= least] if rows else [number]
+        if fitting:
+            said[name] = fitting[0]
+            added.add(name)
+    return said, added
 
 
 def laid(

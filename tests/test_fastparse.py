@@ -13,13 +13,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qxfleet._fastparse import BIT, CODE, NUMBER, POINTED, TEXT, Corridor, Framer, Overlay, Plan, named, steps
+from qxfleet._fastparse import (
+    BIT,
+    CLOCK,
+    CODE,
+    FLAG,
+    MARK,
+    NUMBER,
+    POINTED,
+    TEXT,
+    UNSIGNED,
+    Corridor,
+    Derivation,
+    Framer,
+    Overlay,
+    Plan,
+    Rule,
+    named,
+    steps,
+)
 from qxfleet.dialects.megatec import MEGATEC, STATUS_REPLY, VENDOR_IC_REPLY, VENDOR_REPLY
-from qxfleet.dialects.spec import Query, Reply
+from qxfleet.dialects.spec import Reply
 from qxfleet.errors import ReplyImplausible, ReplyMalformed
 from qxfleet.session.plans import plan_for
 from tests.fuzz_fastparse import Pair, captured, fuzz, mutated, pairs, shortest
-from tests.oracle import Oracle, arguments, cut, in_corridor, in_steps, laid
+from tests.oracle import Oracle, arguments, cut, derived, in_corridor, in_steps, laid
 
 STATUS_QUERY, RATING_QUERY, VENDOR_QUERY = MEGATEC.queries
 GOOD = b"(226.0 195.0 226.0 014 49.0 27.5 30.0 00001000"
@@ -43,15 +61,15 @@ def outcome(plan: Plan, frame: bytes) -> list[Any] | str:
 
 
 def status(frame: bytes) -> list[Any] | str:
-    return outcome(plan_for(STATUS_QUERY, STATUS_REPLY), frame)
+    return outcome(plan_for(STATUS_REPLY), frame)
 
 
 def rating(frame: bytes) -> list[Any] | str:
-    return outcome(plan_for(RATING_QUERY, RATING_QUERY.replies[0]), frame)
+    return outcome(plan_for(RATING_QUERY.replies[0]), frame)
 
 
 def vendor(frame: bytes, reply: Reply = VENDOR_REPLY) -> list[Any] | str:
-    return outcome(plan_for(VENDOR_QUERY, reply), frame)
+    return outcome(plan_for(reply), frame)
 
 
 def changed(place: int, value: object, values: list[Any] = GOOD_VALUES) -> list[Any]:
@@ -79,6 +97,11 @@ def changed(place: int, value: object, values: list[Any] = GOOD_VALUES) -> list[
         b"Q1" + GOOD,  # quirks.md: echo before the lead
         b"F" + GOOD,  # quirks.md: stray letter before the lead
         b"  Q1" + GOOD,
+        b"QS" + GOOD,  # the echo of a question before
+        b"xx" + GOOD,
+        b"\xff\xff" + GOOD,
+        b"\x11\x13" + GOOD,  # XON, XOFF
+        b"\xff\0\0\x11xx \n" + GOOD,  # eight bytes of noise
     ],
 )
 def test_variations_that_mean_the_same(frame: bytes) -> None:
@@ -89,7 +112,7 @@ def test_variations_that_mean_the_same(frame: bytes) -> None:
     ("frame", "reason"),
     [
         (b"", "short"),
-        (b"\0\0\0", "short"),
+        (b"\0\0\0", "lead"),
         (b"(", "short"),
         (b"(NAK", "short"),  # section 8
         (b"(\0\0\0\0\0", "short"),  # quirks.md: lead followed by NULs
@@ -106,9 +129,8 @@ def test_variations_that_mean_the_same(frame: bytes) -> None:
         (b"V", "lead"),  # capture viewpower-micro-3000/03, a stale answer
         (b"UPS No Ack", "lead"),
         (GOOD[1:], "lead"),
-        (b"     " + GOOD, "lead"),  # quirks.md: more than four bytes before the lead
-        (b"QS" + GOOD, "lead"),  # another command's echo
-        (b"q" + GOOD, "lead"),
+        (b"         " + GOOD, "lead"),  # nine bytes before the lead are another talker
+        (b"xxxxxxxxx" + GOOD, "lead"),
         (b"(00000 00000 01 01 00 059 045 053 068 00 00 000 0040 0580 0000 50.00 139\xb9", "long"),  # capture mpp-pi30/01
         (GOOD + b" " * 19, "long"),
         (b" " * 2000, "long"),
@@ -292,8 +314,19 @@ def slot(
     ("arguments", "options"),
     [
         ((b"(" * 17, 1, 40, []), {}),
-        ((b"(", 1, 40, []), {"command": b"Q" * 17}),
-        ((b" (", 1, 40, []), {}),
+        ((b"(", 1, 40, []), {"separator": ""}),
+        ((b"(", 1, 40, []), {"separator": "\r"}),
+        ((b"(", 1, 40, []), {"widths": (1, 7)}),
+        ((b"(", 1, 40, []), {"widths": (0,)}),
+        ((b"(", 1, 40, []), {"widths": (1,) * 65}),
+        ((b"(", 1, 40, []), {"widths": (1,), "tokens": (1, 1)}),
+        ((b"(", 1, 40, [slot()]), {"widths": (1,)}),
+        ((b"(", 1, 40, [slot(kind=NUMBER, token=0)]), {"widths": (1,)}),
+        ((b"(", 1, 40, [slot(kind=UNSIGNED, token=1, stop=-1)]), {"widths": (1,)}),
+        ((b"(", 1, 40, [slot(kind=FLAG, token=0, start=3, stop=2)]), {"widths": (1,)}),
+        ((b"(", 1, 40, [slot(kind=FLAG, token=0, start=0, stop=48)]), {"widths": (1,)}),
+        ((b"(", 1, 40, [slot(kind=UNSIGNED, token=0)]), {"tokens": (1, 2)}),
+        ((b"(", 1, 40, [slot(kind=MARK, token=0)]), {"tokens": (1, 2)}),
         ((b"(", 41, 40, []), {}),
         ((b"(", -1, 40, []), {}),
         ((b"(", 1, 1025, []), {}),
@@ -305,7 +338,6 @@ def slot(
         ((b"(", 1, 40, []), {"digits": (5, 4)}),
         ((b"(", 1, 40, []), {"blanks": (2, 1024)}),
         ((b"(", 1, 40, []), {"blanks": tuple(range(33))}),
-        ((b"(", 1, 40, [(5, -1, 1, 2, 1.0, 0, 1, False)]), {}),
         ((b"(", 1, 40, [slot()] * 65), {}),
         ((b"(", 1, 40, [slot(kind=9)]), {}),
         ((b"(", 1, 40, [slot(token=0)]), {}),
@@ -329,7 +361,7 @@ def test_layouts_that_make_no_sense(arguments: tuple[Any, ...], options: dict[st
 
 @pytest.mark.parametrize("wrong", [None, "(1", 7, bytearray(b"(")])
 def test_only_bytes_are_frames(wrong: Any) -> None:
-    plan = plan_for(STATUS_QUERY, STATUS_REPLY)
+    plan = plan_for(STATUS_REPLY)
     with pytest.raises(TypeError):
         plan.parse(wrong)
     with pytest.raises(TypeError):
@@ -452,7 +484,7 @@ slots_st = st.lists(
         lambda kind, token, start, width, scale, critical: (
             kind, token, start, -1 if width == 0 else start + width, scale, "no", "yes", critical,
         ),
-        st.sampled_from([NUMBER, POINTED, TEXT, BIT, CODE]), st.integers(-1, 9), st.integers(0, 50), st.integers(0, 12),
+        st.sampled_from([NUMBER, POINTED, TEXT, BIT, CODE, CLOCK]), st.integers(-1, 9), st.integers(0, 50), st.integers(0, 12),
         st.sampled_from([1.0, 0.1, 60.0, 0.25]), st.booleans(),
     ),
     max_size=12,
@@ -468,7 +500,7 @@ def test_tables_against_the_plain_parser(pair: Any, frame: bytes) -> None:
 @settings(max_examples=500)
 @given(
     st.sampled_from([b"", b"(", b"#", b"(2", b"Q"]),
-    st.sampled_from([b"", b"Q1\r", b"F\r", b"QQ\r"]),
+    st.sampled_from([" ", ",", "."]),
     slots_st,
     st.none() | st.tuples(st.integers(0, 5), st.integers(1, 9)),
     st.none() | st.tuples(st.integers(0, 9), st.integers(0, 4)).map(lambda pair: (pair[0], sum(pair))),
@@ -478,7 +510,7 @@ def test_tables_against_the_plain_parser(pair: Any, frame: bytes) -> None:
 )
 def test_any_layout_against_the_plain_parser(
     lead: bytes,
-    command: bytes,
+    separator: str,
     slots: list[Any],
     bits: tuple[int, int] | None,
     digits: tuple[int, int] | None,
@@ -487,7 +519,7 @@ def test_any_layout_against_the_plain_parser(
     frame: bytes,
 ) -> None:
     options: dict[str, Any] = {
-        "command": command, "tokens": (6 if bits else 0, 10), "bits": bits, "digits": digits, "blanks": blanks,
+        "separator": separator, "tokens": (6 if bits else 0, 10), "bits": bits, "digits": digits, "blanks": blanks,
         "lenient": lenient,
     }  # fmt: skip
     assert repr(outcome(Plan(lead, 0, 70, slots, **options), frame)) == repr(Oracle(lead, 0, 70, slots, **options).parse(frame))
@@ -506,7 +538,7 @@ def overlay(**ranges: tuple[float, float]) -> Overlay:
     """The megatec status; what is named ``bit.`` shows in the key alone."""
     names = [field.name for field in STATUS_REPLY.fields]
     shown = tuple(None if name.startswith("bit.") else name for name in names)
-    return Overlay(plan_for(STATUS_QUERY, STATUS_REPLY), shown, [ranges.get(name, (-1e9, 1e9)) for name in names])
+    return Overlay(plan_for(STATUS_REPLY), shown, [ranges.get(name, (-1e9, 1e9)) for name in names])
 
 
 def test_a_frame_is_laid_over_what_was_known() -> None:
@@ -536,7 +568,7 @@ def test_what_is_out_of_the_ordinary_is_left_to_others(frame: bytes) -> None:
 
 
 def test_overlays_that_make_no_sense() -> None:
-    plan = plan_for(STATUS_QUERY, STATUS_REPLY)
+    plan = plan_for(STATUS_REPLY)
     with pytest.raises(ValueError, match="14 names and 15 ranges for 15 slots"):
         Overlay(plan, (None,) * 14, [(0.0, 1.0)] * 15)
     wide = Plan(b"(", 0, 80, [(NUMBER, -1, n, n + 1, 1.0, None, None, False) for n in range(1, 33)])
@@ -616,6 +648,103 @@ def test_sixteen_digits_are_no_number() -> None:
     assert outcome(thousands, b"9007199254741") == "number"
 
 
+bytes_st = st.lists(
+    st.tuples(
+        st.sampled_from([UNSIGNED, FLAG]), st.integers(0, 3), st.integers(0, 7), st.integers(-1, 9),
+        st.sampled_from([1.0, 0.1, 0.01, 60.0]),
+    ).map(lambda made: (*made[:3], -1 if made[3] < 0 else made[2] + made[3], made[4], "no", "yes", False)),
+    max_size=8,
+)  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.integers(1, 6), min_size=4, max_size=4),
+    bytes_st,
+    st.lists(st.binary(max_size=7) | st.text(alphabet="(\0\1\2\3\4 #", max_size=7).map(str.encode), max_size=6),
+)
+def test_words_of_bytes_against_the_plain_parser(widths: list[int], slots: list[Any], words: list[bytes]) -> None:
+    frame = b"#" + b" ".join(words)
+    options: dict[str, Any] = {"widths": tuple(widths)}
+    assert repr(outcome(Plan(b"#", 0, 70, slots, **options), frame)) == repr(
+        Oracle(b"#", 0, 70, slots, **options).parse(frame)
+    )
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8), st.booleans()), max_size=6), st.binary(max_size=40))
+def test_bytes_and_letters_in_columns_against_the_plain_parser(places: list[tuple[int, int, bool]], frame: bytes) -> None:
+    slots: list[Any] = [
+        (MARK, -1, start, -1, 1.0, None, "there", False, b"ACM") if marks
+        else (UNSIGNED, -1, start, start + width, 1.0, None, None, False)
+        for start, width, marks in places
+    ]  # fmt: skip
+    frame = b"(" + frame
+    assert repr(outcome(Plan(b"(", 0, 70, slots), frame)) == repr(Oracle(b"(", 0, 70, slots).parse(frame))
+
+
+def test_a_word_of_bytes_is_unescaped() -> None:
+    plan = Plan(b"#", 1, 40, [(UNSIGNED, 0, 0, -1, 1.0, 0, 1, False), (FLAG, 1, 3, 3, 1.0, "no", "yes", False)], widths=(2, 1))
+    assert outcome(plan, b"#(\0(\3 \x08") == [0x0D0A * 1.0, "yes"]
+    assert outcome(plan, b"#(\4(\2 \xf7") == [0x2013 * 1.0, "no"]
+    assert outcome(plan, b"#(\5 \x00") == [0x2805 * 1.0, "no"]
+    assert outcome(plan, b"#(\1 \x00") == [0x2801 * 1.0, "no"]  # extra-dialects.md section 4.2: one byte short, taken as it is
+    assert outcome(plan, b"#(\1( (") == [0x1128 * 1.0, "yes"]
+    for frame, reason in ((b"#a b", "short"), (b"#abc d", "long"), (b"#ab", "short"), (b"#ab c d", "long"), (b"#ab cd", "long")):
+        assert outcome(plan, frame) == reason
+
+
+def test_bytes_in_columns_may_be_the_end_byte() -> None:
+    plan = Plan(b"(", 3, 3, [(UNSIGNED, -1, 1, 3, 0.01, 0, 1, False)])
+    assert outcome(plan, b"(\x0d\x0d") == [33.41]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(b"1869:19:06:37", 161550397.0), (b"017.03", 1023.0), (b"000.00", 0.0), (b"---.--", None), (b"0001:01:01:01", 90061.0)],
+)
+def test_a_clock_is_seconds(text: bytes, seconds: float | None) -> None:
+    assert outcome(Plan(b"(", 1, 40, [(CLOCK, -1, 1, -1, 1.0, 0, 1, False)]), b"(" + text) == [seconds]
+
+
+@pytest.mark.parametrize("text", [b"1:", b":1", b"1:2:3:4:5", b"1-2", b"123456", b"1 2"])
+def test_what_is_no_clock(text: bytes) -> None:
+    assert outcome(Plan(b"(", 1, 40, [(CLOCK, -1, 1, -1, 1.0, 0, 1, False)]), b"(" + text) == "number"
+
+
+_names = st.sampled_from(["a", "b", "c", "d"])
+_rules = st.lists(
+    st.tuples(
+        _names, st.lists(_names, max_size=2).map(tuple), st.lists(_names, max_size=2).map(tuple),
+        st.sampled_from([0.0, 1.0, 0.1, 60.0, -2.0]), st.sampled_from([0.0, 1.0, 0.25]), st.sampled_from([math.inf, 99.9, 0.0]),
+        st.sampled_from([(), ((5.0, "high"), (0.0, False)), ((0.5, 3.0),)]),
+        st.lists(st.tuples(_names, st.just(0.0), st.sampled_from([1.0, 300.0])), max_size=2).map(tuple),
+        st.lists(st.tuples(_names, st.sampled_from([(), (2.0,), ("high", True)]), st.booleans()), max_size=2).map(tuple),
+        st.booleans(),
+    ),
+    max_size=6,
+)  # fmt: skip
+_known = st.dictionaries(
+    _names, st.sampled_from([0.0, 1.0, 2.0, 230.0, -3.5, 1e308, True, False, "high"]) | st.floats(0, 500), max_size=4
+)
+
+
+@settings(max_examples=1000)
+@given(_rules, _known)
+def test_what_follows_from_values_against_the_plain_rules(rules: list[Rule], values: dict[str, Any]) -> None:
+    got = dict(values)
+    added = Derivation(rules).into(got)
+    assert (repr(dict(sorted(got.items()))), added) == (
+        repr(dict(sorted(derived(rules, values)[0].items()))), derived(rules, values)[1]
+    )  # fmt: skip
+
+
+def test_rules_that_make_no_sense() -> None:
+    for step, scale, rows in ((-1.0, 1.0, ()), (0.0, math.inf, ()), (0.0, 1.0, ((1.0, "a"), (1.0, "b")))):
+        with pytest.raises(ValueError):
+            Derivation([("x", (), (), scale, step, math.inf, rows, (), (), False)])
+
+
 def test_a_short_fuzz() -> None:
     assert fuzz(100_000, "suite") == ""
 
@@ -641,9 +770,3 @@ def test_stub_is_true(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
 
-
-def test_the_query_s_echo_is_its_own() -> None:
-    """The same layout behind another command skips that command's echo instead."""
-    old = Query(b"QS\r", (STATUS_REPLY,), STATUS_QUERY.tier, STATUS_QUERY.topic)
-    assert outcome(plan_for(old, STATUS_REPLY), b"QS" + GOOD) == GOOD_VALUES
-    assert outcome(plan_for(old, STATUS_REPLY), b"Q1" + GOOD) == "lead"

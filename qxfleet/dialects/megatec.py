@@ -5,6 +5,8 @@ Every wire fact: megatec-family.md, by the section named beside it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qxfleet.dialects.spec import (
     Arg,
     Char,
@@ -159,9 +161,22 @@ IC_SAMPLE = Sample(
 )  # fmt: skip
 
 
-def status_query(command: bytes) -> Query:
+def status_query(command: bytes, reply: Reply = STATUS_REPLY, samples: tuple[Sample, ...] = STATUS_SAMPLES) -> Query:
     """The family's status query under the string a relative uses for it."""
-    return Query(command, (STATUS_REPLY,), Tier.QUICK, Topic.STATUS, STATUS_SAMPLES, "megatec-family.md section 4")
+    return Query(command, (reply,), Tier.QUICK, Topic.STATUS, samples, "megatec-family.md section 4")
+
+
+def renamed(reply: Reply, **names: str | None) -> Reply:
+    """A layout in which fields have other names, or (None) are left out; ``_`` in a keyword stands for a dot."""
+    new = {name.replace("__", "~").replace("_", ".").replace("~", "_"): to for name, to in names.items()}
+    fields = (replace(field, name=to) for field in reply.fields if (to := new.get(field.name, field.name)) is not None)
+    return replace(reply, fields=tuple(fields))
+
+
+def order(name: str, **changes: object) -> Order:
+    """The family's order of that name, with changes."""
+    found = next(each for each in ORDERS if each.name == name)
+    return replace(found, **changes)  # type: ignore[arg-type]
 
 
 def vendor_query(command: bytes) -> Query:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +50,16 @@ class Convert(enum.Enum):
     """``0`` or ``1``; anything else is unknown. ``choices`` gives the two values, ``(False, True)`` if empty."""
     CODE = "code"
     """Characters as they stand, without blanks around them; dashes and blanks alone mean "not told"."""
+    UNSIGNED = "unsigned"
+    """Bytes as one number, high byte first; in columns, or a word of a reply with ``widths``. With ``numbers``: which of them."""
+    FLAG = "flag"
+    """A bit of a word of bytes; ``choices`` as with BIT."""
+    DATE = "date"
+    """``YYYYMMDD`` as ``YYYY-MM-DD``; what is no date is not told."""
+    CLOCK = "clock"
+    """Seconds, written as ``minutes.seconds`` or ``days:hours:minutes:seconds``."""
+    MARK = "mark"
+    """Whether a letter is among others; ``choices`` as with BIT, None for one that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,23 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class Bits:
+    """Bits ``highest`` to ``lowest`` of word ``word`` of a reply with ``widths``; bit 0 is the lowest of its last byte."""
+
+    word: int
+    highest: int
+    lowest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Whether one of ``letters`` is among the capital letters from column ``start`` on, in any order and number."""
+
+    start: int
+    letters: str
+
+
+@dataclass(frozen=True, slots=True)
 class Holds:
     """A condition on what is known of a device: ``name`` has one of ``values`` (any value, if there are none listed).
 
@@ -102,12 +130,14 @@ class Field:
     """One value of a reply: a variable name or ``bit.…``, where it stands, how it is read."""
 
     name: str
-    where: Token | Span | Char | Letter
+    where: Token | Span | Char | Letter | Bits | Among
     convert: Convert = Convert.NUMBER
     scale: float = 1.0
-    choices: tuple[str, str] | None = None
+    choices: tuple[str | None, str | None] | None = None
     words: tuple[tuple[str, str], ...] = ()
     """Text as sent → value published; a text not listed is not published. Empty: every text is published as it is."""
+    numbers: tuple[float, ...] = ()
+    """What an UNSIGNED of 0, 1, … stands for; what is not listed is not published."""
     live: bool = False
     """Changes while the device runs: a ONCE query that gave it is asked again every ``full_interval``."""
     critical: bool = False
@@ -118,15 +148,44 @@ class Field:
     """Stands above the QUICK query's field of the same name."""
 
 
+PART = "part."
+"""What begins the name of a value that serves to derive others and is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A value that follows from others: the product of ``of`` ÷ the product of ``over``, × ``scale``.
+
+    Before that it is cut down to a multiple of ``step``, and after it to ``most`` at most; with a ``table`` of (at least, value)
+    rows, highest first, the first row that fits gives the value. It is there only where all it is made of is known, each of
+    ``given`` is a number with low <= it < high, and every condition of ``when`` holds; nothing is divided by zero. Rules are gone
+    through in order; of several for one name the first that can counts. Without ``wins`` a value that was told stands.
+    """
+
+    name: str
+    of: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    scale: float = 1.0
+    step: float = 0.0
+    most: float = float("inf")
+    table: tuple[tuple[float, Value | bool], ...] = ()
+    given: tuple[tuple[str, float, float], ...] = ()
+    when: tuple[Holds, ...] = ()
+    wins: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The shape of one reply, end byte not counted.
 
-    ``tokens`` bounds the number of blank-separated words (None: the reply is read by columns); ``length`` bounds its
-    characters. ``bits`` is (word, width) of the status bits. ``digits`` names columns that must all be digits, which tells
+    ``tokens`` bounds the number of words (None: the reply is read by columns); runs of blanks separate them, or each
+    ``separator``. ``length`` bounds its characters. ``widths``: the reply is words of so many bytes each, one blank between
+    them, in which 28 00 to 28 04 stand for bytes that are never sent as they are (extra-dialects.md section 4.1). ``bits`` is
+    (word, width) of the status bits. ``digits`` names columns that must all be digits, which tells
     layouts apart that share a lead. ``blanks`` names columns that must be blanks: the shape of a reply read by columns.
     ``alphabet``: characters of which the reply must consist behind its lead. ``lenient``: a bad field costs that field
-    only, not the frame. ``render`` is the %-template the simulator answers with.
+    only, not the frame. ``derived`` is what follows from its fields alone. ``render`` is the %-template the simulator answers
+    with; without one it answers with the query's first sample.
     """
 
     lead: bytes
@@ -139,6 +198,9 @@ class Reply:
     alphabet: str = ""
     lenient: bool = False
     render: str = ""
+    widths: tuple[int, ...] = ()
+    separator: str = " "
+    derived: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +214,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question without side effects. ``replies`` are the layouts it may be answered in, first fit wins.
+    """A question without side effects. ``replies`` are the layouts it may be answered in, first fit wins. What stands in braces
+    in ``command``, and in orders and settings, is the value of that name: the address of a unit among several on a line.
 
     ``when``: asked only while all conditions of one of these sets hold; empty: always. ``watch`` names status bits: the answer
     counts only beside the bits it was given with, so the question is asked at once when one of them changes.
@@ -166,6 +229,8 @@ class Query:
     source: str = ""
     when: tuple[tuple[Holds, ...], ...] = ()
     watch: tuple[str, ...] = ()
+    crc: bool = False
+    """Its replies end with a CRC, without which they are nothing; it is cut off before they are read."""
     sealed: bool = False
     """Its length tells whether the device closes its replies with a CRC (voltronic.md section 1.5)."""
 
@@ -190,11 +255,15 @@ class Arg:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to write an order. Usable if each of ``where`` (name, low, high in seconds) and all ``needs`` hold."""
+    """One way to write an order. Usable if each of ``where`` (name, low, high in seconds) and all ``needs`` hold.
+
+    ``first`` is sent before it; unless the device accepts that by a word, nothing else is sent.
+    """
 
     parts: tuple[bytes | Arg, ...]
     where: tuple[tuple[str, float, float], ...] = ()
     needs: tuple[Holds, ...] = ()
+    first: bytes = b""
 
 
 class AnswerStyle(enum.Enum):
@@ -252,6 +321,10 @@ class Setting:
     description: str
     source: str = ""
 
+    def kept(self, seconds: float) -> float:
+        """What comes nearest to ``seconds`` of all that the device takes."""
+        return self.truncate(min(max(seconds, self.low), self.high))
+
     def truncate(self, seconds: float) -> float:
         """The value as it is kept: cut down to the step of its range."""
         for below, step in self.steps:
@@ -282,7 +355,8 @@ class DeviceSetting:
     """A writable variable that the device itself keeps.
 
     ``name`` is the published variable, ``option`` its name in the seeds' configuration (the same if empty). It has ``choices``
-    (text → request), or ``limits`` (first that holds) and ``wire``, a %-template for value / ``unit``. Values finer than
+    (text → request), or ``limits`` (first that holds) and ``wire``, a %-template for value / ``unit``, or for the ``d``, ``h``,
+    ``m`` and ``s`` of so many seconds. Values finer than
     ``step`` can't be sent; with ``cuts`` they are cut down to it. ``when``: conditions under which the device has it;
     ``now``: conditions for changing it, with ``why_not`` for people. ``read_back`` is the query that shows it, if any does.
     ``above``/``below`` name settings it must stay above or below. ``shows_limits``: ``.min`` and ``.max`` are published.
@@ -313,7 +387,8 @@ class DeviceSetting:
 class Meaning:
     """What it means that ``name`` (a variable or ``bit.…``) has ``value``: status flags set and taken away, and a notice.
 
-    ``value`` None: any value that no other meaning of that name lists; ``{}`` in its notice stands for it.
+    ``value`` None: any value that no other meaning of that name lists, or any number in ``low`` <= it < ``high``; ``{}`` in
+    its notice stands for it.
     """
 
     name: str
@@ -322,6 +397,8 @@ class Meaning:
     clears: int = 0
     notice: Notice | None = None
     when: tuple[Holds, ...] = ()
+    low: float = float("-inf")
+    high: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,22 +423,30 @@ class Nuance:
 class Want:
     """One condition of a claim: a request that is answered, is not answered, or is answered with one of ``replies``.
 
-    ``gives`` names a value the answer must hold.
+    ``gives`` names a value the answer must hold: one of ``values``, where there are any, and if a number no less than ``least``.
     """
 
     request: bytes
     answered: bool = True
     replies: tuple[bytes, ...] = ()
     gives: str = ""
+    values: tuple[Value, ...] = ()
+    least: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """How a dialect is recognised: its status query is answered and gives ``needs``, and one of ``any_of`` sets holds."""
+    """How a dialect is recognised: one of ``any_of`` sets holds, and its status query is answered and gives ``needs``.
+
+    ``heard``: status questions of which one was answered for this claim to be looked into; empty: its own. ``links``: USB
+    vendor ids on which nothing else is asked than the status.
+    """
 
     status: bytes
     any_of: tuple[tuple[Want, ...], ...] = ((),)
     needs: tuple[str, ...] = ()
+    heard: tuple[bytes, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +455,8 @@ class Dialect:
 
     Every dialect has exactly one QUICK status query whose reply carries ``bit.utility_fail``. Where several queries give
     the same variable, the first of ``queries`` wins; a field that ``wins`` stands above the status query's.
-    ``accepts``: how the only acceptances begin, case ignored; empty: any known word. ``avr``: where this holds, "bypass,
+    ``accepts``: how the only acceptances begin, case ignored; empty: any known word. ``derived``: what follows from a status
+    reply and all else that is known. ``seals``: a CRC closes its orders and settings. ``avr``: where this holds, "bypass,
     boost or buck" near input voltage means AVR.
     """
 
@@ -392,6 +478,8 @@ class Dialect:
     """A battery voltage reported per cell or block is published as that of the whole battery, not only reckoned with."""
     avr: tuple[Holds, ...] = ()
     avr_notice: Notice | None = None
+    derived: tuple[Derived, ...] = ()
+    seals: bool = False
 
     def overlay(self, name: str, title: str, **changes: object) -> Dialect:
         """A dialect that differs from this one in ``changes`` only."""
@@ -418,9 +506,21 @@ class Dialect:
         return next((query for query in self.queries if query.command == command), None)
 
 
-DANGEROUS_PROBES = (b"Q\r", b"C\r", b"CT\r", b"T\r", b"TL\r")
-"""Strings that act on a device and must never be a query (megatec-family.md section 9.5); so is ``S`` before a digit or dot,
-``T`` before a digit, ``CB``."""
+ACTS = re.compile(
+    rb"Q|C|CT|CB.*|T|TL|TUD.*|T[.\d].*|S[.\d].*|S(K?OFF|K?ON|RC|S-|S\d).*|FO(FF|N)|FCLR.*|A[nf]|Sf.*|BP\d|PNV=.*"
+)
+"""Strings that act on a device of one dialect or another and must never be a query of any (megatec-family.md section 9.5,
+extra-dialects.md section 2.3)."""
+
+
+def acts(command: bytes) -> bool:
+    """Whether a string acts on a device of any dialect."""
+    return ACTS.fullmatch(command.rstrip(b"\r")) is not None
+
+
+def word_of(where: Token | Bits) -> int:
+    """Which word a place is in."""
+    return where.index if isinstance(where, Token) else where.word
 
 
 def problems(dialect: Dialect) -> list[str]:
@@ -434,8 +534,7 @@ def problems(dialect: Dialect) -> list[str]:
         label = command.decode("latin-1").strip()
         if not command.endswith(b"\r") or command.count(b"\r") != 1:
             found.append(f"{label}: must end with exactly one CR")
-        acts = (command[:1] == b"S" and command[1:2] in b".0123456789") or (command[:1] == b"T" and command[1:2].isdigit())
-        if command in DANGEROUS_PROBES or acts or command.startswith(b"CB"):
+        if acts(command):
             found.append(f"{label}: acts on the device, can't be a query")
         if not query.samples:
             found.append(f"{label}: no sample reply")
@@ -443,15 +542,20 @@ def problems(dialect: Dialect) -> list[str]:
             found.append(f"{label}: no source")
         for reply in query.replies:
             for fld in reply.fields:
-                if not fld.name.startswith("bit.") and fld.name not in VARIABLES:
+                if not fld.name.startswith(("bit.", PART)) and fld.name not in VARIABLES:
                     found.append(f"{label}: unknown variable {fld.name}")
                 if isinstance(fld.where, Char) and (reply.bits is None or fld.where.index >= reply.bits[1]):
                     found.append(f"{label}: {fld.name} lies outside the status bits")
-                if isinstance(fld.where, Token) and (reply.tokens is None or fld.where.index >= reply.tokens[1]):
+                most = len(reply.widths) or (reply.tokens or (0, 0))[1]
+                if isinstance(fld.where, Token | Bits) and word_of(fld.where) >= most:
                     found.append(f"{label}: {fld.name} lies outside the words")
                 if isinstance(fld.where, Span) and fld.where.start >= reply.length[1]:
                     found.append(f"{label}: {fld.name} lies outside the columns")
     fields = {field.name for query in dialect.queries for reply in query.replies for field in reply.fields}
+    fields |= {each.name for query in dialect.queries for reply in query.replies for each in reply.derived}
+    fields |= {each.name for each in dialect.derived}
+    found += [f"{name}: unknown variable" for name in sorted(fields)
+              if not name.startswith(("bit.", PART)) and name not in VARIABLES]
     for setting in dialect.device_settings:
         if setting.name not in VARIABLES:
             found.append(f"{setting.name}: unknown variable")
@@ -459,17 +563,16 @@ def problems(dialect: Dialect) -> list[str]:
             found.append(f"{setting.name}: needs choices, or wire and limits")
         if setting.read_back is not None:
             query_ = dialect.query(setting.read_back)
-            if query_ is None or not any(f.name == setting.name for reply in query_.replies for f in reply.fields):
+            replies = query_.replies if query_ else ()
+            given = {f.name for reply in replies for f in reply.fields} | {d.name for reply in replies for d in reply.derived}
+            if setting.name not in given:
                 found.append(f"{setting.name}: its query does not give it")
     conditions: list[Holds] = [
         *(holds for query in dialect.queries for holds_all in query.when for holds in holds_all),
         *(holds for order in dialect.orders for holds in order.when),
         *(holds for setting in dialect.device_settings for holds in (*setting.when, *setting.now)),
     ]
-    status = {field.name for query in quick for reply in query.replies for field in reply.fields}
-    for meaning in dialect.meanings:
-        if meaning.when and meaning.name in status:
-            found.append(f"{meaning.name}: a meaning of the status reply can't have conditions")
+    conditions += [holds for derived in dialect.derived for holds in derived.when]
     used = [holds.name for holds in conditions]
     used += [meaning.name for meaning in dialect.meanings] + [flags.name for flags in dialect.flags]
     for name in sorted(set(used) - fields):

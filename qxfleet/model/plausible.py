@@ -26,8 +26,22 @@ RATING_RANGES: tuple[tuple[str, float, float], ...] = (
     ("input.current.nominal", 0.0, 2000.0),
     ("battery.voltage.nominal", 5.0, 600.0),
     ("input.frequency.nominal", 40.0, 70.0),
+    ("output.voltage.nominal", 80.0, 480.0),
+    ("output.current.nominal", 0.0, 2000.0),
+    ("output.frequency.nominal", 40.0, 70.0),
 )
 """quirks.md "F ratings": each number has its own range, and a nominal of 0.0 is not known."""
+
+
+OTHER_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("battery.charge", 0.0, 100.0),
+)
+"""Of what is told outside the status (extra-dialects.md sections 7 and 12)."""
+
+
+def sift_other(values: MutableMapping[str, Value | bool]) -> tuple[str, ...]:
+    """Remove values of any other reply that can't be true, and name them."""
+    return _out_of_range(values, OTHER_RANGES)
 
 
 def _out_of_range(values: MutableMapping[str, Value | bool], ranges: tuple[tuple[str, float, float], ...]) -> tuple[str, ...]:
@@ -40,13 +54,17 @@ def _out_of_range(values: MutableMapping[str, Value | bool], ranges: tuple[tuple
     return notes
 
 
+VOLTS = tuple(f"{part}{side}.voltage" for part in ("", "part.") for side in ("battery", "input", "output"))
+"""A status reply has one of these, at least as a part of what is published."""
+
+
 def sift_status(values: MutableMapping[str, Value | bool]) -> tuple[str, ...]:
     """Remove values of a status reply that can't be true, and name them.
 
     Raises ReplyImplausible (``zeros``) for a reply without a single volt in it: a bridge that is not ready answers like that
     (quirks.md "all zero, still 47 bytes"), and it must never read as "on mains".
     """
-    if not values.get("battery.voltage") and not values.get("input.voltage") and not values.get("output.voltage"):
+    if not any(values.get(name) for name in VOLTS):
         raise ReplyImplausible("zeros")
     for name, low, high in RANGES:
         value = values.get(name)

@@ -24,12 +24,14 @@ class Ask:
 
     ``request`` is the bytes to send, end byte included; ``end`` the byte that ends a reply; ``max_len`` the most bytes a
     reply may have; ``deadline_s`` seconds from the end of the request until :class:`~qxfleet.errors.ReplyTimeout`.
+    ``binary_len``: the reply has so many bytes, and an end byte before that may be one of them.
     """
 
     request: bytes
     deadline_s: float = REPLY_S
     end: int = CR
     max_len: int = 512
+    binary_len: int = 0
 
 
 class Answer(enum.Enum):
@@ -75,12 +77,25 @@ def sort_answer(request: bytes, frame: bytes) -> Answer:
 _NEVER_IN_A_CRC = frozenset(b"\n\r(")
 
 
+def crc_of(text: bytes) -> bytes:
+    """The two bytes that close a frame: CRC-16/XMODEM, high byte first, LF, CR and ``(`` sent plus one (voltronic.md 1.5)."""
+    return bytes(byte + 1 if byte in _NEVER_IN_A_CRC else byte for byte in crc_hqx(text, 0).to_bytes(2, "big"))
+
+
+def sealing(text: bytes) -> bytes:
+    """A request as devices with a CRC want it: text, CRC, CR."""
+    return text + crc_of(text) + b"\r"
+
+
+def shown(request: bytes) -> str:
+    """A request as people read it, without its end byte and CRC."""
+    body = request.rstrip(b"\r")
+    return (body[:-2] if len(body) > 3 and sealed(body) else body).decode("latin-1").strip()
+
+
 def sealed(frame: bytes) -> bool:
     """Whether the last two bytes are the CRC of the rest: XMODEM, high byte first, LF, CR and ``(`` sent plus one.
 
     Source: voltronic.md section 1.5; quirks.md "Inverter cousins". One frame in 65536 passes by chance.
     """
-    if len(frame) < 3:
-        return False
-    crc = crc_hqx(frame[:-2], 0).to_bytes(2, "big")
-    return frame[-2:] == bytes(byte + 1 if byte in _NEVER_IN_A_CRC else byte for byte in crc)
+    return len(frame) > 2 and frame[-2:] == crc_of(frame[:-2])

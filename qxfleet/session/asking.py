@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
 from qxfleet.model.reading import Value
+from qxfleet.model.wire import shown
 
 SILENCE_RETRY_S = (5.0, 30.0, 600.0, 3600.0)
 """When to ask an unanswered query again: later rather than never (megatec-family.md section 9.4, step 4)."""
@@ -171,4 +172,4 @@ class Agenda:
 
 
 def _label(query: Query) -> str:
-    return query.command.decode("latin-1").strip()
+    return shown(query.command)

@@ -6,24 +6,37 @@ short" rule 6.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qxfleet.dialects.registry import DIALECTS, IDENTITY_PROBES, STATUS_PROBES
+from qxfleet.dialects.registry import DIALECTS, STATUS_PROBES
 from qxfleet.dialects.spec import Dialect, Query, Topic, Want
 from qxfleet.errors import DialectUnknown, ReplyError, ReplyTimeout
 from qxfleet.model.reading import Value
-from qxfleet.model.wire import FIRST_REPLY_S, QUIET_S, REPLY_S, Answer, Ask, sort_answer
-from qxfleet.session.plans import is_sealed, read, unsealed
+from qxfleet.model.wire import FIRST_REPLY_S, QUIET_S, REPLY_S, Answer, Ask, shown, sort_answer
+from qxfleet.session.plans import ask_of, is_sealed, read, unsealed
 from qxfleet.session.readout import sift
 
 Exchange = Callable[[Ask], Awaitable[bytes]]
 
 TURNS = 3
-"""How often a probe is tried before silence is believed (megatec-family.md section 9.4)."""
+"""How often a status question is tried before silence is believed (megatec-family.md section 9.4)."""
 
-RARE_PROBES = frozenset({b"QGS\r"})
-"""Left out of the second turn: the first one waits longest, and a port where nothing speaks must not take for ever."""
+OFTEN = frozenset({b"Q1\r", b"QS\r"})
+"""Asked in the second turn too: a port where nothing speaks must not take for ever."""
+
+RARE_S = 0.8
+"""Deadline of the other status questions: time for the longest of their replies, and 0.3 s to think."""
+
+MARGIN_S = 0.12
+"""How much longer than over its status a device may take over another question, besides what a longer reply needs."""
+
+STATUS_BYTES = 47
+"""Length of the commonest status."""
+
+BYTE_S = 10 / 2400
+"""What one byte takes on the slowest line."""
 
 NUDGE = Ask(b"\r", deadline_s=QUIET_S)
 """A bare CR ends whatever piled up in a unit's input buffer (quirks.md, input buffer runs together).
@@ -31,6 +44,8 @@ NUDGE = Ask(b"\r", deadline_s=QUIET_S)
 Only for one that fell silent or spoke nonsense: one that refuses in order may refuse this too, and later than we listen, so
 that its word would be taken for the answer to the next probe, and so on for ever.
 """
+
+NOTHING: Mapping[str, Value] = {}
 
 NUDGED = frozenset({Answer.SILENCE, Answer.GARBAGE})
 
@@ -67,7 +82,7 @@ class Evidence:
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """(request, kind, reply) as printable text, in the order asked."""
         return tuple(
-            (request.decode("latin-1").strip("\r"), answer.value, frame.decode("latin-1"))
+            (shown(request), answer.value, frame.decode("latin-1"))
             for request, (answer, frame) in self.answers.items()
         )
 
@@ -87,7 +102,16 @@ def holds(want: Want, dialect: Dialect, evidence: Evidence) -> bool:
         return any(frame.strip(b"\0\n ").startswith(reply) for reply in want.replies)
     query = dialect.query(want.request)
     values = evidence.values.get(want.request) if query is None else evidence.of(query)
-    return (values is not None and (not want.gives or want.gives in values)) is want.answered
+    return (values is not None and _gives(want, values)) is want.answered
+
+
+def _gives(want: Want, values: Mapping[str, Value | bool]) -> bool:
+    if not want.gives:
+        return True
+    value = values.get(want.gives)
+    if value is None or (want.values and value not in want.values):
+        return False
+    return not isinstance(value, float) or value >= want.least
 
 
 def claimed(dialect: Dialect, evidence: Evidence) -> bool:
@@ -99,31 +123,115 @@ def claimed(dialect: Dialect, evidence: Evidence) -> bool:
     return any(all(holds(want, dialect, evidence) for want in wants) for wants in dialect.claim.any_of)
 
 
-async def _probe(
-    request: bytes, queries: Sequence[Query], exchange: Exchange, deadline_s: float, evidence: Evidence
-) -> Answer:
-    """Ask, keep the answer as evidence, and say of what kind it was."""
-    try:
-        frame = await exchange(Ask(request, deadline_s))
-    except ReplyTimeout as silence:
-        if not silence.frame:
-            evidence.answers.setdefault(request, (Answer.SILENCE, b""))
-            return Answer.SILENCE
-        frame = silence.frame
-    except ReplyError as error:
-        evidence.answers[request] = (Answer.GARBAGE, error.frame)
-        return Answer.GARBAGE
-    kind = sort_answer(request, frame)
-    evidence.answers[request] = (kind, frame)
-    if kind is Answer.VALUE and queries:
-        evidence.sealed = evidence.sealed or any(is_sealed(query, frame) for query in queries)
-        values = next((values for query in queries if (values := evidence.of(query)) is not None), None)
-        if values is None:
-            kind = Answer.GARBAGE
-            evidence.answers[request] = (kind, frame)
-        else:
-            evidence.values[request] = values
-    return kind
+class _Interview:
+    """One device asked question by question, each only when a claim needs its answer, and none twice without need.
+
+    It learns how long this device takes over an answer, and whether silence is its way to say that it does not know.
+    """
+
+    def __init__(self, exchange: Exchange, dialects: Sequence[Dialect], skip: frozenset[Topic]) -> None:
+        self.evidence = Evidence()
+        self._exchange = exchange
+        self._queries = _queries(dialects)
+        self._skip = skip
+        self._first_s = FIRST_REPLY_S
+        self._status_s: float | None = None
+        self._silences = 0
+
+    async def status(self, request: bytes, deadline_s: float = REPLY_S) -> bool:
+        """Ask a status question; whether it was answered with a status. The very first may take longer."""
+        began_s = asyncio.get_running_loop().time()
+        kind = await self._ask(request, max(deadline_s, self._first_s))
+        self._first_s = 0.0
+        if request in self.evidence.values:
+            self._status_s = max(self._status_s or 0.0, asyncio.get_running_loop().time() - began_s)
+            return True
+        if kind in NUDGED:
+            await _nudge(self._exchange)
+        return False
+
+    async def _known(self, request: bytes) -> None:
+        """See that the answer to a question is known, if it may be asked at all."""
+        if request in self.evidence.answers or any(query.topic in self._skip for query in self._queries.get(request, ())):
+            return
+        deadline_s = self._patience_s(request)
+        kind = await self._ask(request, deadline_s)
+        if kind not in NUDGED:
+            return
+        silent = kind is Answer.SILENCE and not self.evidence.answers[request][1]
+        if silent and self._silences >= SILENT_AFTER and request not in ASKED_TWICE:
+            return
+        await _nudge(self._exchange)
+        kind = await self._ask(request, deadline_s if silent else REPLY_S)
+        if kind is Answer.SILENCE:
+            self._silences += 1
+        if kind in NUDGED:
+            await _nudge(self._exchange)
+
+    def _patience_s(self, request: bytes) -> float:
+        """How long to wait for an answer, by how long this device took over its status."""
+        if self._status_s is None:
+            return REPLY_S
+        longest = max((query.replies[0].length[0] for query in self._queries.get(request, ())), default=0)
+        return min(REPLY_S, self._status_s + MARGIN_S + max(0, longest - STATUS_BYTES) * BYTE_S)
+
+    async def claims(self, dialect: Dialect) -> bool:
+        """Whether the dialect's claim holds, after asking what that needs."""
+        claim, evidence = dialect.claim, self.evidence
+        query = dialect.query(claim.status)
+        if query is None or (claim.status in evidence.answers and evidence.of(query) is None):
+            return False
+        for wants in claim.any_of:
+            for want in wants:
+                await self._known(want.request)
+                if not holds(want, dialect, evidence):
+                    break
+            else:
+                await self._known(claim.status)
+                return claimed(dialect, evidence) and await self._again(dialect, query)
+        return False
+
+    async def _again(self, dialect: Dialect, query: Query) -> bool:
+        """The status once more: one lucky frame claims nothing."""
+        for _ in range(2):
+            await self._ask(query.command, REPLY_S)
+            if claimed(dialect, self.evidence):
+                return True
+        return False
+
+    async def _ask(self, request: bytes, deadline_s: float) -> Answer:
+        """Ask, keep the answer as evidence, and say of what kind it was."""
+        evidence, queries = self.evidence, self._queries.get(request, ())
+        ask = ask_of(queries[0], request, deadline_s) if queries else Ask(request, deadline_s)
+        evidence.values.pop(request, None)
+        try:
+            frame = await self._exchange(ask)
+        except ReplyTimeout as silence:
+            if not silence.frame:
+                evidence.answers[request] = (Answer.SILENCE, b"")
+                return Answer.SILENCE
+            frame = silence.frame
+        except ReplyError as error:
+            evidence.answers[request] = (Answer.GARBAGE, error.frame)
+            return Answer.GARBAGE
+        kind = sort_answer(request, frame)
+        evidence.answers[request] = (kind, frame)
+        if kind is Answer.VALUE and queries:
+            evidence.sealed = evidence.sealed or any(is_sealed(query, frame) for query in queries)
+            values = next((values for query in queries if (values := evidence.of(query)) is not None), None)
+            if values is None:
+                kind = Answer.GARBAGE
+                evidence.answers[request] = (kind, frame)
+            else:
+                evidence.values[request] = values
+        return kind
+
+
+SILENT_AFTER = 1
+"""A device that left so many questions unanswered, each asked twice, is believed at once from then on."""
+
+ASKED_TWICE = frozenset({b"F\r"})
+"""Asked again in any case: what most devices have, and without which the rest can't be told."""
 
 
 async def detect(
@@ -132,63 +240,39 @@ async def detect(
     *,
     skip: frozenset[Topic] = frozenset(),
     dialects: Sequence[Dialect] = DIALECTS,
+    facts: Mapping[str, Value] = NOTHING,
 ) -> tuple[Dialect, Evidence]:
     """The dialect whose claim the device's answers meet, and all its answers.
 
-    ``skip`` names topics that must not be asked (``norating``, ``novendor``). Raises DialectUnknown, and LinkError from the
-    exchange. Every status probe is tried in order, an unanswered one up to three times in all; an unanswered identity probe
-    is asked once more. The status must be given twice, so that one lucky frame claims nothing.
+    ``skip`` names topics that must not be asked (``norating``, ``novendor``); ``facts`` is what the link tells of the device.
+    Raises DialectUnknown, and LinkError from the exchange. The status questions are asked in order until one is answered, up to
+    three times; then the claims are gone through in order, and each further question is asked when the first claim needs it.
     """
-    queries = _queries(dialects)
-    evidence = Evidence()
-    wanted = {dialect.claim.status for dialect in dialects}
-    open_probes = [probe for probe in STATUS_PROBES if probe in wanted]
-    deadline_s = FIRST_REPLY_S
+    interview = _Interview(exchange, dialects, skip)
+    evidence = interview.evidence
+    vendor = facts.get("ups.vendorid")
+    for dialect in dialects:
+        if vendor is not None and vendor in dialect.claim.links and await interview.status(dialect.claim.status):
+            evidence.values = evidence.told(dialect)
+            return dialect, evidence
+    wanted = {heard for dialect in dialects for heard in _heard(dialect)}
     for turn in range(TURNS):
-        for probe in tuple(open_probes):
-            if turn and probe in RARE_PROBES and turn < TURNS - 1:
+        for probe in STATUS_PROBES:
+            if probe not in wanted or (turn == 1 and probe not in OFTEN):
                 continue
-            kind = await _probe(probe, queries[probe], exchange, deadline_s, evidence)
-            deadline_s = REPLY_S
-            if probe in evidence.values:
-                open_probes.remove(probe)
-                speakers = [dialect for dialect in dialects if dialect.claim.status == probe]
-                if (found := await _claimed_by(speakers, probe, queries, exchange, skip, evidence)) is not None:
-                    evidence.values = evidence.told(found)
-                    return found, evidence
-            if kind in NUDGED:
-                await _nudge(exchange)
-        if not open_probes or evidence.values:
+            if not await interview.status(probe, REPLY_S if probe in OFTEN else RARE_S):
+                continue
+            for dialect in dialects:
+                if probe in _heard(dialect) and await interview.claims(dialect):
+                    evidence.values = evidence.told(dialect)
+                    return dialect, evidence
+        if evidence.values:
             break
     raise DialectUnknown(port, _raw(evidence))
 
 
-async def _claimed_by(
-    speakers: Sequence[Dialect],
-    status: bytes,
-    queries: Mapping[bytes, Sequence[Query]],
-    exchange: Exchange,
-    skip: frozenset[Topic],
-    evidence: Evidence,
-) -> Dialect | None:
-    """The one of the dialects with this status whose claim holds, after asking what tells them apart."""
-    for probe in IDENTITY_PROBES:
-        readers = queries.get(probe, ())
-        if any(query.topic in skip for query in readers):
-            continue
-        if not any(want.request == probe for d in speakers for wants in d.claim.any_of for want in wants):
-            continue
-        if await _probe(probe, readers, exchange, REPLY_S, evidence) in NUDGED and probe not in evidence.values:
-            await _nudge(exchange)
-            await _probe(probe, readers, exchange, REPLY_S, evidence)
-    for _ in range(2):
-        evidence.values.pop(status)
-        await _probe(status, queries[status], exchange, REPLY_S, evidence)
-        if status in evidence.values:
-            return next((dialect for dialect in speakers if claimed(dialect, evidence)), None)
-        evidence.values[status] = {}
-    evidence.values.pop(status)
-    return None
+def _heard(dialect: Dialect) -> tuple[bytes, ...]:
+    return dialect.claim.heard or (dialect.claim.status,)
 
 
 def _raw(evidence: Evidence) -> tuple[tuple[bytes, str, bytes], ...]:

@@ -109,7 +109,15 @@ class Errands(Recognition):
         text = "contact was lost before its effect could be seen"
         try:
             before = self._signs()
-            outcome, frame = await self._send_order(request, readout.dialect)
+            if prepared.first:
+                outcome, frame = await self._send_order(prepared.first, readout.dialect)
+                if outcome is not Outcome.ACCEPTED:
+                    request, reply = prepared.first, None if frame is None else frame.decode("latin-1")
+                    outcome = outcome or Outcome.NO_ANSWER
+                    text = "the device did not take the first of its two steps: nothing else was sent"
+                    return
+                request = prepared.first + request
+            outcome, frame = await self._send_order(prepared.request, readout.dialect)
             reply = None if frame is None else frame.decode("latin-1")
             text = ""
             if outcome is None:

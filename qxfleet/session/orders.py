@@ -13,15 +13,17 @@ from qxfleet.errors import OrderInvalid, OrderNotSupported
 from qxfleet.model.events import Outcome
 from qxfleet.model.reading import Value
 from qxfleet.model.wire import Answer, sort_answer
+from qxfleet.session.plans import filled
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An order ready to be sent: its bytes, and the argument as text if it took one."""
+    """An order ready to be sent: its bytes, and the argument as text if it took one. ``first`` must be accepted before it."""
 
     order: Order
     request: bytes
     value: str | None
+    first: bytes = b""
 
 
 def number(text: str, what: str) -> float:
@@ -75,10 +77,12 @@ def prepare(
         text = f"{args['value']:g}"
     for form in order.forms:
         if _usable(form, args, facts):
-            request = b"".join(
+            request = filled(b"".join(
                 write_number(args[part.name], part.style) if isinstance(part, Arg) else part for part in form.parts
-            )
-            return Prepared(order, request, text)
+            ), facts)  # fmt: skip
+            if request is None:
+                raise OrderInvalid(f"{name}: not possible yet, the device has not told its address")
+            return Prepared(order, request, text, form.first)
     bounds = [
         (low, high)
         for form in order.forms
@@ -100,9 +104,11 @@ def offered(order: Order, facts: Mapping[str, Value | bool]) -> bool:
 def judge(dialect: Dialect, request: bytes, frame: bytes | None) -> Outcome | None:
     """What the device's word for an order means; None where only later readings can tell (``frame`` None: silence)."""
     answer = Answer.SILENCE if frame is None else sort_answer(request, frame)
-    if answer is Answer.ACCEPTED and dialect.accepts and frame is not None:
-        word = frame.strip(b"\0\n ").upper()
-        return Outcome.ACCEPTED if word.startswith(dialect.accepts) else Outcome.REJECTED
+    if dialect.accepts and frame is not None:
+        if frame.strip(b"\0\n ").upper().startswith(dialect.accepts):
+            return Outcome.ACCEPTED
+        if answer is Answer.ACCEPTED:
+            return Outcome.REJECTED
     if answer is Answer.ACCEPTED:
         return Outcome.ACCEPTED
     if answer is Answer.ECHO:

@@ -12,10 +12,10 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import SettingInfo
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading, Value
-from qxfleet.model.wire import FIRST_REPLY_S, REPLY_S, Answer, Ask, sort_answer
+from qxfleet.model.wire import FIRST_REPLY_S, REPLY_S, Answer, sort_answer
 from qxfleet.session.detect import Evidence, detect, skipped_topics
 from qxfleet.session.orders import offered
-from qxfleet.session.plans import is_sealed, read, unsealed
+from qxfleet.session.plans import ask_of, filled, is_sealed, read, unsealed
 from qxfleet.session.readout import Readout, sift
 from qxfleet.session.settings import setting_info
 from qxfleet.transports.base import LinkInfo, Transport
@@ -53,7 +53,7 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
     skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
     named = dialect_named(options.dialect) if options.dialect != "auto" else None
     if named is None:
-        dialect, evidence = await detect(transport.exchange, options.port, skip=skip)
+        dialect, evidence = await detect(transport.exchange, options.port, skip=skip, facts=link.facts)
     else:
         dialect, evidence = named, Evidence()
         await _status(dialect, transport, evidence, options.port, FIRST_REPLY_S)
@@ -67,7 +67,10 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
         if query.when and not any(all(holds.of(readout.known) for holds in each) for each in query.when):
             continue
         if query.command not in evidence.answers:
-            await _ask(query, transport, evidence, REPLY_S, tries=2)
+            request = filled(query.command, readout.known)
+            if request is None:
+                continue
+            await _ask(query, transport, evidence, REPLY_S, tries=2, request=request)
         if (values := evidence.values.get(query.command)) is not None:
             readout.take(query, values, status)
     live = await _status(dialect, transport, evidence, options.port, REPLY_S)
@@ -93,13 +96,15 @@ async def _status(
     return live
 
 
-async def _ask(query: Query, transport: Transport, evidence: Evidence, deadline_s: float, *, tries: int) -> None:
+async def _ask(
+    query: Query, transport: Transport, evidence: Evidence, deadline_s: float, *, tries: int, request: bytes = b""
+) -> None:
     """Ask until the answer has the asked shape, or is a refusal; what came is kept as evidence."""
-    request = query.command
+    ask, request = ask_of(query, request, deadline_s), query.command
     for _ in range(tries):
         frame = b""
         try:
-            frame = await transport.exchange(Ask(request, deadline_s))
+            frame = await transport.exchange(ask)
             evidence.sealed = evidence.sealed or is_sealed(query, frame)
             values = read(query, unsealed(frame) if evidence.sealed else frame)
             sift(query, values)

@@ -21,7 +21,7 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading, Value
 from qxfleet.model.wire import REPLY_S, Answer, Ask, sort_answer
 from qxfleet.session.asking import Agenda
-from qxfleet.session.plans import is_sealed, read, unsealed
+from qxfleet.session.plans import ask_of, filled, is_sealed, read, unsealed
 from qxfleet.session.readout import Readout, sift
 from qxfleet.transports.base import Transport
 
@@ -127,6 +127,8 @@ class Questions:
                 live: dict[str, Value | bool] = {}
                 for query, ask in self._quick:
                     live.update(self._read(query, await self.transport.exchange(ask)))
+                if readout.watching:
+                    live = readout.derived(live)
                 changed = bool(readout.watching) and await self._ask_outdated(live)
                 reading = readout.reading(live, self._clock.wall_us(), self._clock.monotonic())
             except ReplyError as error:
@@ -165,7 +167,7 @@ class Questions:
         if isinstance(error, ReplyTimeout) and not error.frame and not self._slow:
             self._slow = await self.transport.drain(SLOW_REPLY_S - REPLY_S) > 0
             if self._slow:
-                self._quick = tuple((query, Ask(query.command, SLOW_REPLY_S)) for query, _ in self._quick)
+                self._quick = tuple((query, ask_of(query, deadline_s=SLOW_REPLY_S)) for query, _ in self._quick)
         else:
             await self.transport.drain()
 
@@ -213,8 +215,12 @@ class Questions:
         agenda, readout = self._agenda, self._readout
         assert agenda is not None and readout is not None
         now_s = self._clock.monotonic()
+        request = filled(query.command, readout.known)
+        if request is None:
+            agenda.silent(query, now_s)
+            return
         try:
-            values = self._read(query, await self.transport.exchange(Ask(query.command)))
+            values = self._read(query, await self.transport.exchange(ask_of(query, request)))
             notes = sift(query, values)
         except ReplyRefused as error:
             self._trouble(error)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
+from qxfleet.dialects.spec import PART, Dialect, Query, Tier, Topic
 from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable, packs_for
 from qxfleet.model.electrical import DEAD_POLLS, dead_below
 from qxfleet.model.notice import Notice
 from qxfleet.model.options import UpsOptions
-from qxfleet.model.plausible import sift_rating, sift_status
+from qxfleet.model.plausible import sift_other, sift_rating, sift_status
 from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status, derive_status
 from qxfleet.session.limits import shown_limits
 from qxfleet.session.meanings import Said, Sayings
-from qxfleet.session.plans import BIT_PREFIX, overlay_for, slot_names
+from qxfleet.session.plans import BIT_PREFIX, derivation, overlay_for, slot_names, without_parts
 
 _OL, _OB, _LB = int(Status.OL), int(Status.OB), int(Status.LB)
 _FSD, _RB, _ALARM = int(Status.FSD), int(Status.RB), int(Status.ALARM)
@@ -28,7 +28,7 @@ def sift(query: Query, values: dict[str, Value | bool]) -> tuple[str, ...]:
         return sift_status(values)
     if query.topic is Topic.RATING:
         return sift_rating(values)
-    return ()
+    return sift_other(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,13 @@ class Readout:
         self._known_before: dict[str, Value] = {}
         self._answers: dict[int, Mapping[str, Value | bool]] = {}
         self._watched: dict[int, tuple[Value | bool | None, ...]] = {}
-        self._sayings = Sayings(dialect) if dialect.meanings or dialect.flags else None
+        self._sayings = Sayings(dialect)
+        self._derivation = derivation(dialect.derived)
         self._said = self._said_aside = Said()
         self._live: dict[str, Value | bool] = {}
         self._watching = tuple(query for query in dialect.queries if query.watch)
         self.settings: dict[str, float] = {
-            setting.name: setting.truncate(
+            setting.name: setting.kept(
                 {"offdelay": options.offdelay_s, "ondelay": options.ondelay_s}.get(setting.option, setting.default)
             )
             for setting in dialect.settings
@@ -90,7 +91,8 @@ class Readout:
             for query in dialect.queries
             if query.topic is Topic.STATUS
             for field in query.replies[0].fields
-        )
+            if not field.name.startswith(PART)
+        ) | {each.name for each in dialect.derived if each.name.startswith(BIT_PREFIX)}
         self._bit_names = tuple(name for name in _order(self._expected) if name.startswith(BIT_PREFIX))
         quick = dialect.tier(Tier.QUICK)
         self._overlay = overlay_for(quick[0]) if len(quick) == 1 else None
@@ -113,7 +115,7 @@ class Readout:
         if query.watch:
             bits: Mapping[str, Value | bool] = self.bits if beside is None else beside
             self._watched[id(query)] = tuple(bits.get(name) for name in query.watch)
-        changed = self._sayings is not None and self._sayings.heard(values)
+        changed = self._sayings.heard(values)
         self._answers[id(query)] = values
         self._rebuild()
         return changed
@@ -169,7 +171,7 @@ class Readout:
         base: dict[str, Value] = {**self.dialect.static, **options.defaults}
         origins.update(dict.fromkeys(options.defaults, Origin.CONFIGURED))
         for name, value in self.told.items():
-            if not isinstance(value, bool):
+            if not isinstance(value, bool) and not name.startswith(PART):
                 base[name] = value
                 origins.pop(name, None)
         base.update(shown_limits(self.dialect, self.told))
@@ -199,19 +201,17 @@ class Readout:
         self._reported_runtime = "battery.runtime" in self.told
         self._base, self._base_origins = base, origins
         self._origins: dict[int, Mapping[str, Origin]] = {0: origins}
-        self._plain = self._sayings is None and not self._wins
+        dialect = self.dialect
+        self._plain = not (dialect.meanings or dialect.flags or dialect.derived or self._wins)
         self._laying = self._overlay if self._plain else None
-        if self._sayings is not None:
-            watched = {f.name for query in self._watching for reply in query.replies for f in reply.fields}
-            self._aside = frozenset(watched)
-            self._said = self._sayings.of(self.told)
-            self._said_aside = self._sayings.of({name: v for name, v in self.told.items() if name not in watched})
-            self._nuances = {
-                nuance.name: dict(nuance.says)
-                for nuance in self.dialect.nuances
-                if all(holds.of(self.told) for holds in nuance.when)
-            }
-            self._avr = bool(self.dialect.avr) and all(holds.of(self.told) for holds in self.dialect.avr)
+        watched = {f.name for query in self._watching for reply in query.replies for f in reply.fields}
+        self._aside = frozenset(watched)
+        self._said = self._sayings.of(self.told)
+        self._said_aside = self._sayings.of({name: v for name, v in self.told.items() if name not in watched})
+        self._nuances = {
+            nuance.name: dict(nuance.says) for nuance in dialect.nuances if all(holds.of(self.told) for holds in nuance.when)
+        }
+        self._avr = bool(dialect.avr) and all(holds.of(self.told) for holds in dialect.avr)
 
     def _merge(self) -> None:
         """What the device said, from all its answers: of two for the same name the first query's in the table counts."""
@@ -224,7 +224,8 @@ class Readout:
                 continue
             told.update(values)
             if query.tier & Tier.ONCE:
-                facts.update((name, value) for name, value in values.items() if not isinstance(value, bool))
+                facts.update((name, value) for name, value in values.items()
+                             if not isinstance(value, bool) and not name.startswith(PART))
             for reply in query.replies:
                 for field in reply.fields:
                     value = values.get(field.name) if field.wins else None
@@ -260,12 +261,26 @@ class Readout:
         absent = self._expected - {name for name, told in there.items() if told}
         return _Pattern(bits, status, alarms, absent, bits.get("bit.regulating", False))
 
+    def derived(self, live: dict[str, Value | bool]) -> dict[str, Value | bool]:
+        """The values of a status reply with all that follows from them, and from what else is known, by the dialect's rules."""
+        if self._derivation is None:
+            return live
+        scope: dict[str, Value | bool] = {**self._base, **self.told, **live, **self._overrides}
+        found = self._derivation.into(scope)
+        return {**live, **{name: scope[name] for name in found}}
+
     def reading(self, live: dict[str, Value | bool], wall_us: int, mono_s: float) -> Reading:
         """One reading from the values of one status reply (with those of other live queries merged in).
 
         Takes ``live`` over. Raises ReplyImplausible where the reply can't be true as a whole.
         """
         notes = sift_status(live)
+        parts: dict[str, Value] = {}
+        if not self._plain:
+            live = self.derived(live)
+            parts = {name.removeprefix(PART): value for name, value in live.items()
+                     if name.startswith(PART) and not isinstance(value, bool)}
+            live = without_parts(live) if parts else live
         names = self._bit_names
         bits: dict[str, bool] = {name: live.pop(name) for name in names if name in live}  # type: ignore[misc]
         if len(bits) < len(names):
@@ -277,7 +292,9 @@ class Readout:
             values.update(self._wins)
         if self._overrides:
             values.update(self._overrides)
-        status, alarms = derive_status(bits, values, self.status, ignore_shutdown=self.options.ignoresab)
+        status, alarms = derive_status(
+            bits, {**values, **parts} if parts else values, self.status, ignore_shutdown=self.options.ignoresab
+        )
         notices: tuple[Notice, ...] = ()
         if not self._plain:
             status, alarms, notices, more = self._interpret(status, alarms, bits, values)
@@ -364,7 +381,6 @@ class Readout:
 
         An answer that watches status bits counts only beside the bits it was given with (voltronic.md section 5.5).
         """
-        assert self._sayings is not None
         notes: tuple[str, ...] = ()
         said = self._said
         if any(self._watched.get(id(q)) != tuple(bits.get(name) for name in q.watch) for q in self._watching):
@@ -375,7 +391,8 @@ class Readout:
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = self._live[name] = words.get(value, value)
-        fresh = self._sayings.at_once(bits, self._live)
+        self._sayings.heard(self._live)
+        fresh = self._sayings.at_once(dict(bits), self._live, self.told)
         if self._contradicts(said, bits.get("bit.utility_fail")):
             notes = ("status conflict: the mode says otherwise than the utility-fail bit",)
             values["qx.status.conflict"] = "mode against utility-fail bit"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qxfleet.dialects.registry import dialect_named
-from qxfleet.dialects.spec import Dialect, Query, Tier, Topic
+from qxfleet.dialects.spec import PART, Dialect, Query, Tier, Topic
 from qxfleet.errors import LinkLost, ReplyError, ReplyTimeout
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Observation
 from qxfleet.model.options import UpsOptions
-from qxfleet.model.reading import Identity
-from qxfleet.model.wire import FIRST_REPLY_S, Ask
+from qxfleet.model.reading import Identity, Value
+from qxfleet.model.wire import FIRST_REPLY_S, shown
 from qxfleet.session.asking import Agenda
 from qxfleet.session.detect import Evidence, detect, skipped_topics
+from qxfleet.session.plans import ask_of, filled
 from qxfleet.session.questions import Questions
 from qxfleet.session.readout import Readout, sift
 from qxfleet.transports.base import Transport
@@ -31,7 +32,7 @@ class Recognition(Questions):
         super().__init__(options, transport, report, clock, identity)
         self._skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
 
-    async def _recognise(self) -> tuple[Readout, Agenda]:
+    async def _recognise(self, facts: Mapping[str, Value]) -> tuple[Readout, Agenda]:
         """The device's dialect and facts: from the store and two questions, from the configuration, or by detection."""
         known = self.identity
         named = dialect_named(self.options.dialect) if self.options.dialect != "auto" else None
@@ -49,7 +50,7 @@ class Recognition(Questions):
             await self._first_status(named)
             self.identity = None
             return Readout(self.options, named), self._new_agenda(named, frozenset())
-        dialect, evidence = await detect(self.transport.exchange, self.options.port, skip=self._skip)
+        dialect, evidence = await detect(self.transport.exchange, self.options.port, skip=self._skip, facts=facts)
         self._sealed = evidence.sealed
         readout = Readout(self.options, dialect)
         agenda = self._new_agenda(dialect, frozenset())
@@ -63,7 +64,7 @@ class Recognition(Questions):
     def _take_evidence(self, evidence: Evidence, readout: Readout, agenda: Agenda) -> None:
         now_s = self._clock.monotonic()
         for query in readout.dialect.queries:
-            values = evidence.values.get(query.command)
+            values = evidence.of(query)
             if values is not None and agenda.has(query):
                 readout.take(query, values)
                 agenda.answered(query, values, now_s)
@@ -75,7 +76,7 @@ class Recognition(Questions):
         error: ReplyError | None = None
         for deadline_s in (FIRST_REPLY_S, 1.0, 1.0):
             try:
-                values = self._read(query, await self.transport.exchange(Ask(query.command, deadline_s)))
+                values = self._read(query, await self.transport.exchange(ask_of(query, deadline_s=deadline_s)))
                 sift(query, values)
             except ReplyError as trouble:
                 error = trouble
@@ -85,7 +86,7 @@ class Recognition(Questions):
             else:
                 return
         raise LinkLost(
-            self.options.port, f"no usable answer to {query.command.decode().strip()} in the dialect {dialect.name}: {error}",
+            self.options.port, f"no usable answer to {shown(query.command)} in the dialect {dialect.name}: {error}",
             "check the cable, cablepower and the dialect; `qxfleet discover` shows what the device answers",
         )  # fmt: skip
 
@@ -93,12 +94,13 @@ class Recognition(Questions):
         """Two questions: does the device the store knows answer as before?"""
         quick = dialect.tier(Tier.QUICK)[0]
         try:
-            values = self._read(quick, await self.transport.exchange(Ask(quick.command, FIRST_REPLY_S)))
+            values = self._read(quick, await self.transport.exchange(ask_of(quick, deadline_s=FIRST_REPLY_S)))
             sift(quick, values)
             for query in reversed(dialect.tier(Tier.ONCE)):
                 if query.topic in self._skip or not _told(dialect, query, known):
                     continue
-                told = self._read(query, await self.transport.exchange(Ask(query.command)))
+                request = filled(query.command, dict(known.facts)) or query.command
+                told = self._read(query, await self.transport.exchange(ask_of(query, request)))
                 names = own_facts(dialect, query)
                 return all(known.facts.get(name) == value for name, value in told.items() if name in names)
         except ReplyError as error:
@@ -117,7 +119,8 @@ def own_facts(dialect: Dialect, query: Query) -> frozenset[str]:
     """Names of lasting values that a query gives and no query before it in the table."""
     names: set[str] = set()
     for each in dialect.queries:
-        given = {field.name for reply in each.replies for field in reply.fields if not field.live and not field.wins}
+        given = {field.name for reply in each.replies for field in reply.fields
+                 if not field.live and not field.wins and not field.name.startswith(PART)}
         if each is query:
             return frozenset(given - names)
         names |= {field.name for reply in each.replies for field in reply.fields}

@@ -29,9 +29,9 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Link, Observation, OrderResult, Outcome, SettingInfo
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity
-from qxfleet.model.wire import Ask
 from qxfleet.session import orders
 from qxfleet.session.errands import Errands
+from qxfleet.session.plans import ask_of
 from qxfleet.session.readout import Readout
 from qxfleet.session.settings import Change, prepare_change, setting_info
 from qxfleet.transports.base import Transport
@@ -259,10 +259,10 @@ class Session(Errands):
         self.transport.on_healed = self._on_healed
         info = await self.transport.open()
         self.transport.on_lost = self._on_lost
-        readout, agenda = await self._recognise()
+        readout, agenda = await self._recognise(info.facts)
         readout.learn(info.facts)
         self._readout, self._agenda = self._with_kept(readout), agenda
-        self._quick = tuple((query, Ask(query.command)) for query in readout.dialect.tier(Tier.QUICK))
+        self._quick = tuple((query, ask_of(query)) for query in readout.dialect.tier(Tier.QUICK))
         self._misses = 0
         self._slow = False
         self._wishes = deque(self._wanted(readout.dialect))

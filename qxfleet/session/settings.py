@@ -14,8 +14,10 @@ from qxfleet.errors import OrderInvalid, OrderNotSupported
 from qxfleet.model.events import SettingInfo
 from qxfleet.model.reading import Value
 from qxfleet.model.variables import value_text
+from qxfleet.model.wire import sealing
 from qxfleet.session.limits import limits_of
 from qxfleet.session.orders import number
+from qxfleet.session.plans import filled
 
 Known = Mapping[str, Value | bool]
 
@@ -58,6 +60,11 @@ def prepare_change(dialect: Dialect, name: str, text: str, known: Known) -> Chan
     if not all(holds.of(known) for holds in setting.now):
         raise OrderInvalid(f"{name}: {setting.why_not}")
     _in_order(setting, wanted, known)
+    request = filled(request, known) or b""
+    if not request:
+        raise OrderInvalid(f"{name}: not possible yet, the device has not told its address")
+    if dialect.seals:
+        request = sealing(request.rstrip(b"\r"))
     note = f"it also {setting.upsets}" if setting.upsets.startswith("resets") else setting.upsets
     return Change(setting, wanted, request, note)
 
@@ -77,7 +84,7 @@ def _available(setting: DeviceSetting, known: Known) -> None:
 
 def _chosen(setting: DeviceSetting, text: str) -> tuple[Value, bytes]:
     for choice, request in setting.choices:
-        if choice.lower() == text.strip().lower():
+        if choice.lower() == text.strip().lower() or (choice.isdigit() and text.strip().isdigit() and int(choice) == int(text)):
             return choice, request
     raise OrderInvalid(f"{setting.name}: {text!r} is not one of {', '.join(choice for choice, _ in setting.choices)}")
 
@@ -96,7 +103,14 @@ def _measured(setting: DeviceSetting, text: str, known: Known) -> tuple[Value, b
             raise OrderInvalid(f"{setting.name}: {text} can't be written, the device takes steps of {setting.step:g}")
         value = value // setting.step * setting.step
     units = value / setting.unit
+    if "%(" in setting.wire:
+        return value, (setting.wire % _clock(int(value))).encode()
     return value, (setting.wire % (int(units) if setting.unit != 1 else units)).encode()
+
+
+def _clock(seconds: int) -> dict[str, int]:
+    """Seconds as days, hours, minutes and seconds."""
+    return {"d": seconds // 86400, "h": seconds // 3600 % 24, "m": seconds // 60 % 60, "s": seconds % 60}
 
 
 def _in_order(setting: DeviceSetting, wanted: Value, known: Known) -> None:

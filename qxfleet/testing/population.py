@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.registry import dialect_named
 from qxfleet.dialects.spec import AnswerStyle, Dialect
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.simulator import SimulatedUps, Unknown
@@ -24,21 +24,21 @@ MODELS: tuple[tuple[str, str, str, Ratings], ...] = (
 )
 """Makers nobody knows; each model's maker, name, firmware and name plate."""
 
-_PLAIN = tuple(dialect for dialect in DIALECTS if dialect.name != "voltronic")
-"""Spoken by units that say what their tables say."""
+_USUAL = tuple(filter(None, map(dialect_named, ("mecer", "zinto", "megatec", "q1", "mustek", "megatec/old", "voltronic"))))
+"""Spoken in turn where no dialect is named."""
 
 _UNKNOWN = (Unknown.ECHO, Unknown.ECHO, Unknown.SILENCE, Unknown.N, Unknown.NAK)
 
 
 def fleet(n: int, dialect: Dialect | None = None, *, seed: int = 0, noise: float = 1.0) -> list[Unit]:
-    """``n`` UPSes named ``ups-01`` …, the same for the same ``seed``; without ``dialect`` all dialects in turn,
-    the family's own before voltronic.
+    """``n`` UPSes named ``ups-01`` …, the same for the same ``seed``; without ``dialect`` the
+    commonest seven in turn.
 
     Neighbours form a pair: the odd one in group ``feed-a``, the even one in ``feed-b``, both in ``rack1``, ``rack2`` …
     Voltronic units take turns in their protocol numbers. ``noise`` scales how much their values wander.
     """
     width = max(2, len(str(n)))
-    spoken = (dialect,) if dialect else (*_PLAIN, *(each for each in DIALECTS if each not in _PLAIN))
+    spoken = (dialect,) if dialect else _USUAL
     return [
         _one(f"ups-{index + 1:0{width}d}", index, spoken[index % len(spoken)], index // len(spoken), seed, noise)
         for index in range(n)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 from qxfleet.dialects.spec import AnswerStyle, Arg, Dialect, Form, Holds, Order, Query, Style, Topic
 from qxfleet.model.reading import Value
-from qxfleet.testing.machine import QUICK_TEST_S, Machine, Ratings, Returns
+from qxfleet.model.wire import sealing
+from qxfleet.testing.frames import FRAMES
+from qxfleet.testing.machine import QUICK_TEST_S, Machine, Ratings, Returns, Source
 from qxfleet.testing.unit import Fault, Unit
 
 
@@ -21,6 +23,9 @@ class Unknown(enum.Enum):
     NAK = "NAK"
     BRACKET_NAK = "(NAK"
 
+
+FRAMED = frozenset({b"QS\r"})
+"""Questions that a frame of bytes answers, in a dialect that has one."""
 
 _STYLES = {
     Style.TENTHS_OR_MINUTES: r"(\.[2-9]|0[1-9]|10)",
@@ -68,7 +73,7 @@ class SimulatedUps(Unit):
         )  # fmt: skip
         words = dialect.answer is AnswerStyle.WORD
         self.unknown = unknown or (Unknown.BRACKET_NAK if words else Unknown.ECHO)
-        self._accepted = accepted or (b"(ACK\r" if words else None)
+        self._accepted = accepted or ((*dialect.accepts, b"(ACK")[0] + b"\r" if words else None)
         self._per_cell = per_cell if per_cell is not None else not self.machine.ratings.line_interactive
         self._texts = {"device.mfr": maker, "device.model": model, "ups.firmware": firmware, "protocol": protocol}
         self._queries = {query.command: query for query in dialect.queries}
@@ -90,6 +95,28 @@ class SimulatedUps(Unit):
         )
         return "".join("1" if bit else "0" for bit in bits)
 
+    def _letters(self) -> str:
+        """The state in letters, as gtec tells it (extra-dialects.md section 9)."""
+        machine = self.machine
+        on = machine.source not in (Source.BATTERY, Source.OFF) or machine.testing
+        tested = {None: "L", True: "I", False: "J"}[machine.test_passed]
+        letters = (
+            "A" * machine.on_battery + "B" * machine.battery_low + "C" * (machine.source is Source.BYPASS)
+            + "D" * machine.failed + ("E" if machine.testing else tested) + "F" * machine.shutting_down
+            + "M" * (on and not machine.on_battery and machine.source is not Source.BYPASS)
+        )  # fmt: skip
+        return letters or " "
+
+    def _masterguard_bits(self) -> str:
+        """The two words of masterguard's status (extra-dialects.md section 6.1)."""
+        machine = self.machine
+        bits = (
+            machine.on_battery, machine.battery_low, machine.source is Source.BYPASS, machine.failed, False, machine.testing,
+            machine.shutting_down, False,
+        )  # fmt: skip
+        test = "001" if machine.testing else {None: "000", True: "010", False: "011"}[machine.test_passed]
+        return "".join("1" if bit else "0" for bit in bits) + " 00000" + test
+
     def values(self) -> dict[str, object]:
         """What the templates of :class:`~qxfleet.dialects.spec.Reply` may ask for, as it is now."""
         machine, ratings = self.machine, self.machine.ratings
@@ -100,6 +127,19 @@ class SimulatedUps(Unit):
             "ups.load": machine.load_now,
             "input.frequency": machine.hertz,
             "battery.field": f"{battery.cell_v:.2f}" if self._per_cell else f"{battery.volts:04.1f}",
+            "battery.volts": battery.volts,
+            "battery.cell": battery.cell_v,
+            "battery.percent": 100 * battery.charge,
+            "battery.amps": 0 if machine.source is not Source.BATTERY else ratings.watts * machine.load_now / 100 / battery.volts,
+            "input.hertz": machine.input_hertz,
+            "output.hertz": machine.output_hertz,
+            "output.watts": ratings.watts * machine.load_now / 100,
+            "ups.id": "00",
+            "letters": self._letters(),
+            "bits.masterguard": self._masterguard_bits(),
+            "bits.axpert": "00010000" if machine.source is not Source.OFF else "00000000",
+            "mode.axpert": {Source.BATTERY: "B", Source.OFF: "S"}.get(machine.source, "L"),
+            "warnings.axpert": f"00000{int(machine.on_battery)}000000{int(machine.battery_low)}" + "0" * 19,
             "ups.temperature": machine.temperature_c,
             "bits": self.status_bits(),
             "input.voltage.nominal": ratings.volts,
@@ -111,9 +151,11 @@ class SimulatedUps(Unit):
     # -- what a healthy unit would say -------------------------------------------------------------------------------
 
     def _truth(self, request: bytes) -> bytes | None:
-        query = self._queries.get(request)
+        query = self._queries.get(request.replace(b",00\r", b",{ups.id}\r"))
         if query is not None:
             return self._reply(query) or self._refusal(request)
+        if any(form.first == request for order in self.dialect.orders for form in order.forms):
+            return self._accepted
         for pattern, order, arguments in self._orders:
             match = pattern.fullmatch(request)
             if match:
@@ -125,6 +167,8 @@ class SimulatedUps(Unit):
         return self._refusal(request)
 
     def _refusal(self, request: bytes) -> bytes | None:
+        if self.dialect.seals:
+            return sealing(b"(NAK")
         match self.unknown:
             case Unknown.ECHO:
                 return request
@@ -135,10 +179,14 @@ class SimulatedUps(Unit):
 
     def _reply(self, query: Query) -> bytes | None:
         """The reply to a query; None if this unit does not know it."""
-        template = next(reply.render for reply in query.replies if reply.render)
+        if query.command in FRAMED and (write := FRAMES.get(self.dialect.name)) is not None:
+            return self._as_broken(write(self.machine, self.status_bits()))
+        template = next((reply.render for reply in query.replies if reply.render), None)
+        if template is None:
+            return query.samples[0].frame + b"\r"
         match query.topic:
             case Topic.STATUS:
-                return self._status(template)
+                return self._status(query, template)
             case Topic.RATING if Fault.NO_RATING in self.faults:
                 return None
             case Topic.VENDOR if Fault.NO_VENDOR in self.faults:
@@ -146,11 +194,13 @@ class SimulatedUps(Unit):
             case Topic.PROTOCOL if self._texts["protocol"] is None:
                 return None
             case _:
-                return (template % self.values()).encode("latin-1") + b"\r"
+                frame = (template % _Values(query, self.values())).encode("latin-1")
+                return sealing(frame) if query.crc else frame + b"\r"
 
-    def _status(self, template: str) -> bytes:
-        values = self.values() | {"input.voltage.fault": self.machine.read_fault_v()}
-        return self._as_broken((template % values).encode("latin-1") + b"\r")
+    def _status(self, query: Query, template: str) -> bytes:
+        values = _Values(query, self.values() | {"input.voltage.fault": self.machine.read_fault_v()})
+        frame = (template % values).encode("latin-1")
+        return self._as_broken(sealing(frame) if query.crc else frame + b"\r")
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -185,10 +235,14 @@ class SimulatedUps(Unit):
             case "shutdown.stayoff":
                 machine.shut_down(given["ups.delay.shutdown"], Returns.NEVER)
             case "test.battery.start":
-                return machine.start_test(given["value"])
+                return machine.start_test(given.get("value", QUICK_TEST_S))
             case "test.battery.start.quick":
                 return machine.start_test(QUICK_TEST_S)
-            case "test.battery.start.deep":
+            case "clear.fault.record" | "beeper.enable" | "beeper.disable":
+                machine.beeper = order.name != "beeper.disable"
+            case "bypass.start" | "bypass.stop":
+                machine.forced_bypass = order.name == "bypass.start"
+            case "test.battery.start.deep" | "test.battery.start.low":
                 return machine.start_test(float("inf"))
             case "test.battery.stop":
                 machine.stop_test()
@@ -197,11 +251,34 @@ class SimulatedUps(Unit):
         return True
 
 
+class _Values(dict[str, object]):
+    """Values for a template; what the machine does not know is what the query's samples say of it."""
+
+    def __init__(self, query: Query, values: Mapping[str, object]) -> None:
+        super().__init__(values)
+        self._query = query
+
+    def __missing__(self, name: str) -> object:
+        for sample in self._query.samples:
+            if name in sample.values:
+                return sample.values[name]
+        command = self._query.command.decode("latin-1").strip()
+        raise ValueError(f"the template of {command} asks for {name}, which neither the machine nor a sample knows")
+
+
 def _holds(condition: Holds, facts: Mapping[str, Value]) -> bool:
     value = facts.get(condition.name)
     return (value is not None and (not condition.values or value in condition.values)) is not condition.negated
 
 
+def order_patterns(dialect: Dialect) -> list[re.Pattern[bytes]]:
+    """Every way the tables of a dialect can write its orders."""
+    return [_pattern(form) for order in dialect.orders for form in order.forms]
+
+
 def _pattern(form: Form) -> re.Pattern[bytes]:
-    parts = (_STYLES[part.style].encode() if isinstance(part, Arg) else re.escape(part) for part in form.parts)
+    parts = (
+        _STYLES[part.style].encode() if isinstance(part, Arg) else re.escape(part.replace(b"{ups.id}", b"00"))
+        for part in form.parts
+    )
     return re.compile(b"".join(parts))

@@ -21,6 +21,9 @@ HELD: Final = 2 * CHUNK
 WRITE_S: Final = 1.0
 """A request that the link has not taken after this long never will be."""
 
+ECHO_S: Final = 0.3
+"""How long a reply may follow an echo of its request, before it is known whether the line itself echoes."""
+
 DRAIN_S: Final = 2.0
 """A line that is still talking after this long is not going to be quiet."""
 
@@ -32,15 +35,18 @@ class LineTransport:
     on a reply also ends when the line was quiet for QUIET_S (quirks.md, Framing: "no CR at all, frame otherwise whole").
     ``raw`` outlives close and open, and falls back by itself at the first end byte seen.
 
+    An echo of the request is passed over where another reply follows it (quirks.md, Framing): a line that echoes everything is
+    learned, once and for all, from the first request that is answered with or without its echo in front.
+
     Bytes that came before a request never become its reply. ``unsolicited`` counts lines that nobody had asked for.
     ``on_lost`` is called, at most once per opening, when the link goes away while no exchange or drain is under way;
     otherwise those raise.
     """
 
     __slots__ = (
-        "_asked", "_call", "_drained", "_end", "_end_seen", "_framer", "_heard_s", "_loop", "_lost", "_max_len", "_patience_s",
-        "_quiet", "_reply_owed", "_waiter", "_wakeups", "calm_until_s", "due_s", "label", "on_healed", "on_lost", "raw",
-        "unsolicited",
+        "_asked", "_binary_len", "_body", "_bytes", "_call", "_drained", "_echo", "_echoes", "_end", "_end_seen", "_framer",
+        "_heard_s", "_loop", "_lost", "_max_len", "_patience_s", "_quiet", "_reply_owed", "_waiter", "_wakeups", "calm_until_s",
+        "due_s", "label", "on_healed", "on_lost", "raw", "unsolicited",
     )  # fmt: skip
 
     def __init__(self, label: str, *, raw: bool = False) -> None:
@@ -61,6 +67,11 @@ class LineTransport:
         self._waiter: asyncio.Future[bytes] | _Call | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._end_seen = False
+        self._body = b""
+        self._echo = b""
+        self._echoes: bool | None = None
+        self._binary_len = 0
+        self._bytes = b""
         self._reply_owed = False
         self._drained: int | None = None
         self._heard_s = 0.0
@@ -123,6 +134,7 @@ class LineTransport:
                 if ask is not self._asked:
                     self._prepare(ask)
                 self._framer.reset()
+                self._bytes = self._echo = b""
                 sent = self._send(request)
                 if sent < len(request):
                     await self._write_rest(request[sent:], waiter)
@@ -159,6 +171,7 @@ class LineTransport:
         call.then = then
         try:
             self._framer.reset()
+            self._bytes = self._echo = b""
             sent = self._send(request)
             if sent < len(request):
                 call.rest = loop.create_task(self._write_rest(request[sent:], call))
@@ -190,7 +203,7 @@ class LineTransport:
                 await asyncio.sleep(wait_s)
                 if self._loop is None or self._lost is not None:
                     raise self._unusable()
-            self._frame_by(raw=self.raw)
+            self._frame_by(raw=self.raw or bool(self._binary_len))
             self._reply_owed = False
             return self._drained
         except LinkLost:
@@ -225,16 +238,26 @@ class LineTransport:
     def _received(self, chunk: bytes) -> None:
         """Bytes came."""
         call = self._call
-        if self._waiter is call and not self.raw and (frame := self._framer.only(chunk, self._max_len)) is not None:
-            self._end_seen = True
-            call.set_result(frame)
-            return
+        if self._waiter is call and not self.raw and not self._binary_len and not self._echo:
+            frame = self._framer.only(chunk, self._max_len)
+            if frame is not None and frame != self._body:
+                self._end_seen, self._echoes = True, False
+                call.set_result(frame)
+                return
         if self._drained is not None:
             self._drained += len(chunk)
             self._heard_s = asyncio.get_running_loop().time()
             return
-        frames = self._framer.feed(chunk)
         waiter = self._waiter
+        if self._binary_len and waiter is not None and not waiter.done():
+            self._received_bytes(chunk, waiter)
+            return
+        frames = self._framer.feed(chunk)
+        if frames and waiter is not None and not waiter.done():
+            frames = self._without_echo(frames)
+            if not frames:
+                self._wait_quiet(ECHO_S, waiter)
+                return
         if waiter is None or waiter.done():
             self.unsolicited += len(frames)
         elif frames:
@@ -247,9 +270,38 @@ class LineTransport:
         elif len(pending := self._framer.pending()) > self._max_len:
             self._settle(waiter, pending)
         elif self.raw and pending:
-            if self._quiet is not None:
-                self._quiet.cancel()
-            self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._went_quiet, waiter)
+            self._wait_quiet(QUIET_S, waiter)
+
+    def _without_echo(self, frames: list[bytes]) -> list[bytes]:
+        """Frames without an echo that a reply may follow; none where that is to be waited for."""
+        if frames[0] != self._body or self._echo:
+            if self._echoes is None:
+                self._echoes = bool(self._echo)
+            return frames
+        if self._echoes is False:
+            return frames
+        self._echo = frames.pop(0)
+        if frames:
+            self._echoes = True
+        return frames
+
+    def _received_bytes(self, chunk: bytes, waiter: asyncio.Future[bytes] | _Call) -> None:
+        """Bytes of a reply in which end bytes may be data came."""
+        self._bytes += chunk
+        if self._bytes[self._binary_len : self._binary_len + 1] == bytes((self._end,)):
+            self._settle(waiter, self._bytes[: self._binary_len])
+        elif len(self._bytes) > self._max_len:
+            self._settle(waiter, self._bytes)
+        else:
+            self._wait_quiet(QUIET_S, waiter)
+
+    def _wait_quiet(self, limit_s: float, waiter: asyncio.Future[bytes] | _Call) -> None:
+        """Settle with what there is, unless more comes within ``limit_s``. A line that echoes is waited for to the end."""
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+        if not (self._echo and self._echoes):
+            self._quiet = asyncio.get_running_loop().call_later(limit_s, self._went_quiet, waiter)
 
     def _gone(self, reason: str, remedy: str = "") -> None:
         """The link went away by itself."""
@@ -269,7 +321,10 @@ class LineTransport:
         if ask.end != self._end:
             self._end, self._framer = ask.end, Framer(ask.end, HELD)
             self._frame_by(raw=self.raw)
-        self._asked, self._max_len = ask, ask.max_len
+        if ask.binary_len != self._binary_len:
+            self._binary_len = ask.binary_len
+            self._frame_by(raw=self.raw or bool(ask.binary_len))
+        self._asked, self._max_len, self._body = ask, ask.max_len, ask.request.rstrip(bytes((ask.end,)))
         self._patience_s = ask.deadline_s + len(ask.request) * self.byte_s
 
     def _unusable(self) -> LinkLost:
@@ -299,7 +354,13 @@ class LineTransport:
         self._quiet = None
         self.look()
         if self._quiet is None and not waiter.done():
-            self._settle(waiter, self._framer.pending())
+            self._settle(waiter, self._so_far())
+
+    def _so_far(self) -> bytes:
+        """What came up to now, an echo only where nothing else did."""
+        if self._binary_len:
+            return self._bytes.rstrip(bytes((self._end,)))
+        return self._framer.pending() or self._echo
 
     def expire(self) -> None:
         """The deadline is over: a last look, then ReplyTimeout with what there is."""
@@ -310,7 +371,7 @@ class LineTransport:
         if waiter.done():
             return
         try:
-            frame = self._unfinished()
+            frame = self._bytes if self._binary_len else self._unfinished()
         except OSError as error:
             self._gone(reason_of(error))
             return
@@ -318,7 +379,7 @@ class LineTransport:
             waiter.set_exception(ReplyMalformed("long", frame))
         else:
             waiter.set_exception(ReplyTimeout("no end byte", frame) if frame else ReplyTimeout())
-        if frame and not self.raw and not self._end_seen:
+        if frame and not self.raw and not self._end_seen and not self._binary_len:
             self._become(raw=True)
 
     async def _write_rest(self, rest: bytes, waiter: asyncio.Future[bytes] | _Call) -> None:

@@ -181,6 +181,8 @@ class UsbThread:
             raise LinkLost(self.label, "closed during an exchange") from None
         self._faults = self._overflows = 0
         frame, end, _ = reply.partition(bytes((ask.end,)))
+        if ask.binary_len and reply[ask.binary_len : ask.binary_len + 1] == bytes((ask.end,)):
+            frame, end = reply[: ask.binary_len], bytes((ask.end,))
         if not end:
             frame = frame.rstrip(b"\0")
         if not frame.strip(b"\0"):

@@ -83,7 +83,7 @@ def best(call: Callable[[], object], frames: int) -> float:
 
 def run() -> list[Row]:
     """Measure every way of reading the same frame; all of them must give the same values first."""
-    plan = plan_for(QUERY, STATUS_REPLY)
+    plan = plan_for(STATUS_REPLY)
     positional, options = arguments(QUERY, STATUS_REPLY)
     oracle = Oracle(*positional, **options)
     plain = plain_parser(STATUS_REPLY)

@@ -67,7 +67,7 @@ def test_the_first_layout_that_fits(frame: bytes, values: dict[str, float | str]
     [
         (b"Q1\r", b"(NAK", ReplyMalformed, "short"),
         (b"Q1\r", b"(216.0 000.0 216.0 033 50.0 0100 35.0 00001000", ReplyImplausible, "point"),
-        (b"I\r", b"I", ReplyMalformed, "lead"),
+        (b"I\r", b"I", ReplyMalformed, "short"),
         (b"I\r", b"#" + b"x" * 64, ReplyMalformed, "long"),
         (b"F\r", b"#220.0 000 024.0 50.", ReplyMalformed, "short"),
     ],
@@ -95,11 +95,11 @@ def test_the_error_told_is_of_the_last_layout_whose_lead_and_length_fit() -> Non
     assert caught.value.reason == "short"
 
 
-def test_plans_are_made_once_and_apart_for_each_command() -> None:
-    status, qs = query("megatec", b"Q1\r"), query("mustek", b"QS\r")
-    reply = status.replies[0]
-    assert plan_for(status, reply) is plan_for(replace(status, samples=()), reply)
-    assert plan_for(status, reply) is not plan_for(qs, reply)
+def test_plans_are_made_once_for_each_layout() -> None:
+    reply = query("megatec", b"Q1\r").replies[0]
+    assert plan_for(reply) is plan_for(replace(reply))
+    assert plan_for(reply) is plan_for(query("mustek", b"QS\r").replies[0])
+    assert plan_for(reply) is not plan_for(replace(reply, lead=b"#"))
 
 
 def test_equal_queries_with_other_replies_are_not_mixed_up() -> None:

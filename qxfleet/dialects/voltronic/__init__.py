@@ -6,9 +6,9 @@ The tables by subject: :mod:`.status`, :mod:`.complaints` (warnings and faults),
 
 from __future__ import annotations
 
+from qxfleet.dialects.columns import protocols
 from qxfleet.dialects.spec import AnswerStyle, Claim, Dialect, Want
 from qxfleet.dialects.voltronic import capabilities, complaints, measures, orders, ratings, settings, status
-from qxfleet.dialects.voltronic.columns import protocols
 
 VOLTRONIC = Dialect(
     name="voltronic",
@@ -20,7 +20,10 @@ VOLTRONIC = Dialect(
     orders=orders.ORDERS,
     settings=orders.SETTINGS,
     device_settings=settings.SETTINGS,
-    claim=Claim(b"QGS\r", ((Want(b"QPI\r", gives="ups.firmware.aux"),),), needs=("input.voltage",)),
+    claim=Claim(
+        b"QGS\r", ((Want(b"QGS\r"), Want(b"QPI\r", gives="ups.firmware.aux")),), needs=("input.voltage",),
+        heard=(b"Q1\r", b"QGS\r"),
+    ),
     answer=AnswerStyle.WORD,
     accepts=(b"(ACK",),
     static={"device.type": "ups"},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qxfleet.dialects.columns import CRC, told
 from qxfleet.dialects.spec import DeviceSetting, Field, Holds, Letter, Query, Reply, Tier, Topic
-from qxfleet.dialects.voltronic.columns import CRC, told
 
 ABLED = ("disabled", "enabled")
 YES_NO = ("no", "yes")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qxfleet.dialects.columns import CRC, columns, number, protocols, told
 from qxfleet.dialects.spec import Holds, Query, Reply, Sample, Tier, Topic
-from qxfleet.dialects.voltronic.columns import CRC, columns, number, protocols, told
 
 QBV = Query(
     b"QBV\r",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qxfleet.dialects.columns import CRC, code, columns, number, sample, text, told
 from qxfleet.dialects.spec import Convert, Field, Holds, Query, Reply, Span, Tier, Topic
-from qxfleet.dialects.voltronic.columns import CRC, code, columns, number, sample, text, told
 
 PROTOCOLS = ("P00", "P01", "P02", "P03", "P08", "P09", "P10", "P13", "P14", "P31", "P99")
 """Section 2.2, those claimed here. PI98 is mecer's; 15, 16 and 30 are solar inverters."""

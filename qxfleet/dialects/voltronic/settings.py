@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from qxfleet.dialects.columns import code, columns, number, protocols, told
 from qxfleet.dialects.spec import Convert, DeviceSetting, Field, Holds, Limit, Query, Span, Tier, Topic
 from qxfleet.dialects.voltronic.capabilities import RESET, SWITCHES
-from qxfleet.dialects.voltronic.columns import code, columns, number, protocols, told
 from qxfleet.dialects.voltronic.measures import QBV
 
 GROUP_A = protocols("P01", "P09")

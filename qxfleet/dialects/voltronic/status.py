@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qxfleet.dialects.columns import CRC, code, columns, number, sample, told
 from qxfleet.dialects.spec import Convert, Field, Holds, Meaning, Nuance, Query, Reply, Span, Tier, Token, Topic
-from qxfleet.dialects.voltronic.columns import CRC, code, columns, number, sample, told
 from qxfleet.dialects.voltronic.complaints import FAULT_MEANINGS
 from qxfleet.model.notice import Notice
 from qxfleet.model.status import Status

@@ -21,7 +21,7 @@ SHOWN = 24
 def simulate(
     directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="where to put one link per UPS")],
     ups: Annotated[int, typer.Option("--ups", min=1, max=2000, help="number of UPSes")] = 6,
-    dialect: Annotated[str | None, typer.Option("--dialect", help="one dialect for all; default: all in turn")] = None,
+    dialect: Annotated[str | None, typer.Option("--dialect", help="one dialect for all; default: the commonest in turn")] = None,
     baud: Annotated[
         int | None, typer.Option("--baud", min=50, max=921600, help="pace the lines like a real one of 2400 baud")
     ] = None,

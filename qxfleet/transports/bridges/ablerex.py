@@ -28,6 +28,8 @@ def exchange(device: UsbDevice, ask: Ask) -> bytes:
         pause_ms(WAIT_MS)
         found = device.get_report(REPORT, SIZE, device.patience_ms)
         text, end, _ = found.partition(CR)
+        if ask.binary_len and found[ask.binary_len : ask.binary_len + 1] == CR:
+            return found[: ask.binary_len + 1]
         if command not in LENGTHS or len(text + end) == LENGTHS[command]:
             return text + end
         if command == b"Q5":

@@ -1,4 +1,4 @@
-"""Words shared by the tables of this dialect: columns as the reference counts them, protocol numbers, phases."""
+"""Words shared by tables read by columns: columns as the references count them, protocol numbers, samples."""
 
 from __future__ import annotations
 
