@@ -382,8 +382,8 @@ def other_dialects() -> str:
         if derived:
             parts += ["Worked out: " + ", ".join(code(name) for name in dict.fromkeys(derived)) + ".", ""]
         if dialect.orders:
-            parts += [table(("order", "bytes with the delays as they are by default", "what it does"),
-                            [(code(o.name), _bytes_of_order(dialect, o), o.description) for o in dialect.orders]), ""]  # fmt: skip
+            rows = [(code(order.name), _bytes_of_order(dialect, order), order.description) for order in dialect.orders]
+            parts += [table(("order", "bytes with the delays as they are by default", "what it does"), rows), ""]
         else:
             parts += ["It is read only: no orders, no settings.", ""]
         limits = [f"{code(s.name)} {s.low:g} to {s.high:g} s" for s in dialect.settings]
@@ -394,29 +394,60 @@ def other_dialects() -> str:
 
 
 NOTES = {
-    "voltronic-qs": "Small line-interactive units (ViewPower software). They echo what they do not know; `QI` is one of the later "
-                    "variants'.",
-    "voltronic-qs-hex": "The same units with a status in bytes, of which 28 00 to 28 04 stand for bytes that are never sent. Variant P "
-                        "tells no ratings: set `default.battery.voltage.nominal`.",
-    "bestups": "Best Power Fortress, Patriot Pro, Axxium; Sola Australia. The third status bit is inverted on the Patriot Pro and "
-               "means nothing on battery, in a test and before a shutdown.",
-    "masterguard": "A and E series. Several units may share a line: what is addressed carries the unit's number. `bypass.start` leaves "
-                   "the load unprotected.",
-    "hunnox": "Units behind the MEC0003 bridge; on it `UPS No Ack` after an order means that it was taken.",
-    "ablerex": "The voltage of a block by `Q5` counts on mains only; on battery and in a test that of the status does, because it is "
-               "fresh. An error word other than 0 is an alarm.",
-    "gtec": "The state is letters. With the battery unplugged its voltage stays normal: the letters say it. A reply cut within its "
-            "letters can't be told from a whole one.",
-    "innovatae": "Ippon Innova TAE: the reply to `I` holds a firmware behind 27 times the digit 2.",
-    "innovart31": "Ippon and Phoenixtec Innova RT 3/1. Told from 3/3 by an output of which the first phase alone has voltage.",
-    "innovart33": "Ippon and Phoenixtec Innova RT 3/3.",
-    "q6": "Santak Castle and other units that answer `Q6`, with one to three phases: what a unit does not have it says with dashes.",
-    "q2": "The same with `Q2` in the place of `Q6`.",
-    "omron": "BN75T, BN150T. Orders are two steps, and each must be answered with `OK`; the second is not sent after a refused first. By its "
-             "USB id (0590) it is known at once.",
-    "voltronic-axpert": "Off-grid inverters that speak PI30 or PI41; every frame has a CRC. On mains by the grid's voltage (above half the "
-                        "nominal) unless `LINE_FAIL` is set: an inverter that runs from its battery by choice is `OL DISCHRG`.",
-}  # fmt: skip
+    "voltronic-qs": (
+        "Small line-interactive units (ViewPower software). They echo what they do not know; `QI` is one of "
+        "the later variants'."
+    ),
+    "voltronic-qs-hex": (
+        "The same units with a status in bytes, of which 28 00 to 28 04 stand for bytes that are never sent. "
+        "Variant P tells no ratings: set `default.battery.voltage.nominal`."
+    ),
+    "bestups": (
+        "Best Power Fortress, Patriot Pro, Axxium; Sola Australia. The third status bit is inverted on the "
+        "Patriot Pro and means nothing on battery, in a test and before a shutdown."
+    ),
+    "masterguard": (
+        "A and E series. Several units may share a line: what is addressed carries the unit's number. "
+        "`bypass.start` leaves the load unprotected."
+    ),
+    "hunnox": (
+        "Units behind the MEC0003 bridge; on it `UPS No Ack` after an order means that it was taken."
+    ),
+    "ablerex": (
+        "The voltage of a block by `Q5` counts on mains only; on battery and in a test that of the status "
+        "does, because it is fresh. An error word other than 0 is an alarm."
+    ),
+    "gtec": (
+        "The state is letters. With the battery unplugged its voltage stays normal: the letters say it. A "
+        "reply cut within its letters can't be told from a whole one."
+    ),
+    "innovatae": (
+        "Ippon Innova TAE: the reply to `I` holds a firmware behind 27 times the digit 2."
+    ),
+    "innovart31": (
+        "Ippon and Phoenixtec Innova RT 3/1. Told from 3/3 by an output of which the first phase alone has "
+        "voltage."
+    ),
+    "innovart33": (
+        "Ippon and Phoenixtec Innova RT 3/3."
+    ),
+    "q6": (
+        "Santak Castle and other units that answer `Q6`, with one to three phases: what a unit does not have "
+        "it says with dashes."
+    ),
+    "q2": (
+        "The same with `Q2` in the place of `Q6`."
+    ),
+    "omron": (
+        "BN75T, BN150T. Orders are two steps, and each must be answered with `OK`; the second is not sent "
+        "after a refused first. By its USB id (0590) it is known at once."
+    ),
+    "voltronic-axpert": (
+        "Off-grid inverters that speak PI30 or PI41; every frame has a CRC. On mains by the grid's voltage "
+        "(above half the nominal) unless `LINE_FAIL` is set: an inverter that runs from its battery by choice"
+        " is `OL DISCHRG`."
+    ),
+}
 """What the tables do not say."""
 
 
