@@ -85,7 +85,7 @@ def test_every_key_of_the_configuration_is_there(table: type[UpsTable | AgentTab
 
 
 def test_every_command_and_setting_of_every_dialect_is_there() -> None:
-    for dialect in DIALECTS:
+    for dialect in (each for each in DIALECTS if not each.source.startswith("extra")):  # the others: docs/more-dialects.md
         known = [each.name for each in (*dialect.orders, *dialect.settings)]
         known += [each.option or each.name for each in dialect.device_settings] + [each.name for each in dialect.device_settings]
         assert [name for name in known if name not in names()] == [], dialect.name

@@ -28,16 +28,21 @@ def delay_form(option: str) -> str:
 
 
 def delay_problem(option: str, seconds: int, dialects: Sequence[Dialect]) -> str | None:
-    """What is wrong with a delay for a UPS that speaks one of these dialects; all of them must be able to write it."""
+    """What is wrong with a delay for a UPS that speaks one of these dialects: most of them must be able to write it.
+
+    A UPS that turns out to have a narrower range keeps the nearest it can; an order with a value it can't write is refused.
+    """
     ranges = _ranges(option, dialects)
-    low, high = max(low for low, _ in ranges), min(high for _, high in ranges)
+    if not ranges:
+        return None
+    low, high = max(ranges, key=lambda each: len(ranges[each]))
     if low <= seconds <= high:
         return None
     if len(dialects) == 1:
         return f"expected {low:g} to {high:g} seconds, the range of the {dialects[0].name} dialect, found {seconds}"
     able = [name for (least, most), who in ranges.items() if least <= seconds <= most for name in who]
     remedy = f': {" and ".join(able)} can, write dialect = "{able[0]}"' if able else ""
-    return f"expected {low:g} to {high:g} seconds, which every dialect can write, found {seconds}{remedy}"
+    return f"expected {low:g} to {high:g} seconds, which most dialects can write, found {seconds}{remedy}"
 
 
 def delay_cut(option: str, seconds: int, dialects: Sequence[Dialect]) -> int:

@@ -202,7 +202,7 @@ def _tell(values: dict[str, float | str | bool], field: Field, frame: bytes, rep
     if field.numbers:
         index = values.pop(field.name)
         if isinstance(index, float) and index < len(field.numbers):
-            values[field.name] = field.numbers[int(index)]
+            values[field.name] = float(field.numbers[int(index)])
         return
     text = values.pop(field.name, None)
     if not isinstance(text, str):

@@ -71,7 +71,7 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
             if request is None:
                 continue
             await _ask(query, transport, evidence, REPLY_S, tries=2, request=request)
-        if (values := evidence.values.get(query.command)) is not None:
+        if (values := evidence.of(query)) is not None:
             readout.take(query, values, status)
     live = await _status(dialect, transport, evidence, options.port, REPLY_S)
     reading = readout.reading(live, clock.wall_us(), clock.monotonic())

@@ -19,6 +19,7 @@ from qxfleet.session.plans import BIT_PREFIX, derivation, overlay_for, slot_name
 
 _OL, _OB, _LB = int(Status.OL), int(Status.OB), int(Status.LB)
 _FSD, _RB, _ALARM = int(Status.FSD), int(Status.RB), int(Status.ALARM)
+_LINE = _OL | _OB
 _STEADY = int(Status.CAL | Status.OB)
 
 
@@ -71,6 +72,7 @@ class Readout:
         self._watched: dict[int, tuple[Value | bool | None, ...]] = {}
         self._sayings = Sayings(dialect)
         self._derivation = derivation(dialect.derived)
+        self._tells_line = any(meaning.sets & _LINE for meaning in dialect.meanings)
         self._said = self._said_aside = Said()
         self._live: dict[str, Value | bool] = {}
         self._watching = tuple(query for query in dialect.queries if query.watch)
@@ -364,7 +366,7 @@ class Readout:
         values["qx.status.conflict"] = "no input voltage"
         if not any(note.startswith("status conflict") for note in notes):
             notes = (*notes, "status conflict: no input voltage, and the UPS says that it is on line")
-        if self._dead_polls >= DEAD_POLLS and (self._sayings is None or bits.get("bit.utility_fail")):
+        if self._dead_polls >= DEAD_POLLS and (not self._tells_line or bits.get("bit.utility_fail")):
             status = status & ~_OL | _OB
         return status, notes
 

@@ -82,6 +82,7 @@ EXPECTED: dict[str, dict[str, dict[str, Any]]] = {
     "ignorelb": {"ctb-1200": {"offdelay_s": 18, "ondelay_s": 1800, "ignorelb": True}},
     "protocols": {
         "meunobreak": {"dialect": "q1", "norating": False, "port": "/dev/ttyACM0"},
+        "hunnox": {"dialect": "hunnox", "port": "auto"},
         "claire": {"full_interval_s": 60.0, "stayoff": True, "chargetime_s": 43200.0, "idleload_percent": 10.0},
     },
     "flags": {"tsshara": {"poll_interval_s": 15.0, "cablepower": "reverse", "novendor": True}},
@@ -105,7 +106,7 @@ NOTES = {
     "ignorelb": ["conf:1: user: not carried over",
                  'conf:9: [ctb-1200] override.battery.charge.warning: not carried over, unknown'],
     "protocols": [
-        "[hunnox] protocol hunnox is none that qxfleet speaks", "[meunobreak] norating: not carried over",
+        "[meunobreak] norating: not carried over",
         "[claire] allow_killpower: not carried over", "[claire] sdcommands: not carried over",
     ],
     "alike": ["conf:8: [c] written as a comment, nothing tells this UPS from a"],

@@ -22,7 +22,7 @@ from qxfleet.model.password import hash_password
 OPTIONS = {
     # engine.md sections 10.1 to 10.3: option → default and range as they must be shown
     "ondelay": ('"3m"', "0 to 599940 s"),
-    "offdelay": ('"30s"', "12 to 600 s; 12 to 5940 s (voltronic)"),
+    "offdelay": ('"30s"', "12 to 600 s; 0 to 5940 s (masterguard); 12 to 5940 s (voltronic, bestups)"),
     "stayoff": ("false", "true or false"),
     "protocol": ("that of dialect", '"megatec/old"'),
     "pollfreq": ("that of full_interval", "a number of seconds"),
