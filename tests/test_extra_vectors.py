@@ -94,6 +94,7 @@ BETTER: dict[str, dict[str, object]] = {
     "voltronic-axpert-qmod-D": {"ups.status": "OL OFF"},
     # On battery by choice, with mains there, stops nobody's hosts (extra-dialects.md section 13.5, against this row).
     "voltronic-axpert-qmod-B": {"ups.status": "OL"},
+    "voltronic-qs-hex-t-nominal-e4": {"ups.status": "OB"},  # two volts at the input are no mains, whatever the bit says
     "gtec-q4-many": {"ups.status": "OB LB OVER FSD CAL"},  # the product's own column: E is a test
 }
 """Where we publish otherwise than the row expects."""
