@@ -17,6 +17,7 @@ from qxfleet.agent.fleet import SLOT_S, Fleet, TransportFor, order_event
 from qxfleet.agent.forced import Client, ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, Schedule
+from qxfleet.agent.takeover import take_over
 from qxfleet.config.load import Config, load
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
@@ -101,6 +102,7 @@ class Agent:
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
         await self._loop.run_in_executor(None, self.store.open)
+        taken = await take_over(self.store, self.config.fleet)
         running: list[Part] = []
         late: list[Part] = []
         coming: asyncio.Task[None] | None = None
@@ -111,6 +113,8 @@ class Agent:
                 identities = {name: identity for name, (_, identity) in self.store.identities().items()}
                 forgotten = self.store.open_orders([options.name for options in self.config.ups])
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
+            if taken is not None:
+                self.bus.publish(taken.event(self.clock.wall_us()))
             self.fleet.apply(self.config.ups, identities)
             self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()

@@ -19,8 +19,10 @@ from qxfleet.model.events import Link
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.selftest import Verdict as TestVerdict
 from qxfleet.model.state import DeviceState
-from qxfleet.model.status import status_text
+from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import VARIABLES
+from qxfleet.store.fleet_view import StoredAgent, StoredUps
+from qxfleet.store.shipper import ShipperHealth
 from qxfleet.store.tests import StoredTest
 from qxfleet.store.writer import StoreHealth
 
@@ -63,6 +65,10 @@ class View:
     """The last of every UPS."""
     plan: tuple[bool, bool, Mapping[str, int]]
     """Whether the staged shutdown is armed, whether one runs, and its loads by phase."""
+    shipping: ShipperHealth | None = None
+    """How shipping to the fleet store goes; None where there is none."""
+    fleet: tuple[Sequence[StoredAgent], Sequence[StoredUps]] = ((), ())
+    """Every agent of the fleet store, and every UPS of theirs, as known last."""
 
 
 def one_ups(
@@ -159,6 +165,45 @@ def agent_families(seen: View) -> Iterator[Metric]:
     committed_s = None if seen.store.last_commit_us is None else seen.store.last_commit_us / 1e6
     yield from gauge("store_last_commit_timestamp_seconds", "When the database last took something.", committed_s)
     yield from gauge("store_size_bytes", "Size of the database.", seen.store.size_bytes)
+    if (shipping := seen.shipping) is not None:
+        yield from gauge("fleet_store_up", "1 while the fleet store takes what is shipped.", float(shipping.trouble is None))
+        yield from gauge("outbox_records", "Events, orders and other records that wait for the fleet store.", shipping.records)
+        yield from gauge("outbox_readings", "Readings that wait for the fleet store.", shipping.readings)
+        oldest_s = None if shipping.oldest_us is None else shipping.oldest_us / 1e6
+        yield from gauge("outbox_oldest_timestamp_seconds", "Since when the oldest of them waits.", oldest_s)
+        yield counter("shipped_rows", "Rows shipped to the fleet store.", shipping.shipped)
+
+
+def fleet_families(seen: View) -> Iterator[Metric | None]:
+    """``qxfleet_fleet_*``: every agent and UPS of the fleet store, with how old what is known of it is."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    agents, upses = seen.fleet
+    contact = GaugeMetricFamily(
+        "qxfleet_fleet_agent_age_seconds", "Since the agent was last in touch with the fleet store.", labels=("agent", "site")
+    )
+    for agent in agents:
+        contact.add_metric([agent.name, agent.site], agent.age_s)
+    age = GaugeMetricFamily(
+        "qxfleet_fleet_ups_age_seconds", "Age of the newest reading in the fleet store.", labels=("agent", "ups")
+    )
+    flags = GaugeMetricFamily(
+        "qxfleet_fleet_ups_status", "1 for each flag of that reading's ups.status.", labels=("agent", "ups", "flag")
+    )
+    values = GaugeMetricFamily(
+        "qxfleet_fleet_ups_value", "Values of that reading, by the name of the variable.", labels=("agent", "ups", "variable")
+    )
+    for ups in upses:
+        if ups.age_s is None:
+            continue
+        age.add_metric([ups.agent, ups.name], ups.age_s)
+        for flag in status_text(Status(ups.status)).split():
+            flags.add_metric([ups.agent, ups.name, flag], 1.0)
+        for variable, value in ups.values.items():
+            values.add_metric([ups.agent, ups.name, variable], value)
+    for family in (contact, age, flags, values):
+        if family.samples:
+            yield family
 
 
 def ups_families(seen: View) -> Iterator[Metric | None]:

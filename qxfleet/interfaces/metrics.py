@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from qxfleet import __version__
 from qxfleet.agent.agent import Agent
+from qxfleet.agent.shipping import Shipping
 from qxfleet.battery.health import Health
 from qxfleet.config.load import Config
 from qxfleet.errors import StoreError
@@ -24,6 +25,7 @@ from qxfleet.interfaces.metric_families import (
     View,
     agent_families,
     battery_families,
+    fleet_families,
     nut_families,
     one_ups,
     plan_families,
@@ -33,6 +35,8 @@ from qxfleet.interfaces.turns import in_turns
 from qxfleet.model.events import Event, Link, Phase
 from qxfleet.shutdown.model import LoadPhase
 from qxfleet.shutdown.run import StagedShutdown
+from qxfleet.store import fleet_view
+from qxfleet.store.fleet_view import StoredAgent, StoredUps
 from qxfleet.store.tests import StoredTest, latest_tests
 
 if TYPE_CHECKING:
@@ -78,7 +82,10 @@ class Outages:
             self._ended_s[event.ups] = self._ended_s.get(event.ups, 0.0) + now_s - since_s
 
 
-def view(agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = ()) -> View:
+def view(
+    agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = (),
+    fleet: tuple[Sequence[StoredAgent], Sequence[StoredUps]] = ((), ()),
+) -> View:  # fmt: skip
     """The agent as it is now. Call on the loop."""
     states = dict(agent.shown())
     sessions = {name: agent.fleet.session(name) for name in states}
@@ -94,6 +101,8 @@ def view(agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests
         batteries=batteries,
         tests=tests,
         plan=_plan(agent),
+        shipping=None if (shipping := agent.part(Shipping)) is None else shipping.health(),
+        fleet=fleet,
     )
 
 
@@ -167,12 +176,22 @@ class Metrics:
     async def fleet(self, accept: str) -> tuple[bytes, str]:
         """``/metrics`` of [http]: everything, with label ``ups``."""
         tests = await self._tests()
-        seen = view(self._agent, self._outages, await self.judgements.known(), tests)
+        seen = view(self._agent, self._outages, await self.judgements.known(), tests, await self._fleet())
         families = chain(
             nut_families(seen.states, seen.options), ups_families(seen), battery_families(seen), plan_families(seen),
-            agent_families(seen),
+            agent_families(seen), fleet_families(seen),
         )  # fmt: skip
         return await written(families, accept, process=True)
+
+    async def _fleet(self) -> tuple[Sequence[StoredAgent], Sequence[StoredUps]]:
+        """All agents and their UPSes; none where the fleet store can't be asked: what is old is not told as new."""
+        shipping = self._agent.part(Shipping)
+        health = None if shipping is None else shipping.health()
+        if shipping is not None and health is not None and health.state in ("ok", "behind"):
+            with contextlib.suppress(TimeoutError, StoreError):
+                async with asyncio.timeout(PATIENCE_S):
+                    return await shipping.read(lambda connection: (fleet_view.agents(connection), fleet_view.upses(connection)))
+        return (), ()
 
     async def _tests(self) -> list[StoredTest]:
         """The last test of every UPS; as known last where the database can't be asked, or takes its time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qxfleet.agent.maintenance import maintenance
 from qxfleet.agent.part import MakePart
+from qxfleet.agent.shipping import Shipping
 from qxfleet.agent.upkeep import Upkeep
 from qxfleet.battery.keeper import Batteries
 from qxfleet.interfaces.accounts import Accounts
@@ -17,7 +18,7 @@ from qxfleet.shutdown.mark import LeaveMark
 from qxfleet.shutdown.run import StagedShutdown
 
 PARTS: tuple[MakePart, ...] = (
-    maintenance, StagedShutdown, LeaveMark, battery_tests, Calendar, Upkeep, Batteries, Accounts, Tokens, MetricsServer,
+    maintenance, StagedShutdown, LeaveMark, battery_tests, Calendar, Upkeep, Shipping, Batteries, Accounts, Tokens, MetricsServer,
     NutServer, Web,
 )  # fmt: skip
 """A part whose table is absent does nothing and loads nothing."""

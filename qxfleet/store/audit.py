@@ -81,8 +81,13 @@ def _acts(connection: Connection, since_us: int | None, limit: int | None) -> li
 def _orders(connection: Connection, since_us: int | None, limit: int | None) -> Iterator[Entry]:
     found = history.orders(connection, None, since_us, limit)
     for order in sorted(found, key=lambda each: each.at_us):
-        said = [f"sent {order.sent!r}"] if order.sent else []
-        said += [f"answered {order.reply!r}"] if order.reply is not None else []
-        said += [order.text] if order.text else []
         outcome = None if order.outcome is None else order.outcome.value
-        yield Entry(order.at_us, order.actor, ORDER, order.ups, order.name, order.value, outcome, "; ".join(said))
+        yield Entry(order.at_us, order.actor, ORDER, order.ups, order.name, order.value, outcome, said_of_order(order))
+
+
+def said_of_order(order: history.StoredOrder) -> str:
+    """What was sent to the device, what it answered, and whatever else is known."""
+    said = [f"sent {order.sent!r}"] if order.sent else []
+    said += [f"answered {order.reply!r}"] if order.reply is not None else []
+    said += [order.text] if order.text else []
+    return "; ".join(said)

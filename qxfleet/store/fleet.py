@@ -7,7 +7,11 @@ transactions are all settled alike: ask what is there, and ship the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+import socket
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import iso
-from qxfleet.store.engine import POSTGRES, parse_url, shown
+from qxfleet.store.engine import POSTGRES, explained, parse_url, shown
 from qxfleet.store.migrate import Standing, refuse_unknown, standing, upgrade_on
 from qxfleet.store.tables.fleet import FLEET_SCHEMA, SERIAL
 
@@ -68,6 +72,57 @@ def open_fleet(url: str, *, writing: bool = True) -> Engine:
 
     event.listen(engine, "connect", connected)
     return engine
+
+
+class Line:
+    """An engine for one connection at a time, which another thread can cut off where the server never answers."""
+
+    def __init__(self, url: str, *, writing: bool = True) -> None:
+        self.engine = open_fleet(url, writing=writing)
+        self._driver: Any = None
+        event.listen(self.engine, "do_connect", self._connects)
+
+    def hang_up(self) -> None:
+        """Shut the connection's socket: whoever waits for an answer on it gets an error at once."""
+        driver = self._driver
+        if driver is None or driver.closed:
+            return
+        with suppress(OSError), socket.socket(fileno=os.dup(driver.pgconn.socket)) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._driver = None
+        self.engine.dispose()
+
+    def _connects(self, dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
+        self._driver = dialect.connect(*arguments, **options)
+        return self._driver
+
+
+@contextmanager
+def bounded(url: str, within_s: float, *, writing: bool) -> Iterator[Connection]:
+    """A connection for at most ``within_s``, whatever the server does. :class:`StoreError`: it is away, or hangs."""
+    line = Line(url, writing=writing)
+    hung = threading.Event()
+
+    def give_up() -> None:
+        hung.set()
+        line.hang_up()
+
+    timer = threading.Timer(within_s, give_up)
+    timer.start()
+    try:
+        with explained(line.engine), line.engine.connect() as connection:
+            yield connection
+    except StoreError as error:
+        if hung.is_set():
+            raise StoreError(f"the fleet store did not answer within {within_s:.0f} s") from error
+        raise
+    finally:
+        timer.cancel()
+        line.close()
+        timer.join()
 
 
 def ready(connection: Connection) -> str | None:

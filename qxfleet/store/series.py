@@ -10,7 +10,7 @@ import gc
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -92,6 +92,19 @@ def device_id(connection: Connection, ups: str) -> int:
     if found is None:
         raise StoreError(f"{ups}: nothing of a UPS of this name is recorded")
     return int(found)
+
+
+def begins(connection: Connection, ups: str) -> int | None:
+    """When what is recorded of a UPS begins; None: nothing is."""
+    number = connection.scalar(select(device.c.id).where(device.c.name == ups))
+    return None if number is None else min(_firsts(connection, int(number)).values(), default=None)
+
+
+def joined(older: Series, newer: Series) -> Series:
+    """Two series of one variable at one width; ``newer`` has what came last, and its first bucket may lack its beginning."""
+    whole = newer.points[1:] if newer.every_s and older.points and newer.points else newer.points
+    begins_us = whole[0].at_us if whole else older.until_us
+    return replace(older, points=[*(point for point in older.points if point.at_us < begins_us), *whole])
 
 
 def series(

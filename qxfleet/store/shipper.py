@@ -10,8 +10,6 @@ ours, and trouble is told once when it begins and once when it is over.
 
 from __future__ import annotations
 
-import os
-import socket
 import sqlite3
 import threading
 import time
@@ -20,16 +18,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.store import fleet, outbox
 from qxfleet.store.engine import explain
-from qxfleet.store.fleet import AgentIdentity, Refused, open_fleet
+from qxfleet.store.fleet import AgentIdentity, Line, Refused
 from qxfleet.store.fleet_rows import Rows
 from qxfleet.store.outbox import READINGS, RECORDS
 
@@ -116,7 +114,8 @@ class Shipper:
         self._ended = threading.Event()
         self._closing = False
         self._register_again = False
-        self._driver: Any = None
+        self._line: Line | None = None
+        self._opened: int | None = None
         self._deadline_s = inf
         self._hung = False
         self._failures = 0
@@ -179,16 +178,9 @@ class Shipper:
                 self._hang_up()
 
     def _hang_up(self) -> None:
-        """Shut the connection's socket: whoever waits for an answer on it gets an error at once."""
-        driver = self._driver
-        if driver is None or driver.closed:
-            return
-        with suppress(OSError), socket.socket(fileno=os.dup(driver.pgconn.socket)) as line:
-            line.shutdown(socket.SHUT_RDWR)
-
-    def _connects(self, dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
-        self._driver = dialect.connect(*arguments, **options)
-        return self._driver
+        line = self._line
+        if line is not None:
+            line.hang_up()
 
     # The thread
 
@@ -227,15 +219,21 @@ class Shipper:
     def _open_state(self) -> sqlite3.Connection:
         state = sqlite3.connect(f"{self._state_path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
         state.execute("PRAGMA query_only=ON")
+        state.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file itself
+        self._opened = self._inode()
         return state
+
+    def _inode(self) -> int | None:
+        with suppress(OSError):
+            return self._state_path.stat().st_ino
+        return None
 
     def _session(self, state: sqlite3.Connection) -> None:
         """Ship for as long as the connection lasts, and the agent's UPSes are the same."""
-        engine = open_fleet(self._url)
-        event.listen(engine, "do_connect", self._connects)
+        line = self._line = Line(self._url)
         try:
             self._allow(CONNECT_S)
-            with engine.connect() as connection:
+            with line.engine.connect() as connection:
                 agent = self._enter(connection, state)
                 rows = Rows(connection, state, agent)
                 while not self._closing and not self._register_again:
@@ -245,8 +243,8 @@ class Shipper:
                         self._wake.clear()
         finally:
             self._deadline_s = inf
-            engine.dispose()
-            self._driver = None
+            self._line = None
+            line.close()
 
     def _allow(self, seconds: float) -> None:
         self._deadline_s = time.monotonic() + seconds
@@ -354,6 +352,8 @@ class Shipper:
 
     def _measure(self, state: sqlite3.Connection) -> None:
         self._measure_s = time.monotonic() + MEASURE_S
+        if self._inode() != self._opened:
+            raise sqlite3.OperationalError("another file is in its place now")
         gaps = {stream: self._gaps(state, stream) for stream in (RECORDS, READINGS)}
         self._waiting = outbox.waiting(state, gaps)
         if self._at in ("ok", "behind"):

@@ -93,6 +93,10 @@ class Store:
         if self._writer.refused is not None:
             self._writer.close()
             raise self._writer.refused
+        self.learn_keys()
+
+    def learn_keys(self) -> None:
+        """Go on behind the keys that are in the state: at its opening, and when rows came into it from elsewhere. Blocks."""
         with suppress(StoreError):
             self._keys = self._state.last_keys()
 

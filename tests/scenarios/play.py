@@ -107,8 +107,10 @@ class Play:
         self.control = Control(self.farm)
         self.config = self.folder / "qxfleet.toml"
         self.database = f"sqlite:///{self.folder / 'fleet.db'}" if database == "sqlite:///fleet.db" else database
+        beside = {} if self.database.startswith("sqlite") else {"state": '"state.db"'}
+        self.state = self.database if not beside else f"sqlite:///{self.folder / 'state.db'}"
         self.process: Process | None = None
-        self._agent = {"database": json.dumps(self.database), "control": '"agent.sock"', "name": '"play"', **agent}
+        self._agent = {"database": json.dumps(self.database), "control": '"agent.sock"', "name": '"play"', **beside, **agent}
         self._detect = detect
         self._environment = {**os.environ, **environment}
         self._followers: list[Follower] = []

@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from qxfleet.agent.fleet import NOT_STORED
@@ -17,7 +18,7 @@ from qxfleet.model.events import Outcome
 from qxfleet.store import history
 from qxfleet.store.engine import open_engine
 from qxfleet.store.upkeep import check
-from tests.scenarios.play import SOAK, Follower, Gone, Play, family, measured
+from tests.scenarios.play import SOAK, Follower, Gone, Play, family, measured, until
 
 ROUNDS = {"sqlite": 50, "postgresql": 20} if SOAK else {"sqlite": 8, "postgresql": 3}
 LONGEST_ROUND_S = 3.0
@@ -116,17 +117,19 @@ async def test_what_was_told_survives_kills_and_no_order_goes_out_twice(fleet_ur
     async with Play(family(UPSES, seed=SEED), database=fleet_url, agent={"poll_interval": '"1s"'}) as play:
         for _ in range(ROUNDS[backend]):
             await one_round(play, witness, chance)
-            assert check(fleet_url).problems == ()
-            compare(play, witness, fleet_url)
+            assert check(play.state).problems == ()
+            compare(play, witness, play.state)
 
-        left_open = {order.id for order in recorded(fleet_url)[1] if order.outcome is None}
+        left_open = {order.id for order in recorded(play.state)[1] if order.outcome is None}
         before = {key: len(times) for key, times in sent_on_the_wire(play, ()).items()}
         await play.start()
         await play.all_online()
+        if backend == "postgresql":
+            await until(lambda: everything_is_there(play.state, fleet_url), 60, "the fleet store has every event and order once")
         assert await play.stop() == 0
         after = {key: len(times) for key, times in sent_on_the_wire(play, ()).items()}
         assert after == before, "an order was sent again by the restarted agent"
-        closed = {order.id: order for order in recorded(fleet_url)[1]}
+        closed = {order.id: order for order in recorded(play.state)[1]}
         assert all(order.outcome is not None for order in closed.values())
         assert all(closed[key].outcome is Outcome.UNCONFIRMED and FORGOTTEN in closed[key].text for key in left_open)
         forgotten = sum(FORGOTTEN in order.text for order in closed.values())
@@ -135,6 +138,14 @@ async def test_what_was_told_survives_kills_and_no_order_goes_out_twice(fleet_ur
               f"{witness.unanswered} clients cut off, {forgotten} orders closed by the next start")  # fmt: skip
         assert sum(witness.events.values()) > ROUNDS[backend]
         assert sum(witness.outcomes.values()) > ROUNDS[backend]
+
+
+def everything_is_there(state: str, store: str) -> bool:
+    """Whether the fleet store has the events and orders of an agent's state, each once."""
+    here, there = recorded(state), recorded(store)
+    events = [Counter(stored.event for stored in each[0]) for each in (here, there)]
+    orders = [Counter(replace(order, id=0) for order in each[1]) for each in (here, there)]
+    return events[0] == events[1] and orders[0] == orders[1]
 
 
 def compare(play: Play, witness: Witness, url: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def audit(
         str | None, typer.Option("--since", metavar="T", help="30d, 12h, 5m, or ISO 8601.", show_default=DEFAULT_SINCE)
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the last so many.", show_default="all")] = None,
+    fleet: Fleet = False,
     json: Json = False,
 ) -> None:
     """Show every command, setting, test, arming, token and refused login: who, from where, what, and what became of it.
@@ -31,24 +33,38 @@ def audit(
     """
     from qxfleet.interfaces.shapes import audit_document
 
-    entries = _recorded(context, since or DEFAULT_SINCE, limit)
-    documents = [audit_document(entry) for entry in entries]
+    if fleet:
+        documents = _of_the_fleet(context, since or DEFAULT_SINCE, limit)
+    else:
+        documents = [audit_document(entry) for entry in _recorded(context, since or DEFAULT_SINCE, limit)]
     if json:
         emit({"audit": documents})
         return
     if not documents:
         complain(f"nothing was done or refused since {since or DEFAULT_SINCE}")
         return
-    headings = [(name, "left") for name in ("time", "who", "from", "what", "to", "outcome", "more")]
-    print_table(headings, (_row(each) for each in documents))
+    agent = ("agent",) if fleet else ()
+    headings = [(name, "left") for name in ("time", *agent, "who", "from", "what", "to", "outcome", "more")]
+    print_table(headings, (_row(each, agent) for each in documents))
 
 
-def _row(document: dict[str, str | None]) -> list[tuple[str, str | None]]:
+def _row(document: dict[str, str | None], agent: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:
     what = " ".join(filter(None, (document["name"], document["value"])))
     outcome = document["outcome"] or "not known"
     style = STYLES.get(outcome, "red")
-    plain = [document["time"], document["who"], document["where"], what, document["target"]]
+    plain = [document["time"], *(document[key] for key in agent), document["who"], document["where"], what, document["target"]]
     return [*((text or "", None) for text in plain), (outcome, style), (document["text"] or "", None)]
+
+
+def _of_the_fleet(context: typer.Context, since: str, limit: int | None) -> list[dict[str, Any]]:
+    from qxfleet.interfaces.cli.recorded import recorded_fleet
+    from qxfleet.interfaces.cli.when import since_us
+    from qxfleet.interfaces.fleet_shapes import fleet_audit
+    from qxfleet.model.clock import Clock
+    from qxfleet.store.fleet_view import trail
+
+    with recorded_fleet(context) as (_, connection):
+        return fleet_audit(trail(connection, since_us(since, Clock().wall_us()), limit))
 
 
 def _recorded(context: typer.Context, since: str, limit: int | None) -> list[Entry]:

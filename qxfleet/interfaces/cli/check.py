@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qxfleet.errors import ConfigError
+from qxfleet.errors import ConfigError, StoreError
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
 
 if TYPE_CHECKING:
     from qxfleet.config.load import Config
     from qxfleet.model.options import UpsOptions
+
+
+FLEET_S = 3.0
+"""How long the fleet store may take to say whether the names are free."""
 
 
 def check(
@@ -34,6 +41,7 @@ def check(
         return
     try:
         config = load(context.obj)
+        _check_fleet(config)
     except ConfigError as error:
         if json:
             emit({"problems": list(error.problems)})
@@ -57,6 +65,34 @@ def check(
     typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(config.warnings), 'warning')}")
     where = f"state {config.agent.state}" + (f", fleet {_shown(config.fleet.database)}" if config.fleet else "")
     typer.echo(f"agent {config.agent.name}, {where}, control socket {config.agent.control}")
+
+
+def _check_fleet(config: Config) -> None:
+    """Raise ConfigError where the fleet store, if it answers, would take nothing from this agent."""
+    if config.fleet is None:
+        return
+    from qxfleet.store.fleet import AgentIdentity, bounded, conflict
+    from qxfleet.store.migrate import Standing, standing
+
+    who = AgentIdentity(_own_uuid(config.agent.state), config.agent.name)
+    try:
+        with bounded(config.fleet.database, FLEET_S, writing=False) as connection:
+            if standing(connection).standing is not Standing.CURRENT:
+                return
+            found = conflict(connection, who, [ups.name for ups in config.ups])
+    except StoreError as error:
+        complain(f"names were not compared with those of other agents: {error}")
+        return
+    if found is not None:
+        raise ConfigError([f"[fleet]: {found}"])
+
+
+def _own_uuid(state: Path) -> str:
+    """The identity in the agent's state; empty where there is none yet, or it can't be read."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        found = file.execute("SELECT value FROM meta WHERE key = 'agent.uuid'").fetchone()
+        return str(found[0]) if found else ""
+    return ""
 
 
 def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.client import control_socket, follow
 from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, coloured, emit, printable
@@ -26,6 +27,7 @@ def events(
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="T", help="Up to then.", show_default="now")] = None,
     kinds: Annotated[list[EventKind] | None, typer.Option("--kind", help="Only of this kind; may be given again.")] = None,
+    fleet: Fleet = False,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come, until Ctrl-C.")] = False,
     json: Json = False,
 ) -> None:
@@ -33,6 +35,11 @@ def events(
 
     With --follow, --json prints one event a line, and only new events are shown unless --since is given.
     """
+    if fleet:
+        if following:
+            raise typer.BadParameter("--follow shows what happens to this agent's UPSes only", param_hint="'--fleet'")
+        _show_fleet(context, targets, since or DEFAULT_SINCE, until, kinds, json)
+        return
     if not following:
         found = list(_recorded(context, targets, since or DEFAULT_SINCE, until, kinds))
         if json:
@@ -60,6 +67,27 @@ def events(
 
 def _print(item: dict[str, Any], json: bool) -> None:
     typer.echo(json_text.dumps(item["event"], ensure_ascii=False) if json else event_line(item))
+
+
+def _show_fleet(
+    context: typer.Context, targets: list[str] | None, since: str, until: str | None, kinds: list[EventKind] | None, json: bool
+) -> None:
+    """Events of all agents, each with its agent."""
+    from qxfleet.interfaces.cli.recorded import chosen, recorded_fleet, span_us
+    from qxfleet.interfaces.fleet_shapes import fleet_events
+    from qxfleet.interfaces.shapes import event_item
+    from qxfleet.model.clock import Clock
+    from qxfleet.store import fleet_view, history
+
+    begin_us, end_us = span_us(since, until, Clock().wall_us())
+    with recorded_fleet(context) as (config, connection):
+        names = chosen(targets, config, history.upses(connection))
+        found = fleet_view.events(connection, names, begin_us, until_us=end_us if until else None, kinds=kinds)
+    if json:
+        emit({"events": fleet_events(found)})
+        return
+    for agent, stored in found:
+        typer.echo(printable(f"{agent:<14} ") + event_line(event_item(stored.event)))
 
 
 def event_line(item: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qxfleet.interfaces.cli import complete
+from qxfleet.interfaces.cli.agents import Fleet, shipping_line, show_fleet
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table, printable
 
@@ -28,9 +29,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def status(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
-    """Show the fleet at a glance."""
-    if json:
+def status(context: typer.Context, targets: Targets = None, fleet: Fleet = False, json: Json = False) -> None:
+    """Show the UPSes of this agent at a glance, with --fleet those of all agents."""
+    if fleet:
+        show_fleet(context, targets, json)
+    elif json:
         emit(ask(control_socket(context.obj), "status", targets=targets or []))
     else:
         print_status(ask(control_socket(context.obj), "status", targets=targets or [], remedies=True))
@@ -47,6 +50,8 @@ def print_status(document: dict[str, Any]) -> None:
     for name, remedies in document.get("remedies", {}).items():
         counts = ", ".join(f"{remedy.replace('-', ' ')} {count}" for remedy, count in remedies.items())
         typer.echo(f"{name}: its link mended itself ({counts})")
+    if (shipping := document.get("fleet_store")) and (line := shipping_line(shipping)):
+        typer.echo(line)
 
 
 def status_row(ups: dict[str, Any]) -> list[tuple[str, str | None]]:

@@ -15,6 +15,9 @@ from qxfleet.interfaces.cli.fleet import Name
 from qxfleet.interfaces.cli.output import Json, complain, emit, printable
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from qxfleet.config.load import Config
     from qxfleet.store.series import Series
 
 DEFAULT_SINCE = "24h"
@@ -53,7 +56,7 @@ def history(
         raise typer.BadParameter(f"expected a name that ends in {' or '.join(PICTURES)}", param_hint="'--plot'")
     every_s = None if every is None else _every_s(every)
     begin_us, end_us = span_us(since, until, Clock().wall_us())
-    with recorded(context) as (_, connection):
+    with recorded(context) as (config, connection):
         if connection is None:
             raise StoreError(f"{name}: nothing is recorded yet")
         if variable == stored.STATUS:
@@ -62,7 +65,7 @@ def history(
             _show_status(name, stored.status_spans(connection, name, begin_us, end_us), as_csv=as_csv, json=json)
             return
         _check(variable)
-        found = stored.series(connection, name, variable, begin_us, end_us, every_s)
+        found = _series(config, connection, name, variable, begin_us, end_us, every_s)
         if plot is not None:
             from qxfleet.interfaces.history_plot import draw
             from qxfleet.store.batteries import discharges
@@ -85,6 +88,32 @@ def history(
         write_csv(("time", "min", "mean", "max", "count"), (point.values() for point in points))
     elif plot is None and parquet is None:
         _show(found)
+
+
+def _series(
+    config: Config, connection: Connection, name: str, variable: str, begin_us: int | None, end_us: int, every_s: int | None
+) -> Series:
+    """From the state, and what is older, or another agent's, from the fleet store; a sentence where that can't be read."""
+    from qxfleet.model.clock import iso
+    from qxfleet.store.fleet_view import reading_fleet
+    from qxfleet.store.series import begins, joined, series
+
+    first_us = begins(connection, name)
+    if config.fleet is None or (first_us is not None and begin_us is not None and begin_us >= first_us):
+        return series(connection, name, variable, begin_us, end_us, every_s)
+    try:
+        with reading_fleet(config.fleet.database) as store:
+            older = None if begins(store, name) is None else series(store, name, variable, begin_us, end_us, every_s)
+    except StoreError as error:
+        if first_us is None:
+            raise
+        complain(f"what was before {iso(first_us)} is in the fleet store, which can't be read now: {error}")
+        older = None
+    if first_us is None and older is not None:
+        return older
+    if older is None:
+        return series(connection, name, variable, begin_us, end_us, every_s)
+    return joined(older, series(connection, name, variable, first_us, end_us, older.every_s))
 
 
 def _every_s(text: str) -> int:

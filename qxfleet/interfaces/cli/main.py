@@ -12,6 +12,7 @@ import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
 from qxfleet.interfaces.cli import (
+    agents,
     audit,
     battery,
     check,
@@ -111,6 +112,7 @@ app.add_typer(battery.app, name="battery", rich_help_panel=ONE)
 app.command("report", rich_help_panel=ONE)(report.report)
 app.command("history", rich_help_panel=ONE)(history.history)
 app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
+app.add_typer(agents.app, name="fleet", rich_help_panel=ONE)
 app.command("audit", rich_help_panel=ONE)(audit.audit)
 app.add_typer(token.app, name="token", rich_help_panel=ONE)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)

@@ -43,6 +43,22 @@ def recorded(context: typer.Context) -> Iterator[tuple[Config, Connection | None
         engine.dispose()
 
 
+@contextmanager
+def recorded_fleet(context: typer.Context) -> Iterator[tuple[Config, Connection]]:
+    """The configuration, and a connection to the fleet store that can only read.
+
+    :class:`StoreError`: no fleet is configured, or its store is away, hangs, or is none yet.
+    """
+    from qxfleet.config.load import load
+    from qxfleet.store.fleet_view import reading_fleet
+
+    config = load(context.obj)
+    if config.fleet is None:
+        raise StoreError("no [fleet] is configured: this agent stands alone")
+    with reading_fleet(config.fleet.database) as connection:
+        yield config, connection
+
+
 def chosen(targets: Collection[str] | None, config: Config, known: Collection[str]) -> list[str] | None:
     """UPS names meant by targets, None for all; a UPS that is no longer configured may be named if the database knows it."""
     if not targets or "all" in targets:

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 import qxfleet
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.forced import Client
+from qxfleet.agent.shipping import Shipping
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.control.asking import Say, Stream, Verb, names, one
+from qxfleet.interfaces.fleet_shapes import shipping_document
 from qxfleet.interfaces.shapes import Document
 
 
@@ -22,11 +24,15 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
 
     async def status(args: Document, actor: str) -> Document:
         chosen = names(agent, args.get("targets"))
+        found = _fleet(agent, chosen)
+        shipping = agent.part(Shipping)
+        if shipping is not None and (health := shipping.health()) is not None:
+            found["fleet_store"] = shipping_document(health, agent.clock.wall_us())
         if not args.get("remedies"):
-            return _fleet(agent, chosen)
+            return found
         states = agent.fleet.snapshot()
         remedies = {name: dict(states[name].remedies) for name in chosen if states[name].remedies}
-        return {**_fleet(agent, chosen), "remedies": remedies}
+        return {**found, "remedies": remedies}
 
     async def vars(args: Document, actor: str) -> Document:
         name = one(agent, args["ups"])

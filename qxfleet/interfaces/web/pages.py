@@ -13,9 +13,13 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import Response
 
 import qxfleet
+from qxfleet.agent.shipping import Shipping
 from qxfleet.battery.health import Verdict
+from qxfleet.config.durations import duration_text
+from qxfleet.errors import StoreError
 from qxfleet.interfaces import shapes
 from qxfleet.interfaces.battery_shapes import battery_document
+from qxfleet.interfaces.fleet_shapes import SILENT_S, fleet_document, shipping_document
 from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.access import COOKIE, SESSION_S, Visitor, access_of, address_of, known_host, same_origin
@@ -23,7 +27,7 @@ from qxfleet.interfaces.web.api.batteries import judgements_of
 from qxfleet.interfaces.web.api.common import ThisAgent, ask
 from qxfleet.interfaces.web.live import event_document, summary
 from qxfleet.interfaces.web.problems import Problem
-from qxfleet.store import history
+from qxfleet.store import fleet_view, history
 from qxfleet.store.audit import trail
 
 router = APIRouter(include_in_schema=False)
@@ -80,8 +84,10 @@ Reader = Annotated[Visitor, Depends(reader)]
 
 async def page(request: Request, template: str, visitor: Visitor | None, status: int = 200, **facts: Any) -> HTMLResponse:
     """One page from its template."""
+    config = request.app.state.agent.config
     facts |= {
-        "agent": request.app.state.agent.config.agent.name, "version": qxfleet.__version__, "visitor": visitor, "pages": PAGES,
+        "agent": config.agent.name, "version": qxfleet.__version__, "visitor": visitor,
+        "pages": PAGES if config.fleet is None else (*PAGES, ("/agents", "Agents")),
         "here": request.url.path,
     }  # fmt: skip
     return HTMLResponse("".join(await in_turns(_TEMPLATES.get_template(template).generate(facts))), status)
@@ -164,6 +170,26 @@ async def audit(request: Request, agent: ThisAgent, visitor: Reader) -> Response
     since_us = agent.clock.wall_us() - AUDIT_US
     found = await agent.store.read(lambda connection: trail(connection, since_us, 500))
     return await page(request, "audit.html", visitor, entries=[shapes.audit_document(each) for each in reversed(found)])
+
+
+@router.get("/agents")
+async def agents(request: Request, agent: ThisAgent, visitor: Reader) -> Response:
+    """Every UPS of every agent, as the fleet store knows them."""
+    shipping = agent.part(Shipping)
+    health = None if shipping is None else shipping.health()
+    if shipping is None or health is None:
+        text = "No [fleet] is configured: this agent stands alone."
+        return await page(request, "problem.html", visitor, 404, title="No fleet", detail=text)
+    wall_us = agent.clock.wall_us()
+    try:
+        known = await shipping.read(lambda connection: (fleet_view.agents(connection), fleet_view.upses(connection)))
+        found, trouble = fleet_document(wall_us, *known), None
+    except StoreError as error:
+        found, trouble = fleet_document(wall_us, (), ()), str(error)
+    return await page(
+        request, "agents.html", visitor, fleet=found, trouble=trouble, shipping=shipping_document(health, wall_us),
+        age=lambda seconds: duration_text(round(seconds)), silent_s=SILENT_S,
+    )  # fmt: skip
 
 
 @router.get("/login")

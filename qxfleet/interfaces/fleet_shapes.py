@@ -1,0 +1,70 @@
+"""The documents of the fleet store: how shipping goes, and one view of all agents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from qxfleet.interfaces.shapes import Document, audit_document
+from qxfleet.model.clock import iso
+from qxfleet.model.status import Status, status_text
+from qxfleet.model.variables import value_text
+
+if TYPE_CHECKING:
+    from qxfleet.store.audit import Entry
+    from qxfleet.store.fleet_view import StoredAgent, StoredUps
+    from qxfleet.store.history import StoredEvent
+    from qxfleet.store.shipper import ShipperHealth
+
+SILENT_S = 60.0
+"""An agent that was not in touch for so long is shown as silent: it is every few seconds."""
+
+
+def shipping_document(health: ShipperHealth, wall_us: int) -> Document:
+    """How shipping goes: ``state`` is ``ok``, ``away``, ``refused``, ``behind`` or ``starting``; what waits, and since when."""
+    oldest_us = health.oldest_us
+    return {
+        "state": health.state, "trouble": health.trouble, "since": iso(health.since_us), "records": health.records,
+        "readings": health.readings, "oldest_s": None if oldest_us is None else round(max(0, wall_us - oldest_us) / 1e6, 1),
+        "shipped": health.shipped,
+    }  # fmt: skip
+
+
+def agents_document(wall_us: int, agents: Iterable[StoredAgent]) -> Document:
+    """``fleet status --json``."""
+    return {
+        "time": iso(wall_us),
+        "agents": [
+            {
+                "name": each.name, "site": each.site, "version": each.version, "age_s": round(each.age_s, 1), "armed": each.armed,
+                "ups": each.upses,
+            }
+            for each in agents
+        ],
+    }  # fmt: skip
+
+
+def fleet_document(wall_us: int, agents: Iterable[StoredAgent], upses: Sequence[StoredUps]) -> Document:
+    """``status --fleet --json``: every UPS of every agent as the fleet store knows it; ``age_s`` null: it never read anything."""
+    return {
+        **agents_document(wall_us, agents),
+        "ups": [
+            {
+                "name": each.name, "agent": each.agent, "site": each.site, "agent_age_s": round(each.agent_age_s, 1),
+                "age_s": None if each.age_s is None else round(each.age_s, 1),
+                "status": "" if each.age_s is None else status_text(Status(each.status)),
+                "variables": {name: value_text(name, value) for name, value in each.values.items()},
+            }
+            for each in upses
+        ],
+    }  # fmt: skip
+
+
+def fleet_events(found: Iterable[tuple[str, StoredEvent]]) -> list[Document]:
+    """Events of all agents: the shape of ``events --json`` and the agent."""
+    return [{**stored.event.as_json(), "agent": name} for name, stored in found]
+
+
+def fleet_audit(found: Iterable[tuple[str, Entry]]) -> list[Document]:
+    """The audit of all agents: the shape of ``audit --json`` and the agent."""
+    return [{**audit_document(entry), "agent": name} for name, entry in found]

@@ -1,0 +1,190 @@
+"""Real agents and a real PostgreSQL as the fleet store: whatever it does, the agents act as if it were not there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from qxfleet.store import fleet_view, history
+from qxfleet.store.engine import open_engine
+from qxfleet.store.fleet_view import reading_fleet
+from tests.conftest import Postgres
+from tests.scenarios.play import Play, family, measured, until
+from tests.store.test_shipper import signal_server
+
+
+def rows(url: str, query: Any) -> Any:
+    engine = open_engine(url, writing=False)
+    try:
+        with engine.connect() as connection:
+            return query(connection)
+    finally:
+        engine.dispose()
+
+
+async def store_state(play: Play) -> str:
+    found = (await play.ask("status"))["result"].get("fleet_store")
+    return str(found["state"]) if found else "none"
+
+
+async def test_an_agent_ships_what_it_sees_and_an_event_is_there_within_a_second(postgres: Postgres) -> None:
+    url = postgres.create()
+    async with Play(family(3), database=url, agent={"poll_interval": '"1s"'}) as play:
+        await play.start()
+        await play.all_online()
+
+        async def shipping() -> bool:
+            return await store_state(play) == "ok"
+
+        await until(shipping, 30, "the fleet store is set up")
+        follower = await play.follow()
+        hit = sorted(play.farm.upses)[0]
+        lags = []
+        for turn in range(6):
+            count = len(follower.told("on-battery"))
+            play.tell(f"mains {'off' if turn % 2 == 0 else 'on'} {hit}")
+            await until(lambda c=count: len(follower.told("on-battery")) > c, 20, "told")
+            told_s = time.monotonic()
+            await until(
+                lambda c=count: len([e for e in rows(url, history.events) if e.event.name == "on-battery"]) > c, 20, "shipped"
+            )
+            lags.append(time.monotonic() - told_s)
+        measured(f"an event in the fleet store after it was told: median {sorted(lags)[3]:.2f} s, longest {max(lags):.2f} s")
+        assert sorted(lags)[3] < 2.0
+        with reading_fleet(url) as connection:
+            assert [each.name for each in fleet_view.agents(connection)] == ["play"]
+            assert {each.name for each in fleet_view.upses(connection)} == set(play.farm.upses)
+        assert await play.stop() == 0
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "away"])
+async def test_orders_and_events_do_not_wait_for_a_fleet_store_in_trouble(postgres: Postgres, trouble: str) -> None:
+    url = postgres.create()
+    async with Play(family(3), database=url, agent={"poll_interval": '"1s"'}) as play:
+        await play.start()
+        await play.all_online()
+
+        async def shipping() -> bool:
+            return await store_state(play) == "ok"
+
+        await until(shipping, 30, "the fleet store is set up")
+        names = sorted(play.farm.upses)
+        follower = await play.follow()
+        well = [await order(play, names[0]) for _ in range(8)]
+        if trouble == "stopped":
+            signal_server(postgres, signal.SIGSTOP)
+        else:
+            postgres.stop()
+        try:
+            ill = [await order(play, names[0]) for _ in range(8)]
+            play.tell(f"mains off {names[1]}")
+            await until(lambda: bool(follower.told("on-battery", ups=names[1])), 20, "the outage is told")
+            assert all(item["stored"] for item in follower.items)
+            await until(lambda: follower.told("fleet-store") == [(None, "fleet-store", "away")], 40, "the trouble is told once")
+            await play.kill()
+            await play.start()
+            await play.all_online()
+            assert (await play.ask("command", ups=names[2], name="beeper.toggle"))["result"]["outcome"] == "accepted"
+        finally:
+            if trouble == "stopped":
+                signal_server(postgres, signal.SIGCONT)
+            else:
+                postgres.restart()
+        measured(f"an order with the fleet store: median {sorted(well)[4]:.3f} s; {trouble}: {sorted(ill)[4]:.3f} s")
+        assert sorted(ill)[4] < sorted(well)[4] * 1.5 + 0.1
+        await until(shipping, 40, "it is back")
+
+        def there() -> bool:
+            here, shipped = (rows(each, history.orders) for each in (play.state, url))
+            return len(here) == len(shipped) and {order.outcome for order in shipped} == {order.outcome for order in here}
+
+        await until(there, 30, "every order is in the fleet store")
+        assert await play.stop() == 0
+
+
+async def order(play: Play, ups: str) -> float:
+    began_s = time.monotonic()
+    assert (await play.ask("command", ups=ups, name="beeper.toggle"))["result"]["outcome"] == "accepted"
+    return time.monotonic() - began_s
+
+
+async def test_the_same_agent_twice_is_refused_and_goes_on_watching(postgres: Postgres) -> None:
+    url = postgres.create()
+    async with Play(family(2), database=url) as one, Play(family(2), database=url) as two:
+        await one.start()
+        await one.all_online()
+
+        async def first() -> bool:
+            return await store_state(one) == "ok"
+
+        await until(first, 30, "the first one ships")
+        await two.start()
+        await two.all_online()
+        follower = await two.follow()
+
+        async def refused() -> bool:
+            return await store_state(two) == "refused"
+
+        await until(refused, 30, "the second one is refused")
+        assert "another agent is named play" in await command(two, "check", code=2)
+        assert "names were not compared" not in await command(one, "check", code=0)
+        shown = await command(one, "status", "--fleet", code=0)
+        assert all(ups in shown for ups in one.farm.upses)
+        assert "play" in await command(one, "fleet", "status", code=0)
+        assert "it is not gone; stop it first" in await command(two, "fleet", "forget", "play", code=1)
+        assert "agent-started" in await command(one, "events", "--fleet", code=0)
+        assert "takes nothing from this agent" in await command(two, "status", code=0)
+        found = await two.ask("status")
+        assert "another agent is named play in the fleet store" in found["result"]["fleet_store"]["trouble"]
+        two.tell("mains off group:feed-a")
+        await until(lambda: bool(follower.told("on-battery")), 20, "it watches all the same")
+        assert await two.stop() == 0
+        assert await one.stop() == 0
+
+
+async def command(play: Play, *arguments: str, code: int) -> str:
+    """What a command prints, which must end with this exit code."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "qxfleet", "--config", str(play.config), *arguments, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == code, said.decode()
+    return said.decode()
+
+
+async def test_history_older_than_the_state_comes_from_the_fleet_store(postgres: Postgres) -> None:
+    url = postgres.create()
+    async with Play(family(1), database=url, agent={"poll_interval": '"1s"', "record": '"all"'}) as play:
+        await play.start()
+        await play.all_online()
+        [ups] = play.farm.upses
+
+        async def shipped() -> bool:
+            store = (await play.ask("status"))["result"].get("fleet_store")
+            return bool(store) and store["state"] == "ok" and store["shipped"] > 20
+
+        await until(shipped, 60, "some readings are shipped")
+        assert await play.stop() == 0
+        whole = json.loads(await command(play, "history", ups, "input.voltage", "--every", "0s", "--json", code=0))["points"]
+        with closing(sqlite3.connect(play.folder / "state.db")) as state:
+            [(middle,)] = state.execute("SELECT at FROM reading ORDER BY at LIMIT 1 OFFSET 5").fetchall()
+            with state:
+                state.execute("DELETE FROM reading WHERE at < ?", [middle])
+        again = json.loads(await command(play, "history", ups, "input.voltage", "--every", "0s", "--json", code=0))["points"]
+        assert again == whole
+        postgres.stop()
+        try:
+            said = await command(play, "history", ups, "input.voltage", "--every", "0s", code=0)
+        finally:
+            postgres.restart()
+        assert "is in the fleet store, which can't be read now: " in said
+        assert len(said.splitlines()) == len(whole) - 5 + 2
