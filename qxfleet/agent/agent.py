@@ -24,7 +24,7 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity, Reading
-from qxfleet.model.state import DeviceState
+from qxfleet.model.state import Condition, DeviceState
 from qxfleet.model.status import Status
 from qxfleet.store import history
 from qxfleet.store.store import Store
@@ -37,6 +37,9 @@ P = TypeVar("P")
 
 AGAIN_S = 1.0
 """How often what needs a record that can't be read is tried again."""
+
+AWAY_S = 600.0
+"""An agent that was away for longer does not take an outage it saw then for the one it sees now."""
 
 STUCK_S = 10.0
 """Ticks come four times a second; without one for this long the schedule has come to a stand."""
@@ -109,13 +112,15 @@ class Agent:
         try:
             identities: dict[str, Identity] = {}
             forgotten: list[history.StoredOrder] | None = None
+            outages: dict[str, Condition] = {}
             with suppress(StoreError):  # told by the store
+                outages = await self._open_outages()
                 identities = {name: identity for name, (_, identity) in self.store.identities().items()}
                 forgotten = self.store.open_orders([options.name for options in self.config.ups])
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             if taken is not None:
                 self.bus.publish(taken.event(self.clock.wall_us()))
-            self.fleet.apply(self.config.ups, identities)
+            self.fleet.apply(self.config.ups, identities, outages)
             self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
             for part in self.parts:
@@ -145,6 +150,14 @@ class Agent:
             await self.fleet.stop()
             self._tell("agent-stopped", "", "stopped")
             await self.store.close()
+
+    async def _open_outages(self) -> dict[str, Condition]:
+        """UPSes that were on battery when an earlier agent went away, not long ago: one outage, told once."""
+        names, now_us, now_s = [options.name for options in self.config.ups], self.clock.wall_us(), self.clock.monotonic()
+        since_us = now_us - round(AWAY_S * 1e6)
+        found = await self.store.read(lambda connection: history.outages(connection, names, since_us))
+        began = {ups: began_us for ups, (began_us, _) in found.items()}
+        return {ups: Condition("on-battery", True, at_us, now_s - (now_us - at_us) / 1e6) for ups, at_us in began.items()}
 
     def stop(self) -> None:
         """Ask :meth:`run` to end."""

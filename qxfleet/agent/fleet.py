@@ -28,7 +28,7 @@ from qxfleet.model.events import (
 )  # fmt: skip
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity
-from qxfleet.model.state import DeviceState
+from qxfleet.model.state import Condition, DeviceState
 from qxfleet.session.session import EARLY_S, Session
 from qxfleet.store.store import Store
 from qxfleet.transports.base import Transport
@@ -160,10 +160,13 @@ class Fleet:
 
     # -- coming and going
 
-    def apply(self, wanted: Sequence[UpsOptions], identities: Mapping[str, Identity]) -> list[str]:
+    def apply(
+        self, wanted: Sequence[UpsOptions], identities: Mapping[str, Identity], outages: Mapping[str, Condition] = {}
+    ) -> list[str]:
         """Make the running fleet the wanted one; devices whose options did not change are not touched.
 
-        Returns one line per change. Call on the loop.
+        ``outages``: those in which an earlier agent went away; they go on, and are not told again. Returns one line per change.
+        Call on the loop.
         """
         changes: list[str] = []
         by_name = {options.name: options for options in wanted}
@@ -177,6 +180,8 @@ class Fleet:
                 continue
             known = identities.get(options.name)
             state = DeviceState(options.name, link_since_us=self._clock.wall_us())
+            if options.name in outages:
+                state = replace(state, conditions={"on-battery": outages[options.name]})
             if running is not None:
                 known = running.session.identity or known
                 if running.options.port == options.port:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from qxfleet.agent import audit
 from qxfleet.battery import chronicle, register
-from qxfleet.battery.discharge import CAL, LEAD_S, OB, RECHARGE_LIMIT_S, RETURN_S, cut
+from qxfleet.battery.discharge import CAL, LEAD_S, OB, RECHARGE_LIMIT_S, RETURN_S, SILENCE_S, cut
 from qxfleet.battery.health import Health, Verdict, fleet_health
 from qxfleet.battery.register import Replacement
 from qxfleet.battery.runtime import predicted_runtime
@@ -24,7 +24,7 @@ from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.discharge import Sample
 from qxfleet.model.events import Event, EventKind, Severity
 from qxfleet.model.reading import Reading
-from qxfleet.store import batteries
+from qxfleet.store import batteries, history
 from qxfleet.store.tables import meta
 
 if TYPE_CHECKING:
@@ -142,6 +142,11 @@ class Batteries:
         lead = self._last.get(name)
 
         def write(connection: Connection, device_id: int) -> None:
+            open_ = batteries.last_discharge(connection, name, first.at_us)
+            stored = history.last_reading(connection, name)
+            going = open_ is not None and open_.ended_us is None and stored is not None and stored.status & WORKING
+            if going and stored is not None and (first.at_us - stored.at_us) / 1e6 < SILENCE_S:
+                return  # an earlier agent began it, and it goes on
             samples = (_sample(lead), first) if lead is not None else (first,)
             for each in cut(name, samples, self._rating(connection, name)):
                 batteries.put_discharge(connection, device_id, each.discharge, None)

@@ -49,7 +49,7 @@ def _back(scene: Scene, stopped: Sequence[str], hand: Mapping[str, str]) -> list
     if not stopped:
         return []
     if len(up) == len(stopped):
-        return ["all are back" if len(stopped) > 1 else "it is back"]
+        return ["all are back" if len(stopped) > 1 else f"{stopped[0]} is back"]
     parts = [f"{len(up)} of them {_is(up)} back"] if up else []
     going = [name for name in stopped if name not in up and scene.at[name] is Standing.STOPPING]
     rest = [name for name in stopped if name not in up and name not in going and name not in hand]

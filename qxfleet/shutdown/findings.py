@@ -75,6 +75,11 @@ def inspect(plan: Plan, batteries: Mapping[str, Battery], *, armed: bool | None 
             "risk", "[shutdown]", "it is not said which load the agent's own host is: it may be stopped before the others",
             'write host = "…", the name of its [[load]]',
         ))  # fmt: skip
+    if plan.ups_off.then == "return" and len(plan.fed) > 1:
+        found.append(Finding(
+            "note", "[shutdown]", "in an outage longer than their ondelay its UPSes come back together, at the moment mains do",
+            'then = "stay-off" switches them on one by one, `stagger` apart',
+        ))  # fmt: skip
     if armed is False or (armed is None and not plan.armed):
         text = "not armed: an outage is only told, nothing is stopped"
         found.append(Finding("note", "[shutdown]", text, "`qxfleet shutdown arm`"))

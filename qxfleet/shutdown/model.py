@@ -253,6 +253,7 @@ class LoadPhase(enum.Enum):
 class UpsPhase(enum.Enum):
     """Where a UPS stands in a run.
 
+    TRIGGERED: on battery, and something on it must go. TELLING: an order to cut is on its way, not known yet with what success.
     TOLD: counts down to its cut, mains are off. RACING: mains came back while it counts down; it goes off and returns by itself,
     unless something on it is up: then it is called back. OFF: the cut has happened. RETURNED: and power is back.
     UNTOLD: accepted or not, the cut has not happened.
@@ -261,6 +262,7 @@ class UpsPhase(enum.Enum):
     GOOD = "good"
     ON_BATTERY = "on-battery"
     TRIGGERED = "triggered"
+    TELLING = "telling"
     TOLD = "told"
     RACING = "racing"
     OFF = "off"

@@ -172,12 +172,15 @@ def _ups_phases(scene: Scene) -> dict[str, UpsPhase]:
             on = seen.contact and seen.output_since_s is not None
             gone = over and not (scene.record.armed and on)
             racing = seen.mains is Mains.ON
-            phases[name] = UpsPhase.OFF if gone else UpsPhase.RACING if racing else UpsPhase.TOLD
+            sent = run.cut.answer is not None
+            counts = UpsPhase.RACING if racing else UpsPhase.TOLD
+            phases[name] = UpsPhase.OFF if gone else counts if sent else UpsPhase.TELLING
         elif name in scene.kept_off:
             phases[name] = UpsPhase.OFF
         elif feed.on_battery:
             untold = run is not None and run.cut.result in (Result.NO_EFFECT, Result.FAILED) and not scene.new_outage(name)
-            phases[name] = UpsPhase.UNTOLD if untold else UpsPhase.TRIGGERED if scene.triggered(name) else UpsPhase.ON_BATTERY
+            going = scene.triggered(name) and any(load.name in scene.must for load in scene.plan.fed[name])
+            phases[name] = UpsPhase.UNTOLD if untold else UpsPhase.TRIGGERED if going else UpsPhase.ON_BATTERY
         elif run is not None and run.cut.result is Result.DONE:
             phases[name] = UpsPhase.RETURNED
         elif not seen.contact:

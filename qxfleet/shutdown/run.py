@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from qxfleet.agent.agent import Agent
+from qxfleet.agent.agent import AWAY_S, Agent
 from qxfleet.agent.maintenance import Maintenance
 from qxfleet.config.load import Config
 from qxfleet.errors import PlanError, StoreError
@@ -34,6 +34,7 @@ from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
 from qxfleet.shutdown.reserve import Reserve
 from qxfleet.shutdown.returning import by_hand
 from qxfleet.shutdown.scene import Scene
+from qxfleet.store import history
 from qxfleet.store import shutdown as stored
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,6 @@ PAUSE_S = 0.1
 
 CONTACT_S = 15.0
 """What the sessions are given to be in contact when the agent starts; then a UPS that is not counts as lost."""
-
-AWAY_S = 600.0
-"""An agent that was away for longer does not take an outage it saw then for the one it sees now."""
 
 READ_S = 2.0
 """How long the record may take to be read: nothing that acts waits for a disk that hangs."""
@@ -427,7 +425,7 @@ class StagedShutdown:
         """What was on battery when the agent went away, not long ago, is so since then and not since now."""
         scale, upses = Scale.of(self._clock), self._configured.fed
         since_us = scale.now_us - round(AWAY_S * 1e6)
-        outages = await self._agent.store.read(lambda connection: stored.outages(connection, upses, since_us))
+        outages = await self._agent.store.read(lambda connection: history.outages(connection, upses, since_us))
         for ups, (began_us, last_us) in outages.items():
             self._observer.remember(ups, scale.seconds(began_us), scale.seconds(last_us))
 

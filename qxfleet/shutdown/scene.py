@@ -319,7 +319,19 @@ class Scene:
         run = self.found.loads.get(load.name)
         if run is None:
             return False
-        return all(self._cycled(ups, run) for ups in load.fed_by)
+        back = [ups for ups in load.fed_by if self._cycled(ups, run)]
+        rest = [ups for ups in load.fed_by if ups not in back]
+        return len(back) >= load.needs_feeds and all(self._off_since_before(ups, run, back) for ups in rest)
+
+    def _off_since_before(self, ups: str, run: LoadRun, back: Iterable[str]) -> bool:
+        """It was cut before these came back, and is off still: what hangs on them all was without power in between."""
+        cut, seen = self.found.upses.get(ups), self.feeds[ups].seen
+        if cut is None or cut.cut.begun_s < run.first.begun_s or (cut.cut.result is not None and ups not in self.kept_off):
+            return False
+        off_s = cut.cut.begun_s + cut.cut.step.offdelay_s
+        if self.now_s < off_s or (seen.contact and seen.output_since_s is not None):
+            return False
+        return all((self.feeds[each].seen.output_since_s or 0.0) > off_s for each in back)
 
     def was_cut(self, ups: str, run: LoadRun) -> bool:
         """It was cut since the load was told to stop, and is not kept off."""

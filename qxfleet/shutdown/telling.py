@@ -31,8 +31,8 @@ Document = dict[str, Any]
 
 BEGUN = {
     Act.STOP: ("load-stopping", "is being stopped"), Act.START: ("load-starting", "is being started"),
-    Act.CUT: ("ups-cutting", "is told to cut its output"), Act.CALL_BACK: ("ups-calling-back", "its cut is called back"),
-    Act.SWITCH_ON: ("ups-switching-on", "is told to switch its output on"),
+    Act.CUT: ("ups-cutting", "is to cut its output"), Act.CALL_BACK: ("ups-calling-back", "its cut is to be called back"),
+    Act.SWITCH_ON: ("ups-switching-on", "is to switch its output on"),
 }  # fmt: skip
 ENDED = {
     (Act.STOP, Result.NOT_SEEN): ("load-not-seen-off", "was not seen off"),
@@ -50,6 +50,19 @@ ENDED = {
 
 GOING = (LoadPhase.WAITING, LoadPhase.STOPPING)
 """Phases of a load that others may have to wait for."""
+
+LOAD_WORDS = {
+    LoadPhase.UNTOUCHED: "not touched", LoadPhase.WAITING: "waiting", LoadPhase.STOPPING: "stopping", LoadPhase.DOWN: "down",
+    LoadPhase.STUCK: "WOULD NOT STOP", LoadPhase.STARTING: "starting", LoadPhase.STRANDED: "START IT BY HAND",
+    LoadPhase.BACK: "back",
+}  # fmt: skip
+UPS_WORDS = {
+    UpsPhase.GOOD: "good", UpsPhase.ON_BATTERY: "on battery", UpsPhase.TRIGGERED: "on battery, its loads must go",
+    UpsPhase.TELLING: "is being told to cut", UpsPhase.TOLD: "counts down to its cut",
+    UpsPhase.RACING: "counts down, mains are back", UpsPhase.OFF: "off", UpsPhase.RETURNED: "back",
+    UpsPhase.UNTOLD: "was to cut, did not", UpsPhase.UNSEEN: "no contact",
+}  # fmt: skip
+"""What every face says of a load and of a UPS."""
 
 UPS_ACTS = (Act.CUT, Act.CALL_BACK, Act.SWITCH_ON)
 
@@ -87,9 +100,15 @@ def _event(step: Step, name: str, value: str, text: str, wall_us: int, armed: bo
                  text if armed else f"(not armed, nothing is touched) {text}", severity)  # fmt: skip
 
 
+def was_told(taken: Taken) -> bool:
+    """An order to cut that went out, as far as is known, and has not come to its end."""
+    sent = taken.answer in (Answer.ACCEPTED, Answer.UNCONFIRMED, Answer.INTERRUPTED)
+    return taken.step.act is Act.CUT and taken.result is None and sent
+
+
 def cancelled(record: Record) -> str:
     """What cancelling means now."""
-    cut = [taken.step.target for taken in record.taken if taken.step.act is Act.CUT and taken.result is None]
+    cut = [taken.step.target for taken in record.taken if was_told(taken)]
     if not record.taken:
         return "nothing was stopped, and nothing will be"
     if cut:
@@ -119,17 +138,36 @@ def document(
         for name in sorted({ups for load in plan.loads for ups in load.fed_by})
         if decision.upses.get(name, UpsPhase.GOOD) is not UpsPhase.GOOD
     ]
+    told = any(was_told(taken) for taken in record.taken)
+    counts = dict(Counter(each["phase"] for each in loads))
     return {
+        "advice": advice(record, counts, cut_told=told) if run is not None else "",
         "headline": headline(plan, record, decision, world, running=run is not None, armed=arming["armed"]),
         **arming,
         "run": run,
         "loads": loads,
         "upses": upses,
         "by_hand": dict(decision.by_hand),
-        "counts": dict(Counter(each["phase"] for each in loads)),
+        "counts": counts,
         "loads_configured": len(plan.loads),
-        "cut_told": any(taken.step.act is Act.CUT and taken.result is None for taken in record.taken),
+        "cut_told": told,
     }
+
+
+def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
+    """What an operator can do now, in a sentence or two."""
+    if record.cancelled:
+        return "It was cancelled. What was stopped is started again as soon as its power is good; there is nothing left to do."
+    if not record.armed:
+        return "It is not armed: nothing is touched. `qxfleet shutdown arm` lets it act from now on."
+    if cut_told:
+        return (
+            "UPSes were told to cut: where nothing runs any more they go off and come back by themselves with the mains.\n"
+            "`qxfleet shutdown cancel` stops nothing more, and calls a cut back where something still runs."
+        )
+    if any(counts.get(phase.value) for phase in (LoadPhase.WAITING, LoadPhase.STOPPING, LoadPhase.STUCK)):
+        return "No UPS was told to cut yet: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."
+    return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
 
 
 def headline(plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool) -> str:
@@ -163,7 +201,8 @@ def _load(
     seen = world.loads.get(load.name)
     limit_s = load.start_time_s if taken is not None and taken.step.act is Act.START else load.stop_time_s
     return {
-        "load": load.name, "phase": phase.value, "up": seen.up if seen else None, "fed_by": list(load.fed_by),
+        "load": load.name, "phase": phase.value, "stands": LOAD_WORDS[phase],
+        "up": seen.up if seen else None, "fed_by": list(load.fed_by),
         "after": list(load.after), **_step(taken, scale), "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name),
         "waits_for": [name for name in load.after if decision.loads.get(name) in GOING] if phase is LoadPhase.WAITING else [],
     }  # fmt: skip
@@ -175,7 +214,8 @@ def _ups(name: str, phase: UpsPhase, taken: Taken | None, seen: UpsSeen | None, 
     if seen is not None and seen.mains is Mains.OFF and seen.runtime_s is not None and age_s is not None:
         left_s = max(0.0, seen.runtime_s - age_s)
     return {
-        "ups": name, "phase": phase.value, "mains": seen.mains.value if seen else None, "contact": bool(seen and seen.contact),
+        "ups": name, "phase": phase.value, "stands": UPS_WORDS[phase],
+        "mains": seen.mains.value if seen else None, "contact": bool(seen and seen.contact),
         "charge": seen.charge if seen else None, "runtime_s": left_s, "low_battery": bool(seen and seen.low_battery),
         **_step(taken, scale),
     }  # fmt: skip

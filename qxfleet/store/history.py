@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, select
 
 from qxfleet.errors import StoreError
 from qxfleet.model.events import Event, EventKind, OrderResult, Outcome, Phase, Severity
+from qxfleet.model.status import Status
 from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind
 from qxfleet.store.rows import row_values
 from qxfleet.store.tables import device, event, order_log, reading
@@ -192,3 +193,30 @@ def _in_order(connection: Connection, query: Select[Any], key: Any, limit: int |
     if limit is None or first:
         return list(connection.execute(query.order_by(key).limit(limit)).mappings())
     return list(connection.execute(query.order_by(key.desc()).limit(limit)).mappings())[::-1]
+
+
+LAST_EVENTS = 100
+"""Begins of one outage that are looked through: each restart of the agent makes one more."""
+
+
+def outages(connection: Connection, upses: Collection[str], since_us: int) -> dict[str, tuple[int, int]]:
+    """UPSes whose last stored reading is no older than ``since_us`` and was on battery: since when, and that reading's time."""
+    found: dict[str, tuple[int, int]] = {}
+    for ups in upses:
+        last = last_reading(connection, ups)
+        if last is None or last.at_us < since_us or not last.status & int(Status.OB):
+            continue
+        query = (
+            select(event.c.at, event.c.phase)
+            .join(device, device.c.id == event.c.device_id)
+            .where(device.c.name == ups, event.c.name == "on-battery")
+            .order_by(event.c.id.desc())
+            .limit(LAST_EVENTS)
+        )
+        began_us = last.at_us
+        for at_us, phase in connection.execute(query):
+            if phase == Phase.END.value:
+                break
+            began_us = at_us
+        found[ups] = (began_us, last.at_us)
+    return found

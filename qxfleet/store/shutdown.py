@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from qxfleet.model.events import Phase
-from qxfleet.model.status import Status
-from qxfleet.store import history
 from qxfleet.store.records import Write, insert_new, insert_once, recorded
 from qxfleet.store.rows import clean
-from qxfleet.store.tables import device, event, shutdown_arming, shutdown_run, shutdown_step
-
-LAST_EVENTS = 100
-"""Begins of one outage that are looked through: each restart of the agent makes one more."""
+from qxfleet.store.tables import shutdown_arming, shutdown_run, shutdown_step
 
 REMEMBERED = 10
 """Earlier times of one load that count for what it is expected to take."""
@@ -139,29 +133,6 @@ def times_taken(connection: Connection, act: str) -> dict[str, list[float]]:
     ):
         taken.setdefault(target, []).append(took_s)
     return taken
-
-
-def outages(connection: Connection, upses: Collection[str], since_us: int) -> dict[str, tuple[int, int]]:
-    """UPSes whose last stored reading is no older than ``since_us`` and was on battery: since when, and that reading's time."""
-    found: dict[str, tuple[int, int]] = {}
-    for ups in upses:
-        last = history.last_reading(connection, ups)
-        if last is None or last.at_us < since_us or not last.status & int(Status.OB):
-            continue
-        query = (
-            select(event.c.at, event.c.phase)
-            .join(device, device.c.id == event.c.device_id)
-            .where(device.c.name == ups, event.c.name == "on-battery")
-            .order_by(event.c.id.desc())
-            .limit(LAST_EVENTS)
-        )
-        began_us = last.at_us
-        for at_us, phase in connection.execute(query):
-            if phase == Phase.END.value:
-                break
-            began_us = at_us
-        found[ups] = (began_us, last.at_us)
-    return found
 
 
 # -- in

@@ -20,6 +20,7 @@ from qxfleet.model.loads import (
     UpsOff,
     WakeOnLan,
 )  # fmt: skip
+from qxfleet.shutdown import telling
 from qxfleet.shutdown.feeds import Feed, runtime_alone_s
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
 from qxfleet.shutdown.model import Act, LoadPhase, Mains, Ordered, Record, Result, UpsPhase, UpsSeen
@@ -580,3 +581,52 @@ def test_without_watts_nothing_is_compared() -> None:
     assert runtime_alone_s(feed(None, None, 20.0), [feed(420.0, 2100.0, 20.0)]) is None
     assert runtime_alone_s(feed(140.0, 700.0, 20.0), [feed(None, None, 20.0)]) is None
     assert runtime_alone_s(feed(None, None, 20.0), []) == 300.0
+
+
+# -- what is said
+
+
+def test_of_upses_on_battery_only_those_with_something_to_stop_are_said_to_have_it() -> None:
+    plan = replace(RACK, loads=(RACK.loads[0], host("far", fed_by=("c", "d"))))
+    play = Play(plan, upses=("a", "b", "c", "d"))
+    play.mains(False, "a", "b", "c")
+    play.go(70)
+    phases = play.course.decision.upses
+    assert phases["a"] is phases["b"] is UpsPhase.TRIGGERED
+    assert phases["c"] is UpsPhase.ON_BATTERY  # its trigger fired too, and far has another feed
+    play.go(20)
+    assert play.course.decision.upses["c"] is UpsPhase.ON_BATTERY
+
+
+def test_a_cut_that_nobody_answered_yet_is_not_said_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.mains(False)
+    play.go(99)
+    monkeypatch.setattr(play.course, "carry_out", lambda taken: None)
+    play.go(3)
+    assert play.acts(Act.CUT) == ["a"]
+    assert play.course.decision.upses["a"] is UpsPhase.TELLING
+    assert "told to cut" not in telling.cancelled(play.course.record)
+
+
+def test_how_a_run_ended_says_what_failed_and_what_is_left() -> None:
+    play = Play()
+    play.room.machines["app-1"].hangs = play.room.machines["app-2"].hangs = True
+    play.mains(False)
+    play.go(125)
+    play.mains(True)
+    play.go(300)
+    (said,) = play.course.finished
+    assert said.startswith("1 load stopped; no UPSes cut; app-1 and app-2 would not stop; db is back; it took ")
+
+
+def test_one_healthy_feed_is_enough_to_come_back_on_while_the_other_is_off() -> None:
+    """Nothing tells whether db is up, and its power came: what goes behind it does not wait for the other feed."""
+    db = host("db", "app", start=None, down_when=None)
+    play = Play(replace(RACK, loads=(host("app"), db)))
+    play.mains(False)
+    play.go(400)
+    assert play.acts(Act.CUT) == ["a", "b"]
+    play.mains(True, "a")
+    play.go(90)
+    assert play.acts(Act.START) == ["app"]

@@ -34,15 +34,8 @@ Document = dict[str, Any]
 LOAD_COLOURS = {
     "stuck": "red", "stranded": "red", "stopping": "yellow", "waiting": "yellow", "starting": "yellow", "back": "green",
 }  # fmt: skip
-UPS_COLOURS = {"triggered": "red", "told": "red", "racing": "red", "off": "red", "untold": "red", "on-battery": "yellow"}
-PHASES = {
-    "waiting": "waiting", "stopping": "stopping", "down": "down", "stuck": "WOULD NOT STOP", "starting": "starting",
-    "stranded": "START IT BY HAND", "back": "back", "untouched": "not touched",
-}  # fmt: skip
-UPS_PHASES = {
-    "on-battery": "on battery", "triggered": "on battery, its loads must go", "told": "counts down to its cut",
-    "racing": "counts down, mains are back", "off": "off", "returned": "back", "untold": "was told to cut, did not",
-    "unseen": "no contact", "good": "good",
+UPS_COLOURS = {
+    "triggered": "red", "telling": "red", "told": "red", "racing": "red", "off": "red", "untold": "red", "on-battery": "yellow",
 }  # fmt: skip
 FEW = 12
 """Lines of one kind that are shown; the rest is counted."""
@@ -228,7 +221,7 @@ def _print_status(document: Document, whole: bool) -> None:
     _print_loads(document["loads"], most)
     if run is not None:
         typer.echo("")
-        typer.echo(_advice(document))
+        typer.echo(document["advice"])
 
 
 def _print_by_hand(by_hand: dict[str, str]) -> None:
@@ -245,7 +238,7 @@ def _print_upses(upses: Sequence[Document], most: int) -> None:
     typer.echo("")
     rows = [
         [
-            (ups["ups"], None), (UPS_PHASES[ups["phase"]], UPS_COLOURS.get(ups["phase"])),
+            (ups["ups"], None), (ups["stands"], UPS_COLOURS.get(ups["phase"])),
             ("?" if ups["charge"] is None else f"{ups['charge']:.0f} %", None), (_duration(ups["runtime_s"]), None),
             ("LOW" if ups["low_battery"] else "", "red"), ("" if ups["contact"] else "no contact", "red"),
         ]
@@ -263,7 +256,7 @@ def _print_loads(loads: Sequence[Document], most: int) -> None:
         if not chosen:
             continue
         typer.echo("")
-        typer.echo(coloured(f"{PHASES[phase]} ({len(chosen)})", LOAD_COLOURS.get(phase)))
+        typer.echo(coloured(f"{chosen[0]['stands']} ({len(chosen)})", LOAD_COLOURS.get(phase)))
         if phase in ("down", "back") and len(chosen) > most:
             typer.echo(printable(f"  {_some([load['load'] for load in chosen], most)}"))
             continue
@@ -291,22 +284,6 @@ def _load_line(load: Document) -> str:
 def _print_rest(count: int, what: str) -> None:
     if count > 0:
         typer.echo(f"  and {count} more {what}; --all shows them")
-
-
-def _advice(document: Document) -> str:
-    run = document["run"]
-    if run["cancelled"]:
-        return "It was cancelled. What was stopped is started again as soon as its power is good; there is nothing left to do."
-    if not run["armed"]:
-        return "It is not armed: nothing is touched. `qxfleet shutdown arm` lets it act from now on."
-    if not document["cut_told"] and not any(document["counts"].get(phase) for phase in ("waiting", "stopping", "stuck")):
-        return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
-    if document["cut_told"]:
-        return (
-            "UPSes were told to cut: where nothing runs any more they go off and come back by themselves with the mains.\n"
-            "`qxfleet shutdown cancel` stops nothing more, and calls a cut back where something still runs."
-        )
-    return "No UPS was told to cut yet: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."
 
 
 def _print_runs(runs: Sequence[Document]) -> None:
