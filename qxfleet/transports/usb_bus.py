@@ -45,6 +45,8 @@ class UsbDescription:
     product: str = ""
     serial: str = ""
     raw: Any = field(default=None, compare=False, repr=False)
+    hid: bool = False
+    """It has a HID interface that is neither keyboard nor mouse: it may be a UPS that no table knows."""
 
     @property
     def ids(self) -> str:
@@ -82,10 +84,10 @@ class Selection:
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> Selection:
-        """From the USB options of a ``[[ups]]`` block. Raises ValueError for a bridge without ids."""
+        """From the USB options of a ``[[ups]]`` block. Raises ValueError for a bridge without ids or a place."""
         patterns = {key: options[key] for key in PATTERNS if key in options}
         bridge = options.get("subdriver", "")
-        if bridge and not {"vendorid", "productid"} <= patterns.keys():
+        if bridge and "usb_path" not in options and not {"vendorid", "productid"} <= patterns.keys():
             raise ValueError(f"subdriver {bridge} needs vendorid and productid as well")
         langid = options.get("langid_fix")
         return cls(patterns, options.get("usb_path", ""), bridge, int(langid, 16) if langid else None)
@@ -210,9 +212,19 @@ class UsbBuses:
             path = f"{raw.bus}-{ports or f'@{raw.address}'}"
             vendor, product, serial = (_attribute(self._sysfs / path, name) for name in ("manufacturer", "product", "serial"))
             found.append(
-                UsbDescription(path, raw.bus, raw.address, raw.idVendor, raw.idProduct, vendor, product, serial, raw)
+                UsbDescription(
+                    path, raw.bus, raw.address, raw.idVendor, raw.idProduct, vendor, product, serial, raw, self._is_hid(path)
+                )
             )
         return tuple(sorted(found, key=lambda device: [int(n) for n in re.findall(r"\d+", device.path)]))
+
+
+    def _is_hid(self, path: str) -> bool:
+        """By the kernel's list of its interfaces: class 03, and no boot protocol (HID 1.11, section 4.3)."""
+        return any(
+            _attribute(interface, "bInterfaceClass") == "03" and _attribute(interface, "bInterfaceProtocol") == "00"
+            for interface in self._sysfs.glob(f"{path}/{path}:*")
+        )
 
 
 def _attribute(folder: Path, name: str) -> str:

@@ -68,6 +68,12 @@ DEVICES: Final = (
 )
 
 
+def bridges_of(vendor_id: int, product_id: int) -> tuple[str, ...]:
+    """All bridges that a device of these ids may have, the likeliest first."""
+    rows = (row for row in DEVICES if (row.vendor_id, row.product_id) == (vendor_id, product_id))
+    return tuple(dict.fromkeys(row.bridge for row in rows if row.bridge is not None))
+
+
 def bridge_for(vendor_id: int, product_id: int, vendor: str, product: str) -> str | None:
     """The bridge of the first row that fits and has one; None for a device that is not known as a UPS."""
     for row in DEVICES:

@@ -76,7 +76,7 @@ def test_a_transcript_can_be_shared(loose: Path, tmp_path: Path) -> None:
     done = qxfleet("probe", loose / "ups-03", "--transcript", file)
     assert done.returncode == 0, done.stderr
     exchanges = read_transcript(file.read_text().splitlines())
-    assert exchanges[0].request == b"QGS\r"
+    assert exchanges[0].request == b"Q1\r"
     assert {exchange.request for exchange in exchanges} >= {b"Q1\r", b"I\r", b"F\r"}
     assert str(loose) not in file.read_text()
     again = qxfleet("probe", loose / "ups-03", "--transcript", file)

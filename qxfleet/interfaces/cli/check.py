@@ -46,8 +46,9 @@ def check(
         if json:
             emit({"problems": list(error.problems)})
         raise
+    warnings = (*config.warnings, *_usb_warnings(config))
     if json:
-        emit(_document(config))
+        emit(_document(config, warnings))
         return
     headings = ["NAME", "PORT", "DIALECT", "GROUPS", "POLL", "OFF DELAY", "ON DELAY"]
     sides = ["left", "left", "left", "left", "right", "right", "right"]
@@ -59,10 +60,10 @@ def check(
     if config.shutdown.loads:
         hang = f"{_count(len(config.shutdown.loads), 'load')} on {_count(len(config.shutdown.fed), 'UPS', 'UPSes')}"
         typer.echo(f"shutdown: {hang}; `qxfleet shutdown check` looks at the plan")
-    for warning in config.warnings:
+    for warning in warnings:
         complain(f"warning: {warning}")
     files = ", ".join(str(source) for source in config.sources)
-    typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(config.warnings), 'warning')}")
+    typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(warnings), 'warning')}")
     where = f"state {config.agent.state}" + (f", fleet {_shown(config.fleet.database)}" if config.fleet else "")
     typer.echo(f"agent {config.agent.name}, {where}, control socket {config.agent.control}")
 
@@ -95,6 +96,17 @@ def _own_uuid(state: Path) -> str:
     return ""
 
 
+def _usb_warnings(config: Config) -> tuple[str, ...]:
+    """Whether the library that USB needs is there, where a UPS is on USB."""
+    if all(ups.port != "auto" for ups in config.ups):
+        return ()
+    from qxfleet.transports.usb_bus import fresh_libusb
+
+    if fresh_libusb() is not None:
+        return ()
+    return ("libusb-1.0 is not installed, and no UPS on USB can be reached without it: apt-get install -y libusb-1.0-0",)
+
+
 def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
     return [
         (ups.name, "bold"),
@@ -107,7 +119,7 @@ def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
     ]
 
 
-def _document(config: Config) -> dict[str, Any]:
+def _document(config: Config, warnings: tuple[str, ...]) -> dict[str, Any]:
     return {
         "agent": config.agent.name,
         "state": str(config.agent.state),
@@ -127,7 +139,7 @@ def _document(config: Config) -> dict[str, Any]:
             for profile in config.profiles
         ],
         "problems": [],
-        "warnings": list(config.warnings),
+        "warnings": list(warnings),
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import typer
 from qxfleet.errors import DialectUnknown, LinkError, LinkUnavailable
 from qxfleet.interfaces.cli.output import Json, complain, console, emit, printable
 from qxfleet.interfaces.cli.probe import explained
+from qxfleet.interfaces.cli.usb_options import Bus, LangidFix, Product, ProductId, Serial, Subdriver, Vendor, VendorId, selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,18 +19,28 @@ if TYPE_CHECKING:
     from qxfleet.session.probe import Probe
     from qxfleet.transports.usb_bus import UsbDescription
 
-Looked = tuple[str, "Probe | DialectUnknown | LinkError"]
+Looked = tuple[str, "Probe | DialectUnknown | LinkError", "str | None"]
+"""Port, what came of it, and the bridge that was used where it is not the table's."""
 
 
 def discover(
     ports: Annotated[
         list[str] | None, typer.Argument(metavar="[PORT]...", help="Default: every serial port and USB UPS there is.")
     ] = None,
+    subdriver: Subdriver = None,
+    langid_fix: LangidFix = None,
+    vendorid: VendorId = None,
+    productid: ProductId = None,
+    vendor: Vendor = None,
+    product: Product = None,
+    serial: Serial = None,
+    bus: Bus = None,
     json: Json = False,
 ) -> None:
     """Look at serial ports and USB devices and print ready-to-paste configuration for what answers.
 
-    Nothing but queries is sent. Exit code 1 if no UPS was found.
+    Nothing but queries is sent. A USB device is asked by each bridge that its ids are known with, until one is understood. HID
+    devices that no table knows are listed. Exit code 1 if no UPS was found.
     """
     import asyncio
 
@@ -37,13 +48,17 @@ def discover(
 
     from qxfleet.transports.address import transport_for
     from qxfleet.transports.ports import serial_ports
-    from qxfleet.transports.usb_bus import BUSES
+    from qxfleet.transports.usb_bus import BUSES, Selection
 
+    options = selection(subdriver, langid_fix, vendorid, productid, vendor, product, serial, bus)
     try:
-        devices = [device for device in BUSES.devices() if device.bridge is not None]
+        everything = BUSES.devices()
+        meant = Selection.of({**options, "usb_path": ""})
+        devices = [device for device in everything if meant.bridge_of(device) is not None]
     except LinkUnavailable as error:
         complain(str(error))
-        devices = []
+        everything, devices = (), []
+    unknown = [device for device in everything if device.hid and device.bridge is None and device not in devices]
     usb = {f"usb:{device.path}": device for device in devices}
     chosen = [*dict.fromkeys(each for port in ports for each in (usb if port == "auto" else (port,)))] if ports else [
         *(port.name for port in serial_ports()), *usb
@@ -63,17 +78,29 @@ def discover(
         def done(port: str, what: str) -> None:
             progress.update(tasks[port], description=f"{port}: {what}", total=1, completed=1)
 
-        looked = asyncio.run(_look_at(chosen, done))
+        looked = asyncio.run(_look_at(chosen, done, usb, options))
     if json:
-        emit({"ports": [_document(port, result, usb.get(port)) for port, result in looked]})
+        emit({
+            "ports": [_document(port, result, usb.get(port), bridge) for port, result, bridge in looked],
+            "unknown_hid": [
+                {"path": device.path, "ids": device.ids, "vendor": device.vendor, "product": device.product} for device in unknown
+            ],
+        })  # fmt: skip
     else:
         _print(looked, usb)
-    if all(isinstance(result, (DialectUnknown, LinkError)) for _, result in looked):
+        for device in unknown:
+            complain(
+                f"{printable(str(device))}: a HID device that no table knows; if it is a UPS, try "
+                f"`qxfleet probe usb:{device.path} --subdriver cypress`, or another bridge"
+            )
+    if all(isinstance(result, (DialectUnknown, LinkError)) for _, result, _ in looked):
         raise typer.Exit(1)
 
 
-async def _look_at(ports: Sequence[str], done: Callable[[str, str], None]) -> list[Looked]:
-    """Probe all ports at the same time, each as configured by default."""
+async def _look_at(
+    ports: Sequence[str], done: Callable[[str, str], None], usb: Mapping[str, UsbDescription], options: Mapping[str, str]
+) -> list[Looked]:
+    """Probe all ports at the same time, each as configured by default; a USB device by each bridge it may have."""
     import asyncio
 
     from qxfleet.model.clock import Clock
@@ -82,38 +109,58 @@ async def _look_at(ports: Sequence[str], done: Callable[[str, str], None]) -> li
     from qxfleet.transports.address import transport_for
 
     async def one(port: str) -> Looked:
-        try:
-            found = await probe(UpsOptions(_name(port), port), transport_for(port), Clock())
-        except DialectUnknown as error:
-            done(port, "no UPS recognised")
-            return port, error
-        except LinkError as error:
-            done(port, error.reason)
-            return port, error
-        done(port, found.dialect.name)
-        return port, found
+        bridges = _bridges(usb.get(port), options)
+        first: DialectUnknown | LinkError | None = None
+        for bridge in bridges:
+            chosen = {"langid_fix": options["langid_fix"]} if "langid_fix" in options else {}
+            chosen |= {"subdriver": bridge} if bridge else {}
+            try:
+                found = await probe(UpsOptions(_name(port), port), transport_for(port, usb=chosen), Clock())
+            except (DialectUnknown, LinkError) as error:
+                first = first or error
+                if isinstance(error, LinkError):
+                    break
+            else:
+                done(port, found.dialect.name)
+                return port, found, bridge
+        assert first is not None
+        done(port, "no UPS recognised" if isinstance(first, DialectUnknown) else first.reason)
+        return port, first, None
 
     return list(await asyncio.gather(*(one(port) for port in ports)))
 
 
+def _bridges(device: UsbDescription | None, options: Mapping[str, str]) -> tuple[str | None, ...]:
+    """By what to ask a port: the bridge that was named, else the table's, then each other one that its ids are known with."""
+    from qxfleet.transports.usb_ids import bridges_of
+
+    if device is None or "subdriver" in options:
+        return (options.get("subdriver") if device is not None else None,)
+    return (None, *(name for name in bridges_of(device.vendor_id, device.product_id) if name != device.bridge))
+
+
 def _print(looked: Sequence[Looked], usb: Mapping[str, UsbDescription]) -> None:
-    for port, result in looked:
+    for port, result, bridge in looked:
         if isinstance(result, DialectUnknown):
             for line in explained(result):
                 complain(line)
         elif isinstance(result, LinkError):
             complain(str(result))
         else:
-            typer.echo(_block(port, result, usb.get(port)))
+            typer.echo(_block(port, result, usb.get(port), bridge))
 
 
-def _block(port: str, found: Probe, device: UsbDescription | None) -> str:
+def _block(port: str, found: Probe, device: UsbDescription | None, bridge: str | None) -> str:
     lines = ["[[ups]]", f"name = {_toml(_name(port))}"]
     if device is None:
         lines.append(f"port = {_toml(port)}")
     else:
-        lines.insert(0, f"# bus {device.bus:03d}, {printable(str(device))}, bridge {device.bridge}")
+        lines.insert(0, f"# bus {device.bus:03d}, {printable(str(device))}, bridge {bridge or device.bridge}")
         lines += ['port = "auto"', f"usb_path = {_toml(device.path)}"]
+        if bridge:
+            lines += [
+                f"subdriver = {_toml(bridge)}", f'vendorid = "{device.vendor_id:04x}"', f'productid = "{device.product_id:04x}"',
+            ]  # fmt: skip
     lines.append(f"dialect = {_toml(found.dialect.name)}")
     described = _described(found)
     if described:
@@ -122,11 +169,11 @@ def _block(port: str, found: Probe, device: UsbDescription | None) -> str:
 
 
 def _document(
-    port: str, result: Probe | DialectUnknown | LinkError, device: UsbDescription | None
+    port: str, result: Probe | DialectUnknown | LinkError, device: UsbDescription | None, bridge: str | None
 ) -> dict[str, Any]:
     seen = {} if device is None else {
         "usb": {
-            "bus": f"{device.bus:03d}", "path": device.path, "ids": device.ids, "bridge": device.bridge,
+            "bus": f"{device.bus:03d}", "path": device.path, "ids": device.ids, "bridge": bridge or device.bridge,
             "vendor": device.vendor, "product": device.product, "serial": device.serial,
         }
     }  # fmt: skip

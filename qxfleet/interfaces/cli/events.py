@@ -111,4 +111,5 @@ def _recorded(
         names = chosen(targets, config, () if connection is None else history.upses(connection))
         if connection is not None:
             found = history.events(connection, names, begin_us, until_us=end_us if until else None, kinds=kinds)
-            yield from (event_item(stored.event) for stored in found)
+            for event in sorted((stored.event for stored in found), key=lambda event: event.wall_us):
+                yield event_item(event)

@@ -30,6 +30,7 @@ from qxfleet.interfaces.cli import (
     probe,
     profile,
     report,
+    report_device,
     run,
     schedule,
     shutdown,
@@ -117,6 +118,7 @@ app.command("audit", rich_help_panel=ONE)(audit.audit)
 app.add_typer(token.app, name="token", rich_help_panel=ONE)
 app.command("probe", rich_help_panel=DATABASE)(probe.probe)
 app.command("discover", rich_help_panel=DATABASE)(discover.discover)
+app.command("report-device", rich_help_panel=DATABASE)(report_device.report_device)
 app.command("import-nut", rich_help_panel=DATABASE)(import_nut.import_nut)
 app.command("cut", rich_help_panel=DATABASE)(cut.cut)
 app.add_typer(db.app, name="db", rich_help_panel=DATABASE)

@@ -9,6 +9,18 @@ import typer
 
 from qxfleet.errors import DialectUnknown
 from qxfleet.interfaces.cli.output import Json, complain, emit, printable
+from qxfleet.interfaces.cli.usb_options import (
+    Bus,
+    LangidFix,
+    Product,
+    ProductId,
+    Serial,
+    Subdriver,
+    Vendor,
+    VendorId,
+    hints,
+    selection,
+)
 
 if TYPE_CHECKING:
     from qxfleet.model.options import UpsOptions
@@ -20,7 +32,8 @@ CABLEPOWER = ("normal", "reverse", "both", "none")
 
 def probe(
     port: Annotated[
-        str, typer.Argument(metavar="PORT", help="A serial port, socket://host:port, rfc2217://host:port, or usb:1-1.4.")
+        str,
+        typer.Argument(metavar="PORT", help="A serial port, socket://host:port, rfc2217://host:port, usb:1-1.4, or auto (USB)."),
     ],
     dialect: Annotated[str, typer.Option("--dialect", metavar="D", help="Take this one instead of finding out.")] = "auto",
     norating: Annotated[bool, typer.Option("--norating", help="Do not ask for ratings.")] = False,
@@ -28,6 +41,14 @@ def probe(
     cablepower: Annotated[
         str, typer.Option("--cablepower", metavar="|".join(CABLEPOWER), help="How DTR and RTS feed the interface.")
     ] = "normal",
+    subdriver: Subdriver = None,
+    langid_fix: LangidFix = None,
+    vendorid: VendorId = None,
+    productid: ProductId = None,
+    vendor: Vendor = None,
+    product: Product = None,
+    serial: Serial = None,
+    bus: Bus = None,
     transcript: Annotated[
         Path | None, typer.Option("--transcript", metavar="FILE", help="Write what was said to FILE, to share it.")
     ] = None,
@@ -51,7 +72,10 @@ def probe(
     if cablepower not in CABLEPOWER:
         raise typer.BadParameter(f"{cablepower!r}: expected {', '.join(CABLEPOWER)}", param_hint="'--cablepower'")
     try:
-        transport = transport_for(port, cablepower=cablepower)
+        usb = selection(subdriver, langid_fix, vendorid, productid, vendor, product, serial, bus)
+        if usb and port != "auto" and not port.startswith("usb:"):
+            raise typer.BadParameter(f"belongs to USB, {port} is not", param_hint=f"'--{next(iter(usb)).replace('_', '-')}'")
+        transport = transport_for(port, cablepower=cablepower, usb=usb, novendor=novendor)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'PORT'") from None
     options = UpsOptions(Path(port).name, port, dialect=dialect, norating=norating, novendor=novendor, cablepower=cablepower)
@@ -98,13 +122,17 @@ async def _recorded(options: UpsOptions, transport: Transport, file: Path) -> Pr
 
 def explained(error: DialectUnknown) -> list[str]:
     """Why nothing was recognised: what each question brought, and what to try."""
+    from qxfleet.model.wire import shown
+
     lines = [f"{error.port}: no dialect fits what was answered"]
     for request, kind, frame in error.evidence:
-        shown = f": {frame.decode('latin-1')!r}" if frame else ""
-        lines.append(f"  {request.decode('latin-1').strip() or 'CR'}: {kind}{shown}")
+        reply = f": {frame.decode('latin-1')!r}" if frame else ""
+        lines.append(f"  {shown(request) or 'CR'}: {kind}{reply}")
     if any(frame for _, _, frame in error.evidence):
-        lines.append("something answers, but as none of the dialects: `qxfleet probe PORT --transcript FILE` writes it down")
-    else:
+        lines.append("something answers, but as none of the dialects: `qxfleet report-device PORT` writes down what, to share it")
+    if error.port.startswith(("usb:", "auto")):
+        return [*lines, *hints(error.port)]
+    if not any(frame for _, _, frame in error.evidence):
         lines.append("nothing answers: is the UPS on, the cable its own, the port right?")
         lines.append("some interfaces are fed through the port: try --cablepower reverse, both or none")
     return lines

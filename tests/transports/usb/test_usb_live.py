@@ -107,3 +107,19 @@ async def test_an_agent_on_eight_devices_through_unplug_replug_and_sigint(tmp_pa
         bus.signal(signal.SIGINT)
         said, complained = await asyncio.wait_for(bus.process.communicate(), 20)
         assert bus.process.returncode == 0, (said, complained)
+
+
+async def test_probe_takes_the_bridge_it_is_told() -> None:
+    """A device whose ids no table knows is found by its place, and asked by the bridge that is named."""
+    command = [sys.executable, "-m", "qxfleet", "probe", "usb:1-1", "--subdriver", "gtec", "--json"]
+    async with OnBus(["Gtec@1-1"], command, HOME) as bus:
+        document = json.loads(await bus.output())
+    assert (document["port"], document["dialect"]) == ("usb:1-1", "megatec")
+
+
+async def test_discover_asks_by_another_bridge_of_the_same_ids() -> None:
+    """``0001:0000`` without texts is taken for krauler; a fuji unit does not answer that, and is asked by the others in turn."""
+    async with OnBus(["Fuji@1-1"], [sys.executable, "-m", "qxfleet", "discover", "auto"], HOME) as bus:
+        said = await bus.output()
+    assert "bridge fuji" in said
+    assert 'subdriver = "fuji"' in said and 'vendorid = "0001"' in said
