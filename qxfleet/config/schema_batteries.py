@@ -102,4 +102,4 @@ class BatteryTable(Table):
     ageing_doubles: Annotated[float, Field(gt=0, le=20)] = _key(
         _FACTS.ageing_doubles_k, "degrees by which a battery must be warmer to age twice as fast"
     )
-    learned_runtime: bool = _key(False, "battery.runtime from the UPS's own discharges, where it tells none; marked as estimated")
+    learned_runtime: bool = _key(True, "battery.runtime from the UPS's own discharges, where it tells none; marked as estimated")

@@ -28,7 +28,7 @@ class BatteryFacts:
     assumed_load_percent: float | None = None
     sensor_offset_c: float = 0.0
     ageing_doubles_k: float = 9.0
-    learned_runtime: bool = False
+    learned_runtime: bool = True
     rated_w: float | None = None
     efficiency: float = 0.85
     idle_w: float = 10.0

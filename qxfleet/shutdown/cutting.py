@@ -87,7 +87,8 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
         return "mains are back, and what hangs on it starts only when its power comes"
     if scene.record.cancelled and not _anew(scene, ups):
         return None
-    due = bool(scene.triggered(ups)) or any(ups in _due_to(scene, load) for load in ours)
+    last_chance = plan.host is not None and plan.host in scene.must  # nobody is left to cut this one later
+    due = bool(scene.triggered(ups)) or last_chance or any(ups in _due_to(scene, load) for load in ours)
     if (feed.on_battery and due) or ups in scene.finishing:
         return "everything it feeds is down" if host is None else "everything it feeds is down, or will be by then"
     if not (feed.good or feed.on_battery):

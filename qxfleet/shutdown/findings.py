@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from qxfleet.model.loads import Command, Load, Plan
+from qxfleet.model.loads import Command, Load, Outlet, Plan
 from qxfleet.shutdown.durations import critical_path, down_in_s, longest_s
 from qxfleet.shutdown.rehearse import Battery, Rehearsal, rehearse
 from qxfleet.shutdown.triggers import spell_s
@@ -54,13 +54,20 @@ class Inspection:
         return not any(each.severity == "problem" for each in self.findings)
 
 
-def inspect(plan: Plan, batteries: Mapping[str, Battery], *, armed: bool | None = None) -> Inspection:
-    """Look at a plan. ``batteries``: what is known now of each UPS. ``armed``: what is in force, where that is known."""
-    found: list[Finding] = []
+def inspect(
+    plan: Plan, batteries: Mapping[str, Battery], *, armed: bool | None = None,
+    able: Mapping[str, Collection[str]] = {}, unknown: Mapping[str, str] = {},
+) -> Inspection:  # fmt: skip
+    """Look at a plan. ``batteries``: what is known now of each UPS. ``armed``: what is in force, where that is known.
+
+    ``able``: the orders that each UPS takes, where that is known; ``unknown``: why the runtime of a UPS is not.
+    """
+    found: list[Finding] = _orders(plan, able)
+    found += _host(plan, batteries)
     for load in plan.loads:
         found += _load(load, plan)
     times = tuple(_time(ups, plan, batteries.get(ups)) for ups in plan.fed)
-    found += [finding for time in times for finding in _time_findings(time, plan)]
+    found += [finding for time in times for finding in _time_findings(time, plan, unknown.get(time.ups))]
     together = None
     if plan.loads and all(ups in batteries for ups in plan.fed):
         together = rehearse(plan, batteries, plan.fed)
@@ -151,12 +158,53 @@ def _time(ups: str, plan: Plan, battery: Battery | None) -> Time:
     return Time(ups, needs_s, critical_path(plan, last), battery.runtime_s, battery.runtime_low_s, spare_s >= 0, spare_s)
 
 
-def _time_findings(time: Time, plan: Plan) -> list[Finding]:
+def _orders(plan: Plan, able: Mapping[str, Collection[str]]) -> list[Finding]:
+    """What the plan would order of a UPS that has no such order."""
+    wanted: list[tuple[str, str, str, str]] = []
+    for load in plan.loads:
+        for way, word in ((load.stop, "off"), (load.start, "on")):
+            if isinstance(way, Outlet):
+                order = f"outlet.{way.number}.load.{word}"
+                wanted.append((way.ups, order, load.name, f"is switched {word} by outlet {way.number} of {way.ups}"))
+    if plan.ups_off.then != "leave":
+        for ups in plan.fed:
+            order = "shutdown.stayoff" if plan.ups_off.then == "stay-off" or ups in plan.stay_off else "shutdown.return"
+            wanted.append((ups, order, ups, f"is to be cut by {order}"))
+    return [
+        Finding("problem", subject, f"{text}, and {ups} has no such order", f"`qxfleet commands {ups}` lists what it has")
+        for ups, order, subject, text in wanted if ups in able and order not in able[ups]
+    ]  # fmt: skip
+
+
+def _host(plan: Plan, batteries: Mapping[str, Battery]) -> list[Finding]:
+    """The agent's own host goes last, so everything that is at risk goes before it: it should last longest."""
+    if plan.host is None or not all(ups in batteries for ups in plan.fed):
+        return []
+
+    def least_s(ups: str) -> float:
+        low_s = batteries[ups].runtime_low_s
+        return batteries[ups].runtime_s if low_s is None else low_s
+
+    host = plan.named[plan.host]
+    own_s = sorted((least_s(ups) for ups in host.fed_by), reverse=True)[host.needs_feeds - 1]
+    longer = [ups for ups in plan.fed if ups not in host.fed_by and least_s(ups) > own_s + plan.margin_s]
+    if not longer:
+        return []
+    most_s, others = max(least_s(ups) for ups in longer), "1 UPS" if len(longer) == 1 else f"{len(longer)} UPSes"
+    return [Finding(
+        "risk", host.name, f"is where the agent runs, and {' and '.join(host.fed_by)} last {spell_s(own_s)} at least: whatever "
+        f"is on battery is stopped by then, on {others} that would last up to {spell_s(most_s)} as well",
+        "feed the agent's host by the UPSes that last longest, or split its feeds",
+    )]  # fmt: skip
+
+
+def _time_findings(time: Time, plan: Plan, unknown: str | None) -> list[Finding]:
     conditions = [each.kind for trigger in plan.triggers for each in (*trigger.any, *trigger.all) if each.limit is None]
     if time.runtime_s is None:
         if "runtime-below" in conditions:
             return [Finding(
-                "risk", time.ups, "its runtime is not known: \"auto\" can't tell when to begin, the other conditions decide",
+                "risk", time.ups, f"its runtime is not known{f', {unknown}' if unknown else ''}: \"auto\" can't tell when to "
+                "begin, the other conditions decide",
                 "give it runtimecal, or let it learn from battery tests",
             )]  # fmt: skip
         return []

@@ -38,6 +38,8 @@ class Ups:
     told: bool = True
     truth: float = 1.0
     recharge_s: float = RECHARGE_S
+    idle_w: float | None = None
+    """What it carries besides the loads; None: a share of ``full_w``."""
     mains: bool = True
     output: bool = True
     contact: bool = True
@@ -102,8 +104,8 @@ class Ups:
 
 @dataclass(slots=True)
 class Machine:
-    """A load. ``wakes``: starts when its power comes. ``hangs``, ``refuses``: what it does when told to stop;
-    while it boots nobody is there to take the order.
+    """A load. ``wakes``: starts when its power comes. ``shares``: what of its watts comes from each feed; evenly, where that is
+    not known. ``hangs``, ``refuses``: what it does when told to stop; while it boots nobody is there to take the order.
 
     ``lost_s``: when it lost its power while it ran.
     """
@@ -121,6 +123,7 @@ class Machine:
     powered: bool = True
     lost_s: float | None = None
     stopped_s: float | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def live(self, powered: bool, now_s: float) -> None:
         """One stretch of time with power or without."""
@@ -148,12 +151,15 @@ class Room:
 
     def power_w(self, ups: str) -> float:
         """What a UPS carries: what is on, shared between the feeds that are alive."""
-        watts = self.upses[ups].full_w * IDLE_SHARE
+        idle_w = self.upses[ups].idle_w
+        watts = self.upses[ups].full_w * IDLE_SHARE if idle_w is None else idle_w
         for load in self.plan.fed.get(ups, ()):
             machine = self.machines[load.name]
             live = sum(self.upses[each].output for each in load.fed_by)
             if live and (machine.up or machine.booting_until_s is not None):
-                watts += machine.watts / live
+                even_w = machine.watts / len(load.fed_by)
+                dead_w = sum(machine.shares.get(each, even_w) for each in load.fed_by if not self.upses[each].output)
+                watts += machine.shares.get(ups, even_w) + dead_w / live
         return watts
 
     def pass_time(self, dt_s: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qxfleet.model.loads import Plan
-from qxfleet.shutdown.imagine import LOW_CHARGE, Course, Room, Ups, machine_for
+from qxfleet.shutdown.imagine import IDLE_SHARE, LOW_CHARGE, Course, Room, Ups, machine_for
 from qxfleet.shutdown.model import Act, End, LoadPhase, Result, Step, Taken
 from qxfleet.shutdown.triggers import spell_s
 
@@ -29,11 +29,14 @@ RUNNING, STOPPING, DOWN, STARTING, LOST = "running", "stopping", "down", "starti
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """A UPS as the rehearsal takes it: seconds its battery lasts at the present load, and at the least; percent it is charged."""
+    """A UPS as the rehearsal takes it: seconds its battery lasts at the present load, and at the least; percent it is charged;
+    the watts it carries now and may carry, None where they are not known."""
 
     runtime_s: float
     runtime_low_s: float | None = None
     charge: float = 100.0
+    load_w: float | None = None
+    rated_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,21 +264,43 @@ class _Play:
 
 
 def room_of(plan: Plan, batteries: Mapping[str, Battery], truth: float = 1.0) -> Room:
-    """The room with everything on. What a load draws is its ``watts``, or the mean of those that are known."""
+    """The room with everything on. What a UPS carries is what it carries now; the rest of it goes to the loads without ``watts``
+    in equal parts. Where that is not known, a load draws its ``watts``, or the mean of those that are known."""
     known = [load.watts for load in plan.loads if load.watts is not None]
     usual = sum(known) / len(known) if known else UNIT_W
-    watts = {load.name: load.watts or usual for load in plan.loads}
+    machines = []
+    for load in plan.loads:
+        shares = {ups: share for ups in load.fed_by if (share := _share(ups, plan, batteries)) is not None}
+        told = load.watts is None and len(shares) == len(load.fed_by) and sum(shares.values()) > 0
+        machine = machine_for(load, sum(shares.values()) if told else load.watts or usual, wakes=load.name == plan.host)
+        machine.shares = shares if told else {}
+        machines.append(machine)
+    by_name = {machine.load.name: machine for machine in machines}
     upses = []
     for name, loads in plan.fed.items():
         battery = batteries.get(name, Battery(3600.0))
-        carried = sum(watts[load.name] / len(load.fed_by) for load in loads) or UNIT_W
+        on_it = [by_name[load.name] for load in loads]
+        carried = sum(each.shares.get(name, each.watts / len(each.load.fed_by)) for each in on_it) or UNIT_W
         surely = SURELY if battery.runtime_low_s is None else battery.runtime_low_s / battery.runtime_s
         share = battery.charge / 100.0 or 1.0
-        upses.append(Ups(name, battery.runtime_s / share, carried * 1.1, surely, truth=truth, energy=share))
-    room = Room(plan, upses, [machine_for(load, watts[load.name], wakes=load.name == plan.host) for load in plan.loads])
+        idle_w = None if battery.load_w is None else max(battery.load_w - carried, 0.0)
+        upses.append(Ups(
+            name, battery.runtime_s / share, carried * 1.1, battery.rated_w, surely, truth=truth, energy=share, idle_w=idle_w
+        ))  # fmt: skip
+    room = Room(plan, upses, machines)
     for ups in upses:
         ups.full_w = room.power_w(ups.name)
     return room
+
+
+def _share(ups: str, plan: Plan, batteries: Mapping[str, Battery]) -> float | None:
+    """What of a UPS's present load falls to each load on it that has no ``watts``."""
+    battery, loads = batteries.get(ups), plan.fed[ups]
+    unknown = [load for load in loads if load.watts is None]
+    if battery is None or battery.load_w is None or not unknown:
+        return None
+    rest_w = battery.load_w * (1 - IDLE_SHARE) - sum((load.watts or 0.0) / len(load.fed_by) for load in loads)
+    return max(rest_w, 0.0) / len(unknown)
 
 
 def _all(names: Sequence[str]) -> str:

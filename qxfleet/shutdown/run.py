@@ -153,6 +153,14 @@ class StagedShutdown:
         """All that is seen now."""
         return World(self._observer.upses, self._looks.loads)
 
+    def forecast(self, ups: str) -> tuple[float | None, float | None]:
+        """Seconds that the battery of a UPS would last from now: likely, and at worst; as the plan takes it, on mains too."""
+        seen = self._observer.upses.get(ups)
+        if seen is None:
+            return None, None
+        likely_s, low_s = self._forecast(ups, seen.load_percent, seen.charge)
+        return (seen.runtime_s, seen.runtime_low_s) if likely_s is None else (likely_s, low_s)
+
     # -- what operators want
 
     async def arm(self, armed: bool, actor: str, reason: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from qxfleet.model.loads import Command, Condition, Load, Plan, TcpClosed, Trigger, WakeOnLan
+from qxfleet.model.loads import Command, Condition, Load, Outlet, Plan, TcpClosed, Trigger, WakeOnLan
 from qxfleet.shutdown.durations import critical_path, down_in_s, longest_s
 from qxfleet.shutdown.findings import inspect
-from qxfleet.shutdown.rehearse import Battery, rehearse
+from qxfleet.shutdown.rehearse import Battery, rehearse, room_of
 
 SSH, PORT, WAKE = Command(("ssh", "-o", "BatchMode=yes", "x")), TcpClosed("x", 22), WakeOnLan("52:54:00:12:34:56")
 
@@ -112,3 +113,50 @@ def test_a_runtime_nobody_knows_is_said_to_be_unknown() -> None:
     assert [time.fits for time in found.times] == [True, None]
     assert any(each.subject == "b" and "runtime is not known" in each.text for each in found.findings)
     assert found.together is None
+
+
+# -- what check says
+
+
+def findings(plan: Plan, runtime_s: dict[str, float], **known: Any) -> list[str]:
+    batteries = {ups: Battery(seconds) for ups, seconds in runtime_s.items()}
+    return [f"{each.severity} {each.subject}: {each.text}" for each in inspect(plan, batteries, **known).findings]
+
+
+def test_check_names_the_host_on_a_short_pair() -> None:
+    stop = Command(("stop",))
+    loads = (Load("agent", ("a", "b"), stop=stop, stop_time_s=30.0), Load("far", ("c",), stop=stop, stop_time_s=30.0))
+    plan = Plan(loads, host="agent")
+    said = findings(plan, {"a": 255.0, "b": 200.0, "c": 3600.0})
+    assert (
+        "risk agent: is where the agent runs, and a and b last 4 min 15 s at least: whatever is on battery is stopped by then, "
+        "on 1 UPS that would last up to 1 h as well"
+    ) in said
+    assert not any("is where the agent runs" in each for each in findings(plan, {"a": 3600.0, "b": 200.0, "c": 3600.0}))
+
+
+def test_check_finds_an_outlet_that_is_not_there_and_says_why_a_runtime_is_unknown() -> None:
+    plan = Plan((Load("x", ("a",), stop=Outlet("a", 2), start=Outlet("a", 2)),), Trigger((Condition("runtime-below"),)))
+    able = {"a": ("shutdown.return", "outlet.1.load.off", "outlet.2.load.on")}
+    said = findings(plan, {}, able=able, unknown={"a": "it tells no load"})
+    assert "problem x: is switched off by outlet 2 of a, and a has no such order" in said
+    assert not any("switched on" in each for each in said)
+    assert any("its runtime is not known, it tells no load:" in each for each in said)
+    assert "problem a: is to be cut by shutdown.return, and a has no such order" in findings(plan, {}, able={"a": ()})
+    assert not any("no such order" in each for each in findings(plan, {}))
+
+
+def test_a_rehearsal_believes_the_watts_of_unequal_upses() -> None:
+    """140 W on 1 kVA beside 420 W on 3 kVA: when the big one goes, the small one lasts no third of its time."""
+    load = Load("x", ("a", "b"), stop=Command(("stop",)), stop_time_s=60.0, down_when=TcpClosed("x", 22))
+    plan = Plan((load,), Trigger((Condition("runtime-below"), Condition("low-battery"))), armed=True)
+    equal = {ups: Battery(3000.0, 3000.0, 100.0, 280.0, 2000.0) for ups in "ab"}
+    room = room_of(plan, equal)
+    assert room.power_w("a") == room.power_w("b") == pytest.approx(280.0)
+    unequal = {"a": Battery(1800.0, 1800.0, 100.0, 140.0, 700.0), "b": Battery(1800.0, 1800.0, 100.0, 420.0, 2100.0)}
+    room = room_of(plan, unequal)
+    seen = room.world().upses
+    assert (seen["a"].load_w, seen["b"].load_w) == (pytest.approx(140.0), pytest.approx(420.0))
+    assert (seen["a"].rated_w, seen["b"].rated_w) == (700.0, 2100.0)
+    room.upses["b"].switch(False, 0.0)
+    assert room.power_w("a") == pytest.approx(14.0 + 126.0 + 378.0)  # all of the load, and nothing of the other's own use

@@ -630,3 +630,21 @@ def test_one_healthy_feed_is_enough_to_come_back_on_while_the_other_is_off() -> 
     play.mains(True, "a")
     play.go(90)
     assert play.acts(Act.START) == ["app"]
+
+
+def test_when_the_agents_host_must_go_no_ups_is_left_to_run_empty() -> None:
+    """Nobody is left to cut them later: those whose loads were stopped for the host's sake are cut too."""
+    plan = replace(
+        RACK, loads=(host("agent", start=None), host("far", fed_by=("c", "d"))), host="agent",
+        trigger=Trigger((AUTO, LOW)),
+    )  # fmt: skip
+    play = Play(plan, upses=("a", "b", "c", "d"))
+    for ups in ("c", "d"):
+        play.room.upses[ups].runtime_s = 20000.0
+    for ups in ("a", "b"):
+        play.room.upses[ups].runtime_s, play.room.upses[ups].full_w = 700.0, play.room.power_w(ups)
+    play.mains(False)
+    play.go(900)
+    assert play.acts(Act.STOP) == ["far", "agent"]
+    assert play.acts(Act.CUT)[:2] == ["c", "d"] and set(play.acts(Act.CUT)) == {"a", "b", "c", "d"}
+    assert not play.lost

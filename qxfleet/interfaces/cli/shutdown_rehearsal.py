@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,17 +42,28 @@ class Known:
     plan: Plan
     batteries: Mapping[str, Battery]
     armed: bool | None
+    able: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The orders that each UPS takes, where that is known."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Why the runtime of a UPS is not known."""
 
 
-def check(context: typer.Context, runtime: Runtime = None, json: Json = False) -> None:
+def check(
+    context: typer.Context,
+    runtime: Runtime = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Without an agent: ask the UPSes what they can do and how long they last.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Look for what is wrong with the shutdown plan: does it fit the batteries, what can't be stopped, what dies with which UPS.
 
     Touches nothing. Exit code 1 if a problem was found.
     """
     from qxfleet.shutdown.findings import inspect
 
-    known = _known(context.obj, runtime)
-    found = inspect(known.plan, known.batteries, armed=known.armed)
+    known = _known(context.obj, runtime, probe=probe)
+    found = inspect(known.plan, known.batteries, armed=known.armed, able=known.able, unknown=known.unknown)
     if json:
         emit(_inspection_document(known, found))
     else:
@@ -108,27 +119,80 @@ def simulate(
 # -- what is known
 
 
-def _known(path: Path | None, runtime: str | None) -> Known:
+def _known(path: Path | None, runtime: str | None, *, probe: bool = False) -> Known:
     from qxfleet.config.load import load
-    from qxfleet.shutdown.rehearse import Battery
 
     config = load(path)
     batteries: dict[str, Battery] = {}
+    able: dict[str, frozenset[str]] = {}
+    unknown: dict[str, str] = {}
     plan, armed = config.shutdown, None
     try:
         outlook = ask(control_socket(path), "shutdown-outlook")
     except AgentUnreachable:
-        hint = "" if runtime else "; --runtime gives one"
+        hint = "" if runtime or probe else "; --runtime gives one, and `shutdown check --probe` asks the UPSes"
         complain(f"no agent runs here: runtimes, and what stops took before, are not known{hint}")
     else:
         armed = outlook["armed"]
         learned = outlook["learned_s"]
         plan = replace(plan, loads=tuple(replace(each, learned_s=learned.get(each.name)) for each in plan.loads))
         for name, seen in outlook["ups"].items():
-            if seen["runtime_s"]:
-                batteries[name] = Battery(seen["runtime_s"], seen["runtime_low_s"], seen["charge"] or 100.0)
-    batteries.update(_given(runtime, config, plan))
-    return Known(config, plan, batteries, armed)
+            _take(name, seen, batteries, able, unknown)
+    if probe:
+        complain("asking the UPSes themselves; nothing but questions is sent")
+        for name, seen in _probed(config, plan).items():
+            _take(name, seen, batteries, able, unknown)
+    given = _given(runtime, config, plan)
+    batteries.update(given)
+    return Known(config, plan, batteries, armed, able, {ups: why for ups, why in unknown.items() if ups not in batteries})
+
+
+def _take(
+    name: str, seen: Mapping[str, Any], batteries: dict[str, Battery], able: dict[str, frozenset[str]], unknown: dict[str, str]
+) -> None:
+    """What the agent, or a UPS itself, told."""
+    from qxfleet.shutdown.rehearse import Battery
+
+    if seen["runtime_s"]:
+        batteries[name] = Battery(
+            seen["runtime_s"], seen["runtime_low_s"], seen["charge"] or 100.0, seen["load_w"], seen["rated_w"]
+        )  # fmt: skip
+    elif seen["unknown"]:
+        unknown[name] = seen["unknown"]
+    if seen["orders"] is not None:
+        able[name] = frozenset(seen["orders"])
+
+
+def _probed(config: Config, plan: Plan) -> dict[str, dict[str, Any]]:
+    """What the UPSes of a plan say themselves, all asked at once; one that does not answer has told nothing."""
+    import asyncio
+
+    from qxfleet.agent.agent import open_transport
+    from qxfleet.errors import DialectUnknown, LinkError
+    from qxfleet.model.clock import Clock
+    from qxfleet.model.electrical import number, present_watts, rated_watts
+    from qxfleet.session.probe import probe
+
+    async def one(ups: Any) -> tuple[str, dict[str, Any]]:
+        try:
+            found = await probe(ups, open_transport(ups), Clock())
+        except (LinkError, DialectUnknown) as error:
+            complain(f"{ups.name}: {error}")
+            return ups.name, {"runtime_s": None, "orders": None, "unknown": "it does not answer"}
+        values = found.reading.values
+        facts = config.batteries.get(ups.name)
+        rated = facts.rated_w if facts is not None else None
+        return ups.name, {
+            "runtime_s": number(values, "battery.runtime"), "runtime_low_s": None, "charge": number(values, "battery.charge"),
+            "load_w": present_watts(values, rated), "rated_w": rated_watts(values, rated),
+            "orders": [order.name for order in found.orders],
+            "unknown": "it tells none, and no runtimecal is configured; a running agent learns it from discharges",
+        }  # fmt: skip
+
+    async def all_of_them() -> list[tuple[str, dict[str, Any]]]:
+        return await asyncio.gather(*(one(ups) for ups in config.ups if ups.name in plan.fed))
+
+    return dict(asyncio.run(all_of_them()))
 
 
 def _given(runtime: str | None, config: Config, plan: Plan) -> dict[str, Battery]:
