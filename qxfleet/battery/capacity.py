@@ -217,7 +217,7 @@ def _by_curve(
     error = math.hypot(max(fit[1] / fit[0], floor), _relative_error(discharge, base.yardstick, facts))
     if error > LARGEST_CURVE_ERROR:
         return result
-    capacity = 100 * fit[0] * base_factor / factor
+    capacity = 100 * fit[0] * fit[2] * base_factor / factor
     return replace(result, capacity_percent=round(capacity, 2), capacity_error=round(capacity * error, 2), method=Method.CURVE)
 
 
@@ -281,10 +281,14 @@ def _shape(used: Sequence[tuple[float, float, float]], cells: int) -> tuple[list
     return [share for share, _ in kept], [level for _, level in kept]
 
 
-def stretch(new: tuple[list[float], list[float]], now: tuple[list[float], list[float]]) -> tuple[float, float] | None:
-    """Stretch ``s`` and its standard error, such that ``now(x)`` is ``new(x / s)`` but for a constant; None if nothing fits.
+def stretch(
+    new: tuple[list[float], list[float]], now: tuple[list[float], list[float]]
+) -> tuple[float, float, float] | None:
+    """Stretch ``s``, its standard error, and the share of the new battery's run that is left at this voltage; None: nothing fits.
 
-    Both are (share drawn, volts per cell). Landscape section 5.3, "partial discharge".
+    ``now(x)`` is ``new(x / s) + c``. Both are (share drawn, volts per cell), ``new`` to the low-battery flag. The flag is a
+    voltage: a battery whose resistance grew is lower by ``c`` and comes to it where the new one was ``c`` above it. Landscape
+    section 5.3, "partial discharge".
     """
     import numpy as np
     from scipy.optimize import curve_fit
@@ -320,4 +324,15 @@ def stretch(new: tuple[list[float], list[float]], now: tuple[list[float], list[f
     rest = y - model(x, *found)
     lag = float(np.corrcoef(rest[:-1], rest[1:])[0, 1]) if np.std(rest) > 0 else 0.0
     inflated = math.sqrt(variance * (1 + max(lag, 0.0)) / max(1 - max(lag, 0.0), 0.05))
-    return s, inflated
+    return s, inflated, _until(level, grid, float(level[-1]) - float(found[1]), float(end_slope))
+
+
+def _until(level: Any, grid: Any, volts: float, end_slope: float) -> float:
+    """Share of a run to the flag after which it came to a voltage; beyond the flag by its last slope, a twentieth at most."""
+    import numpy as np
+
+    falling = np.minimum.accumulate(level)
+    if volts < falling[-1]:
+        further = (volts - falling[-1]) / end_slope if end_slope < 0 else 0.0
+        return float(min(1.05, 1 + further / grid[-1]))
+    return float(np.interp(-volts, -falling, grid) / grid[-1])

@@ -6,24 +6,29 @@ Methods, thresholds and their limits: landscape section 5. What the data can't c
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qxfleet.battery.capacity import per_cell
-from qxfleet.battery.trend import WORN, Forecast, Line, Point, Z, forecast, line_through
+from qxfleet.battery.posterior import WORN, Belief, Measure, Signs, Z, believe
+from qxfleet.battery.steps import SHORT_LEAST, step_chance
 from qxfleet.model.battery_facts import BatteryFacts
+from qxfleet.model.clock import from_us
 from qxfleet.model.discharge import Method
-from qxfleet.store.batteries import Capacity, Recent, Rest
+from qxfleet.store.batteries import Capacity, Recent, Rest, Short
 
 DAY_US = 86400e6
 YEAR_DAYS = 365.25
 
 GOOD = 90.0
-SURE = 1.28
-"""Standard errors by which a capacity must miss 80 % to be called worn out."""
+NOW, SOON, DOUBT = 0.95, 0.50, 0.20
+"""Probabilities that a battery is worn out for it to be replaced now, or soon, or tested."""
 
-SOON_DAYS = 180.0
+FAULT_NOW, FAULT_TEST = 0.90, 0.30
+"""Probabilities that a block failed, by the voltage of short runs, for it to be replaced soon, or tested."""
+
 STALE_DAYS = 400.0
 """A capacity measured longer ago than this is history: a yearly test is due."""
 
@@ -39,6 +44,11 @@ CELLS_DOUBTED = (2.05, 2.50)
 FROZEN_DAYS = 30.0
 """A load that stays on one whole percent for so many days is no measurement."""
 
+TREND = 2
+"""Capacities from which on the dates rest on them rather than on the age."""
+
+LATEST_DAYS = 30 * YEAR_DAYS
+NOTHING = (None, None, None)
 OUTLIER = 3.0
 COHORT = 5
 REPLACED_UP = 12.0
@@ -72,6 +82,7 @@ class Evidence:
     model: str = ""
     capacities: tuple[Capacity, ...] = ()
     recent: tuple[Recent, ...] = ()
+    short: tuple[Short, ...] = ()
     rest: Rest | None = None
     lately: Rest | None = None
     failures: tuple[str, ...] = ()
@@ -82,8 +93,9 @@ class Evidence:
 class Health:
     """The judgement of one battery; None is "insufficient". Times are UTC microseconds.
 
-    ``confidence``: A measured capacity, B partial curve, C indicators only, D age only. ``basis`` tells whether the dates come
-    from the ``trend`` of capacities or from the ``age``. ``data`` names what is wrong with the data.
+    ``percent`` with its standard error, where a capacity was ever measured. ``confidence``: A measured capacity, B partial
+    curve, C indicators only, D age only. ``basis``: the dates rest on a ``trend`` of capacities or on the ``age``. ``data`` names
+    what is wrong with the data. ``belief`` is what verdict, figures and dates come from.
     """
 
     evidence: Evidence
@@ -99,7 +111,7 @@ class Health:
     reasons: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     next_step: str = ""
-    line: Line | None = None
+    belief: Belief | None = None
     used: tuple[Capacity, ...] = ()
 
 
@@ -132,29 +144,44 @@ def health(evidence: Evidence, now_us: int, outliers: Sequence[str] = ()) -> Hea
         return Health(evidence, _worst(found), reasons=tuple(found.reasons), next_step=step)
     frozen = _check_data(evidence, found)
     used = _usable_capacities(evidence, frozen, found)
-    day0_us = evidence.facts.installed_us or evidence.since_us
-    today = (now_us - day0_us) / DAY_US
-    points = [Point((each.at_us - day0_us) / DAY_US, each.percent, each.error) for each in used]
-    line = line_through(points)
-    ageing = (evidence.rest.ageing if evidence.rest else None) or 1.0
-    design_days = facts.design_life_years * YEAR_DAYS
-    ahead = forecast(line, points, today, ageing, design_days, dated=facts.installed_us is not None)
-    percent, error = _level(points, line, today)
-    confidence = _confidence(used, evidence, now_us, frozen, ahead)
-    _judge_capacity(found, used, percent, error, today, points)
-    _judge_indicators(found, evidence, outliers)
-    _judge_date(found, ahead, today, confidence, ageing)
-    if percent is None and not used:
+    day0_us = facts.installed_us or evidence.since_us
+    today = max(0.0, (now_us - day0_us) / DAY_US)
+    measures = [Measure((each.at_us - day0_us) / DAY_US, each.percent, each.error) for each in used]
+    signs = _signs(evidence)
+    dated = facts.installed_us is not None
+    known = dated or bool(measures) or signs.sag_v is not None
+    belief = believe(tuple(measures), signs, math.ceil(today)) if known else None
+    confidence = _confidence(used, evidence, now_us, frozen, belief)
+    _judge(found, belief, used, measures, today, confidence)
+    _judge_steps(found, evidence)
+    _judge_signs(found, signs, evidence, used)
+    for text in outliers:
+        found.say(Verdict.WATCH, text)
+    if not used:
         found.reasons.append("no capacity: " + _why_insufficient(evidence, frozen))
     verdict = _worst(found)
-    measured_good = percent is not None and percent >= GOOD and confidence in ("A", "B")
-    if verdict is Verdict.UNKNOWN and (measured_good or confidence == "C"):
+    if verdict is Verdict.UNKNOWN and belief is not None and confidence in ("A", "B", "C"):
         verdict = Verdict.GOOD
-    dates = _dates(ahead, day0_us, now_us, ageing, design_days, used)
+    shown = belief is not None and bool(used)
+    percent, error, per_year = _figures(belief) if belief is not None and shown else NOTHING
+    by_us, low_us, high_us = _dates(belief, day0_us) if belief is not None and (dated or used) else NOTHING
+    basis = None if by_us is None else "trend" if len(used) >= TREND else "age"
     return Health(
-        evidence, verdict, _rounded(percent), _rounded(error), None if line is None else round(line.per_day * YEAR_DAYS, 1),
-        *dates, ahead.basis if ahead else None, confidence, tuple(found.reasons), tuple(found.data),
-        FAILED_STEP if evidence.failures else _next_step(verdict, confidence, frozen), line, tuple(used),
+        evidence, verdict, percent, error, per_year, by_us, low_us, high_us, basis, confidence, tuple(found.reasons),
+        tuple(found.data), FAILED_STEP if evidence.failures else _next_step(verdict, confidence, frozen), belief, tuple(used),
+    )  # fmt: skip
+
+
+def _signs(evidence: Evidence) -> Signs:
+    """What goes with a loss of capacity; and how warm it is, where a thermometer tells."""
+    facts, rest = evidence.facts, evidence.rest
+    levels = [each.index_v for each in evidence.recent if each.index_v is not None]
+    ratios = [each.resistance_ratio for each in evidence.recent if each.resistance_ratio is not None]
+    stuck = rest is not None and rest.days >= FROZEN_DAYS and rest.temperature_low_c == rest.temperature_high_c
+    ageing = None if rest is None or stuck or rest.temperature_low_c is None else rest.ageing
+    return Signs(
+        facts.design_life_years * YEAR_DAYS, ageing, facts.installed_us is not None,
+        statistics.median(levels[-3:]) if levels else None, statistics.median(ratios[-3:]) if ratios else None,
     )  # fmt: skip
 
 
@@ -218,85 +245,85 @@ def _usable_capacities(evidence: Evidence, frozen: bool, found: _Findings) -> li
     return used
 
 
-def _level(points: Sequence[Point], line: Line | None, today: float) -> tuple[float | None, float | None]:
-    """Capacity now and its standard error; None where it was measured too long ago."""
-    if not points or today - points[-1].day > STALE_DAYS:
-        return None, None
-    last = points[-1]
-    if line is None:
-        return last.percent, last.error
-    now = line.at(min(today, line.last_day + STALE_DAYS))
-    near = statistics.fmean([now, last.percent + line.per_day * (today - last.day)])
-    return max(0.0, min(near, 110.0)), max(line.error, 0.6 * last.error)
-
-
-def _confidence(used: Sequence[Capacity], evidence: Evidence, now_us: int, frozen: bool, ahead: Forecast | None) -> str | None:
+def _confidence(
+    used: Sequence[Capacity], evidence: Evidence, now_us: int, frozen: bool, belief: Belief | None
+) -> str | None:
     """The grade; a load that is only assumed lowers it by one."""
     fresh = [each for each in used if (now_us - each.at_us) / DAY_US <= STALE_DAYS]
+    seen = [each.began_us for each in evidence.recent if each.index_v is not None]
+    seen += [each.began_us for each in evidence.short[SHORT_LEAST - 1 :]]
     grade: str | None = None
     if any(each.method is Method.FULL for each in fresh):
         grade = "A"
     elif fresh:
         grade = "B"
-    elif any(each.index_v is not None and (now_us - each.began_us) / DAY_US <= STALE_DAYS for each in evidence.recent):
+    elif any((now_us - at_us) / DAY_US <= STALE_DAYS for at_us in seen):
         grade = "C"
-    elif ahead is not None:
+    elif belief is not None:
         grade = "D"
     if frozen and grade in ("A", "B", "C"):
         grade = chr(ord(grade) + 1)
     return grade
 
 
-def _judge_capacity(
-    found: _Findings, used: Sequence[Capacity], percent: float | None, error: float | None, today: float, points: Sequence[Point]
+def _judge(
+    found: _Findings, belief: Belief | None, used: Sequence[Capacity], measures: Sequence[Measure], today: float,
+    confidence: str | None,
 ) -> None:
-    if used and percent is None:
-        found.say(
-            Verdict.TEST_DUE, f"capacity was measured {(today - points[-1].day):.0f} days ago, {used[-1].percent:.0f} % then"
-        )
-    if percent is None or error is None:
+    """The verdict of the posterior, in words."""
+    if belief is None:
+        return
+    if not used:
+        if belief.worn >= SOON:
+            age = f"{today / YEAR_DAYS:.1f} years old" if confidence == "D" else "by its age and its voltage"
+            found.say(Verdict.TEST_DUE, f"{age}, worn out with {100 * belief.worn:.0f} % probability")
+        elif belief.worn >= DOUBT and confidence == "C":
+            found.say(Verdict.WATCH, f"worn out with {100 * belief.worn:.0f} % probability, by its age and its voltage")
         return
     how = "a run to low battery" if used[-1].method is Method.FULL else "the stretch of a partial discharge"
-    shown = f"capacity {percent:.0f} ± {Z * error:.0f} % by {len(used)} measurement{'s' if len(used) > 1 else ''}, the last {how}"
-    worn = percent + SURE * error < WORN
-    twice = len(used) >= 2 and all(each.percent < WORN for each in used[-2:]) and percent + 0.5 * error < WORN
-    if (worn and used[-1].percent < WORN) or twice:
+    ago = today - measures[-1].day
+    when = f" {ago:.0f} days ago" if ago >= STALE_DAYS else ""
+    count = f"{len(used)} measurement{'s' if len(used) > 1 else ''}"
+    half = (belief.percent_high - belief.percent_low) / 2
+    shown = f"capacity {(belief.percent_low + belief.percent_high) / 2:.0f} ± {half:.0f} % by {count}, the last {how}{when}"
+    if belief.worn >= NOW:
         found.say(Verdict.REPLACE_NOW, f"{shown}: below {WORN:.0f} % a whole string is replaced")
-    elif percent < WORN:
-        found.say(Verdict.REPLACE_SOON, f"{shown}: below {WORN:.0f} %, within its error")
-    elif percent < GOOD:
+    elif belief.worn >= SOON:
+        found.say(Verdict.REPLACE_SOON, f"{shown}: below {WORN:.0f} % with {100 * belief.worn:.0f} % probability")
+    elif belief.worn_soon >= SOON:
+        found.say(Verdict.REPLACE_SOON, f"{shown}: below {WORN:.0f} % within half a year with "
+                                        f"{100 * belief.worn_soon:.0f} % probability")  # fmt: skip
+    elif ago >= STALE_DAYS or belief.worn >= DOUBT:
+        found.say(Verdict.TEST_DUE, f"{shown}: below {WORN:.0f} % with {100 * belief.worn:.0f} % probability")
+    elif belief.percent < GOOD:
         found.say(Verdict.WATCH, f"{shown}: test at least yearly")
     else:
         found.reasons.append(shown)
 
 
-def _judge_indicators(found: _Findings, evidence: Evidence, outliers: Sequence[str]) -> None:
-    levels = [each.index_v for each in evidence.recent if each.index_v is not None]
-    if levels:
-        index_v = statistics.fmean(levels[-3:]) if (evidence.cells or 0) <= 12 else statistics.median(levels[-3:])
-        shown = f"loaded voltage {1000 * index_v:+.0f} mV per cell against its first discharges"
-        if index_v <= ALARM_V:
-            found.say(Verdict.TEST_DUE, f"{shown}: test it now")
-        elif index_v <= WATCH_V:
-            found.say(Verdict.WATCH, shown)
-    ratios = [each.resistance_ratio for each in evidence.recent if each.resistance_ratio is not None]
-    if ratios:
-        ratio = statistics.median(ratios[-3:])
-        if ratio >= RESISTANCE_FAILING:
-            found.say(Verdict.TEST_DUE, f"apparent resistance {ratio:.2f} times its first: often failing")
-        elif ratio >= RESISTANCE_WATCH:
-            found.say(Verdict.WATCH, f"apparent resistance {ratio:.2f} times its first")
-    for text in outliers:
-        found.say(Verdict.WATCH, text)
-
-
-def _judge_date(found: _Findings, ahead: Forecast | None, today: float, confidence: str | None, ageing: float) -> None:
-    if ahead is None:
+def _judge_signs(found: _Findings, signs: Signs, evidence: Evidence, used: Sequence[Capacity]) -> None:
+    """What was seen under load since the last capacity, or with it, and can't wait for the next."""
+    if used and evidence.recent and evidence.recent[-1].began_us < used[-1].at_us:
         return
-    if ahead.basis == "trend" and ahead.likely_day - today <= SOON_DAYS and confidence in ("A", "B"):
-        found.say(Verdict.REPLACE_SOON, f"the trend meets {WORN:.0f} % within {max(0, ahead.likely_day - today):.0f} days")
-    elif ahead.basis == "age" and today > ahead.likely_day and confidence in ("C", "D"):
-        found.say(Verdict.TEST_DUE, f"{today / YEAR_DAYS:.1f} years old, ageing {ageing:.1f} times as fast as at 25 °C")
+    if signs.sag_v is not None and signs.sag_v <= WATCH_V:
+        text = f"loaded voltage {1000 * signs.sag_v:+.0f} mV per cell against its first discharges"
+        found.say(Verdict.TEST_DUE if signs.sag_v <= ALARM_V else Verdict.WATCH, text)
+    if signs.ohmic is not None and signs.ohmic >= RESISTANCE_WATCH:
+        text = f"apparent resistance {signs.ohmic:.2f} times its first"
+        found.say(Verdict.TEST_DUE if signs.ohmic >= RESISTANCE_FAILING else Verdict.WATCH, text)
+
+
+def _judge_steps(found: _Findings, evidence: Evidence) -> None:
+    """A step of the voltage in short runs, as the ten seconds of a quick test are: a block that failed."""
+    seen = step_chance(evidence.short)
+    if seen is None or seen.chance < FAULT_TEST:
+        return
+    since = from_us(seen.since_us).date().isoformat()
+    text = f"voltage under load {1000 * seen.step_v:+.0f} mV per cell since {since}, in {seen.count} short runs"
+    if seen.chance >= FAULT_NOW:
+        found.say(Verdict.REPLACE_SOON, f"{text}: a block failed, or it wears out fast ({100 * seen.chance:.0f} % probability)")
+    else:
+        found.say(Verdict.TEST_DUE, f"{text}: a block may have failed")
 
 
 def _why_insufficient(evidence: Evidence, frozen: bool) -> str:
@@ -309,17 +336,17 @@ def _why_insufficient(evidence: Evidence, frozen: bool) -> str:
     return "insufficient, no discharge was deep enough to measure one"
 
 
-def _dates(
-    ahead: Forecast | None, day0_us: int, now_us: int, ageing: float, design_days: float, used: Sequence[Capacity]
-) -> tuple[int | None, int | None, int | None]:
-    """Likely, early and late date; the first two are cut to the design life, but not to before a good measurement."""
-    if ahead is None:
-        return None, None, None
-    end = design_days / ageing
-    last_good = max(((each.at_us - day0_us) / DAY_US for each in used if each.percent > WORN), default=0.0)
-    cut = max(end, last_good)
-    days = (min(ahead.likely_day, cut), min(ahead.low_day, cut), ahead.high_day)
-    likely, low, high = (day0_us + round(day) * round(DAY_US) for day in days)
+def _figures(belief: Belief) -> tuple[float, float, float]:
+    """Percent, its standard error, and percent a year: so that percent ± Z errors are the bounds."""
+    middle = (belief.percent_low + belief.percent_high) / 2
+    return round(middle, 1), round((belief.percent_high - belief.percent_low) / 2 / Z, 1), round(belief.per_year, 1)
+
+
+def _dates(belief: Belief, day0_us: int) -> tuple[int, int, int]:
+    """Likely, early and late date of the end."""
+    likely, low, high = (
+        day0_us + round(min(day, LATEST_DAYS) * DAY_US) for day in (belief.end_likely, belief.end_low, belief.end_high)
+    )
     return likely, min(low, likely), max(high, likely)
 
 
@@ -331,17 +358,13 @@ def _next_step(verdict: Verdict, confidence: str | None, frozen: bool) -> str:
         case Verdict.REPLACE_NOW:
             return "replace the whole string"
         case Verdict.REPLACE_SOON:
-            return "order a string; a deep test tells whether it is urgent"
+            return "order a string; a deep test tells how urgent it is"
         case Verdict.TEST_DUE | Verdict.UNKNOWN:
             return "run a deep test, or a timed one to 40 % of the charge"
         case Verdict.WATCH:
             return "test it again within half a year"
         case Verdict.GOOD:
             return "none" if confidence in ("A", "B") else "a deep test would measure its capacity"
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
 
 
 def cohort_outliers(fleet: Sequence[Evidence]) -> Mapping[int, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from qxfleet.battery import register
-from qxfleet.battery.capacity import cells_of
+from qxfleet.battery.capacity import cells_of, per_cell
 from qxfleet.battery.chronicle import rating_of
 from qxfleet.battery.health import Evidence
 from qxfleet.model.battery_facts import BatteryFacts
@@ -18,7 +18,7 @@ from qxfleet.model.clock import from_us
 from qxfleet.model.status import Status
 from qxfleet.model.variables import VARIABLES
 from qxfleet.store import batteries, tests
-from qxfleet.store.batteries import Rest
+from qxfleet.store.batteries import Rest, Short
 from qxfleet.store.rows import identity_of
 from qxfleet.store.tables import device
 
@@ -40,7 +40,7 @@ def evidence(
     now = [place for place in places if place.until_us is None and (ups is None or place.ups in ups)]
     ids = [place.battery.id for place in now]
     capacities = batteries.capacities(connection)
-    recents = batteries.recents(connection, ids, RECENT)
+    recents, shorts = batteries.recents(connection, ids, RECENT), batteries.shorts(connection, ids)
     rests, lately = batteries.rests(connection, now_us - YEAR_US), batteries.rests(connection, now_us - LATELY_US)
     failures = _Failures(connection)
     names = {place.ups for place in now}
@@ -69,12 +69,27 @@ def evidence(
                 str(identity.facts.get("device.model", "")).strip() if identity else "",
                 tuple(capacities.get(number, ())),
                 tuple(recents.get(number, ())),
+                short_runs(shorts.get(number, ()), cells_of(facts, rating.battery_v)),
                 rests.get(place.ups),
                 lately.get(place.ups),
                 failures.of(place),
             )
         )
     return found
+
+
+def short_runs(told: Iterable[tuple[int, float, float | None, float]], cells: int | None) -> tuple[Short, ...]:
+    """Short runs in volts per cell, from (begin, lowest volts, volts before, load).
+
+    How many cells a unit tells the volts of shows in the voltage before: under load that of a failed string may look like any.
+    """
+    found = []
+    for began_us, volts, before, load in told:
+        rest_v = per_cell(before or volts, cells)
+        if rest_v is not None and cells:
+            scale = rest_v / (before or volts)
+            found.append(Short(began_us, volts * scale, load, 0.01 if scale == 1 else 0.1 * scale))
+    return tuple(found)
 
 
 class _Failures:

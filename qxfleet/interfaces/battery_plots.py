@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qxfleet.battery.health import Health, Verdict
-from qxfleet.battery.trend import WORN, Z
+from qxfleet.battery.posterior import WORN, Z
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import from_us
 from qxfleet.model.discharge import Cause, Discharge, Method, Sample
@@ -75,12 +75,10 @@ def _capacity(axes: Any, health: Health, now_us: int) -> None:
         axes.axvspan(from_us(health.low_us), from_us(health.high_us), color=colour, alpha=0.13, linewidth=0)
         axes.axvline(from_us(health.by_us), color=colour, linewidth=1.8, label=label)
     axes.axvline(from_us(now_us), color=SOFT, linewidth=1, linestyle=":", label="today")
-    line, day0_us = health.line, health.evidence.facts.installed_us or health.evidence.since_us
-    if line is not None:
-        end_day = max(line.last_day, (now_us - day0_us) / 86400e6, ((health.by_us or 0) - day0_us) / 86400e6)
-        days = (line.first_day, end_day)
-        when = [from_us(round(day0_us + day * 86400e6)) for day in days]
-        axes.plot(when, [line.at(day) for day in days], color=LINE, linewidth=1.6, label="Theil–Sen trend")
+    if health.belief is not None and used:
+        low, middle, high = health.belief.percent_low, health.belief.percent, health.belief.percent_high
+        axes.errorbar([from_us(now_us)], [middle], [[middle - low], [high - middle]], fmt="s", color=LINE, elinewidth=1.6,
+                      capsize=3, markersize=6, label="today, by all evidence, 90 %")  # fmt: skip
     for method, mark, word in ((Method.FULL, "o", "run to low battery"), (Method.CURVE, "D", "stretch of a partial run")):
         points = [each for each in used if each.method is method]
         if points:

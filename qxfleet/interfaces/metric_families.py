@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from qxfleet import __version__
 from qxfleet.agent.agent import Health as AgentHealth
-from qxfleet.battery.health import SURE, Health
+from qxfleet.battery.health import Health
 from qxfleet.battery.health import Verdict as BatteryVerdict
+from qxfleet.battery.posterior import Z
 from qxfleet.model.events import Link
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.selftest import Verdict as TestVerdict
@@ -247,7 +248,7 @@ def battery_families(seen: View) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     soh = GaugeMetricFamily("qxfleet_battery_soh_ratio", "Capacity now, of that when new.", labels=("ups",))
-    low = GaugeMetricFamily("qxfleet_battery_soh_low_ratio", "Its lower bound, at 80 % confidence.", labels=("ups",))
+    low = GaugeMetricFamily("qxfleet_battery_soh_low_ratio", "Its lower bound: in 19 of 20 it is higher.", labels=("ups",))
     by = GaugeMetricFamily("qxfleet_battery_replace_by_timestamp_seconds", "When to replace it.", labels=("ups",))
     verdicts = GaugeMetricFamily("qxfleet_battery_verdict", "What to do about it.", labels=("ups", "verdict"))
     for health in seen.batteries:
@@ -255,7 +256,7 @@ def battery_families(seen: View) -> Iterator[Metric]:
         if health.percent is not None:
             soh.add_metric(ups, health.percent / 100)
             if health.error is not None:
-                low.add_metric(ups, max(0.0, health.percent - SURE * health.error) / 100)
+                low.add_metric(ups, max(0.0, health.percent - Z * health.error) / 100)
         if health.by_us is not None:
             by.add_metric(ups, health.by_us / 1e6)
         for verdict in BatteryVerdict:

@@ -377,6 +377,35 @@ class Recent:
     resistance_ratio: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A run of some ten seconds from a full battery: its lowest volts and the step in which they are told, both per cell."""
+
+    began_us: int
+    cell_v: float
+    load_percent: float
+    step_v: float
+
+
+SHORT_S = (5.0, 45.0)
+"""How long a short run lasts; the lowest voltage of a longer one says more of its length."""
+
+
+def shorts(connection: Connection, battery_ids: Collection[int]) -> dict[int, list[tuple[int, float, float | None, float]]]:
+    """(begin, lowest volts, volts before, load) of the short runs of each battery, as told, oldest first."""
+    col = discharge.c
+    query = select(col.battery_id, col.began, col.ended, col.lowest_v, col.float_v, col.load_percent)
+    query = query.order_by(col.battery_id, col.began).where(
+        col.battery_id.is_not(None), col.rested == 1, col.lowest_v > 0, col.load_percent > 0, col.ended.is_not(None)
+    )
+    found: dict[int, list[tuple[int, float, float | None, float]]] = {}
+    wanted = set(battery_ids)
+    for battery_id, began, ended, volts, before, load in connection.execute(query):
+        if battery_id in wanted and SHORT_S[0] <= (ended - began) / 1e6 <= SHORT_S[1]:
+            found.setdefault(battery_id, []).append((began, volts, before, load))
+    return found
+
+
 EARLY_LOW_S, EARLY_LOW_PERCENT = 30.0, 10.0
 """A full battery that is low so soon, or after so little of what a new one gives, has failed."""
 
