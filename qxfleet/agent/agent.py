@@ -231,8 +231,9 @@ class Agent:
         """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""
         for order in orders:
             result = order.result(Outcome.UNCONFIRMED, "the agent stopped before its end was known; it was not sent again")
-            await self.store.order_outcome(order.id, result)
-            self.bus.publish(order_event(self.clock.wall_us(), EventKind.COMMAND, result, order.actor))
+            event = order_event(self.clock.wall_us(), EventKind.COMMAND, result, order.actor)
+            await self.store.order_outcome(order.id, result, event)
+            self.bus.publish(event)
 
     def _clock_stepped(self, step_s: float) -> None:
         way = "forward" if step_s > 0 else "back"

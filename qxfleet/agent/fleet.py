@@ -407,15 +407,16 @@ class Fleet:
         state = self._states.get(result.ups)
         if state is not None:
             self._states[result.ups] = assess(state, result)[0]
+        event = order_event(self._clock.wall_us(), kind, result, actor)
         if order_id is not None:
-            writing = asyncio.ensure_future(self._store.order_outcome(order_id, result))
+            writing = asyncio.ensure_future(self._store.order_outcome(order_id, result, event))
             await asyncio.wait({writing}, timeout=MUST_RECORD_S if must else RECORD_S)
             if writing.done():
                 writing.result()
             else:
                 self._write_late(writing)
                 result = replace(result, text="; ".join(filter(None, (result.text, NOT_STORED))))
-        self._bus.publish(order_event(self._clock.wall_us(), kind, result, actor))
+        self._bus.publish(event)
         return result
 
     def _write_late(self, writing: asyncio.Future[Any]) -> None:

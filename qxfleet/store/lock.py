@@ -20,8 +20,10 @@ class StateLock:
 
     def __init__(self, state: Path, agent: str) -> None:
         self.path = state.with_name(f"{state.name}.lock")
+        self.agent = agent
+        self.uuid: str | None = None
+        """The agent's UUID as an earlier run left it here; None: it left none."""
         self._state = state
-        self._agent = agent
         self._file: int | None = None
 
     def take(self) -> None:
@@ -33,7 +35,7 @@ class StateLock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "another qxfleet agent"
+            holder = _text(file).partition("\n")[0] or "another qxfleet agent"
             os.close(file)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
@@ -42,12 +44,25 @@ class StateLock:
                 "a state of its own ([agent] state)"
             ) from error
         self._file = file
+        self.uuid = _text(file).partition("\n")[2].strip() or None
+        self.sign(self.uuid or "")
+
+    def sign(self, uuid: str) -> None:
+        """Write down who holds the lock; the UUID is found here again when the state is lost."""
+        if self._file is None:
+            return
+        self.uuid = uuid or None
+        text = f"agent {self.agent} (pid {os.getpid()})\n{uuid}\n".encode()
         with suppress(OSError):  # a full disk: the lock holds all the same
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"agent {self._agent} (pid {os.getpid()})\n".encode(), 0)
+            os.pwrite(self._file, text, 0)
+            os.ftruncate(self._file, len(text))
 
     def release(self) -> None:
         """Let go; the file stays, for its name costs nothing and taking it away would be a race."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _text(file: int) -> str:
+    return os.pread(file, 300, 0).decode(errors="replace")

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from qxfleet.errors import StoreError
-from qxfleet.store.records import Write, insert_new, recorded
-from qxfleet.store.tables import device, order_log
+from qxfleet.store.records import Write, insert_new, insert_once, recorded
+from qxfleet.store.tables import device, event, order_log
 
 
 @recorded()
@@ -23,10 +23,12 @@ def order_intent(number: int, row: Mapping[str, Any]) -> Write:
 
 
 @recorded()
-def order_outcome(number: int, ups: str, row: Mapping[str, Any]) -> Write:
-    """What became of an order. The first outcome stands; StoreError if there is no such order."""
+def order_outcome(number: int, ups: str, row: Mapping[str, Any], told: Mapping[str, Any] | None = None) -> Write:
+    """What became of an order, and the event that tells it. The first outcome stands; StoreError if there is no such order."""
 
-    def write(connection: Connection, _device_id: int) -> None:
+    def write(connection: Connection, device_id: int) -> None:
+        if told is not None:
+            insert_once(connection, event, {**told, "device_id": device_id})
         this = order_log.c.id == number
         changed = connection.execute(update(order_log).where(this, order_log.c.outcome.is_(None)).values(row))
         if not changed.rowcount and connection.scalar(select(order_log.c.id).where(this)) is None:

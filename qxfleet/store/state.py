@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import enum
 import time
+import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, func, select, text
+from sqlalchemy import Connection, MetaData, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qxfleet.errors import StoreError
 from qxfleet.store.engine import explained, open_engine, sqlite_path
+from qxfleet.store.lock import StateLock
 from qxfleet.store.migrate import upgrade
-from qxfleet.store.tables import metadata
+from qxfleet.store.tables import meta, metadata
 
 BUSY_S = 1.0
 """How long a write waits for another process's before it counts as not taken; the side file has the records long before."""
 
 KEYED = ("order_log", "shutdown_run")
 """Tables whose keys are given before the row is written."""
+
+UUID, NAME = "agent.uuid", "agent.name"
+"""Rows of ``meta``: whose state it is."""
 
 _DAMAGED = (11, 26)
 """SQLITE_CORRUPT and SQLITE_NOTADB."""
@@ -36,8 +41,9 @@ class Gone(enum.Enum):
 class State:
     """One database with an engine that writes and one that reads. :class:`StoreError` for a URL that names none."""
 
-    def __init__(self, url: str, readers: int) -> None:
+    def __init__(self, url: str, readers: int, lock: StateLock | None = None) -> None:
         self._url = url
+        self._lock = lock
         self.writing = open_engine(url, writing=True, busy_s=BUSY_S)
         self.reading = open_engine(url, writing=False, connections=readers, busy_s=BUSY_S)
         self.path: Path | None = sqlite_path(self.writing.url)
@@ -46,6 +52,9 @@ class State:
     def open(self) -> None:
         """Bring it to the schema of this version; a file that is not there is made. :class:`StoreError` if that can't be."""
         upgrade(self._url, busy_s=BUSY_S)
+        if self._lock is not None:
+            with explained(self.writing), self.writing.begin() as connection:
+                self._lock.sign(_signed(connection, self._lock.agent, self._lock.uuid))
         self._file = self._found()
 
     def begin_anew(self, why: str) -> str:
@@ -136,6 +145,18 @@ class State:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def _signed(connection: Connection, agent: str, known: str | None) -> str:
+    """Whose state this is: a UUID that stays, also when the state is begun anew, and the name the agent has now."""
+    found = dict(connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.in_((UUID, NAME)))).all())
+    own = str(found.get(UUID) or known or uuid.uuid4())
+    for key, value in ((UUID, own), (NAME, agent)):
+        if key not in found:
+            connection.execute(insert(meta).values(key=key, value=value))
+        elif found[key] != value:
+            connection.execute(update(meta).where(meta.c.key == key).values(value=value))
+    return own
 
 
 def begin_keys_at(connection: Connection, first: int, tables: MetaData = metadata) -> None:

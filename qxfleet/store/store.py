@@ -18,11 +18,11 @@ from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, OrderResult, Outcome, Severity
 from qxfleet.model.reading import Identity, Reading
 from qxfleet.store import history, orders
-from qxfleet.store.engine import explained
+from qxfleet.store.engine import explained, parse_url, sqlite_path
 from qxfleet.store.lock import StateLock
 from qxfleet.store.policy import Kept
 from qxfleet.store.records import nothing
-from qxfleet.store.rows import clean, identity_json, identity_of, outcome_row, reading_row
+from qxfleet.store.rows import clean, event_row, identity_json, identity_of, outcome_row, reading_row
 from qxfleet.store.side import Side
 from qxfleet.store.state import KEYED, State
 from qxfleet.store.tables import device
@@ -67,13 +67,15 @@ class Store:
         self._clock = clock
         self._keep_all = keep == "all"
         self._trouble = on_trouble
-        self._state = State(url, READERS)
-        self._lock = None if self._state.path is None or not agent else StateLock(self._state.path, agent)
+        path = sqlite_path(parse_url(url))
+        self._lock = None if path is None or not agent else StateLock(path, agent)
+        self._state = State(url, READERS, self._lock)
         kept = None if side is None else Side(side)
         self._writer = Writer(self._state, clock, on_trouble, queue_limit=queue_limit, side=kept, anew=self._begun_anew)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._kept: dict[str, Kept] = {}
         self._keys: dict[str, int] = {}
+        self._told: list[Event] = []
         self.on_anew: list[Callable[[], object]] = []
         """Called on the writer's thread when a new state was begun while the agent ran: what is under way is not in it."""
 
@@ -127,7 +129,10 @@ class Store:
 
     def record_event(self, event: Event) -> None:
         """Keep an event; never blocks, never dropped, committed at once."""
-        self._writer.put_event(event)
+        if any(event is told for told in self._told):
+            self._told = [told for told in self._told if told is not event]
+        else:
+            self._writer.put_event(event)
 
     async def record_now(self, *events: Event) -> None:
         """Keep events; returns after their commit. Readings recorded before go along, unless thousands wait."""
@@ -190,12 +195,16 @@ class Store:
             raise
         return number
 
-    async def order_outcome(self, order_id: int, result: OrderResult) -> None:
+    async def order_outcome(self, order_id: int, result: OrderResult, told: Event | None = None) -> None:
         """Write down what became of an order; returns when that is kept. The first outcome stands.
 
-        :class:`StoreError` if there is no such order.
+        The event that tells it is kept with it, and not again when it is recorded. :class:`StoreError` if there is no such order.
         """
-        await self.commit(orders.order_outcome(order_id, result.ups, outcome_row(result, self._clock.wall_us())), result.ups)
+        row = None
+        if told is not None:
+            row = event_row(told, None)
+            self._told.append(told)
+        await self.commit(orders.order_outcome(order_id, result.ups, outcome_row(result, self._clock.wall_us()), row), result.ups)
 
     # Out
 

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from qxfleet.store.lock import StateHeld
 from qxfleet.store.rows import ReadingRow, reading_row
 from qxfleet.store.side import Side
 from qxfleet.store.store import Store
-from qxfleet.store.tables import event, reading
+from qxfleet.store.tables import event, meta, reading
 from qxfleet.store.transactions import Batch
 from tests.store.conftest import T0_US, a_reading, all_rows, an_event
 from tests.store.test_store_writer import until
@@ -390,6 +391,36 @@ async def test_a_second_agent_is_refused_by_name(sqlite_path: Path, troubles: li
     third = a_store(sqlite_path, troubles, "row-c")
     third.open()
     await third.close()
+
+
+async def test_an_agent_keeps_its_uuid_in_a_state_begun_anew(sqlite_path: Path, troubles: list[str]) -> None:
+    found = []
+    for name, damage in (("row-a", False), ("row-a", True), ("row-b", False)):
+        if damage:
+            sqlite_path.write_bytes(b"garbage" * 1000)
+        store = a_store(sqlite_path, troubles, name)
+        store.open()
+        rows = await store.read(all_rows(meta))
+        found.append({row["key"]: row["value"] for row in rows if row["key"].startswith("agent.")})
+        await store.close()
+    assert len({str(uuid.UUID(each["agent.uuid"])) for each in found}) == 1
+    assert [each["agent.name"] for each in found] == ["row-a", "row-a", "row-b"]
+
+
+async def test_an_outcome_and_its_event_are_one_record(sqlite_path: Path, troubles: list[str]) -> None:
+    store = a_store(sqlite_path, troubles)
+    store.open()
+    try:
+        order = await store.order_intent("rack1-a", "load.off", None, "S\r", "cli")
+        told = an_event(1)
+        await store.order_outcome(order, OrderResult("rack1-a", "load.off", None, Outcome.ACCEPTED), told)
+        assert [item.event for item in await store.read(history.events)] == [told]
+        store.record_event(told)
+        store.record_event(an_event(1))  # equal, but another one
+        await in_state(store)
+        assert [item.event for item in await store.read(history.events)] == [told, told]
+    finally:
+        await store.close()
 
 
 async def test_events_written_with_a_lock_that_comes_and_goes_are_there_once(sqlite_path: Path, troubles: list[str]) -> None:
