@@ -386,7 +386,7 @@ class Fleet:
         number = self._store.new_key("order_log")
         writing = asyncio.ensure_future(self._store.order_intent(ups, name, value, sent, actor, number=number))
         try:
-            await asyncio.wait({writing}, timeout=MUST_RECORD_S if must else RECORD_S)
+            await asyncio.wait({writing}, timeout=self._patience_s(must))
         except asyncio.CancelledError:
             writing.cancel()
             raise
@@ -410,7 +410,7 @@ class Fleet:
         event = order_event(self._clock.wall_us(), kind, result, actor)
         if order_id is not None:
             writing = asyncio.ensure_future(self._store.order_outcome(order_id, result, event))
-            await asyncio.wait({writing}, timeout=MUST_RECORD_S if must else RECORD_S)
+            await asyncio.wait({writing}, timeout=self._patience_s(must))
             if writing.done():
                 writing.result()
             else:
@@ -418,6 +418,9 @@ class Fleet:
                 result = replace(result, text="; ".join(filter(None, (result.text, NOT_STORED))))
         self._bus.publish(event)
         return result
+
+    def _patience_s(self, must: bool) -> float:
+        return self._store.patience_s(MUST_RECORD_S) if must else RECORD_S
 
     def _write_late(self, writing: asyncio.Future[Any]) -> None:
         self._unwritten.add(writing)

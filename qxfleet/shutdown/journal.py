@@ -91,7 +91,7 @@ class Journal:
 
     async def _write(self, write: Write) -> None:
         writing = asyncio.ensure_future(self._store.commit(write))
-        await asyncio.wait({writing}, timeout=RECORD_S)
+        await asyncio.wait({writing}, timeout=self._store.patience_s(RECORD_S))
         if writing.done():
             self._in_memory = False
         elif not self._in_memory:

@@ -206,6 +206,10 @@ class Store:
             self._told.append(told)
         await self.commit(orders.order_outcome(order_id, result.ups, outcome_row(result, self._clock.wall_us()), row), result.ups)
 
+    def patience_s(self, within_s: float) -> float:
+        """How long a record that must not hold anything up may be waited for: not at all while an older one waits for so long."""
+        return 0.0 if self._writer.untaken_s() > within_s else within_s
+
     # Out
 
     def identities(self) -> dict[str, tuple[str, Identity]]:

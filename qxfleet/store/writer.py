@@ -46,7 +46,7 @@ LULL_S, GATHERED_S = 0.05, 0.3
 """What nobody is in a hurry for is committed once nothing more came for so long, and after so long in any case. When mains fail,
 events come by hundreds, and the thread that stores them takes the interpreter away from the one that reads the rest."""
 
-SPILL_S, SPILL_LAZY_S = 0.2, 1.0
+SPILL_S, SPILL_LAZY_S = 0.1, 1.0
 """How long the state may take for what somebody waits for, and for what nobody waits for, before the side file takes it. A step
 of a shutdown waits 0.5 s for either, so this leaves the side file the greater part."""
 
@@ -110,6 +110,7 @@ class Writer:
         self._waiting: list[Future[None]] = []
         self._held: Batch | None = None
         self._due_s = inf
+        self._untaken: dict[int, float] = {}
         self._aside_due_s = 0.0
         self._number = clock.wall_us()
         self._first = self._number
@@ -171,6 +172,7 @@ class Writer:
             job.number = self._number
             self._jobs.append(job)
             if job.record is not None:
+                self._untaken[job.number] = time.monotonic()
                 self._expect(SPILL_S if hurry else SPILL_LAZY_S)
         if hurry:
             self._hurry.set()
@@ -184,6 +186,11 @@ class Writer:
             self._waiting.append(done)
         self._wake.set()
         return done
+
+    def untaken_s(self) -> float:
+        """How long the oldest record waits that neither the state nor the side file has taken; 0.0: none waits."""
+        with self._lock:
+            return time.monotonic() - next(iter(self._untaken.values())) if self._untaken else 0.0
 
     def alive(self) -> bool:
         """Whether the threads run; they end before :meth:`close` only by a mistake of ours."""
@@ -455,6 +462,7 @@ class Writer:
             if batch.jobs:
                 self._committed = batch.jobs[-1].number
             for job in batch.jobs:
+                self._untaken.pop(job.number, None)
                 job.end()
             for done in batch.waiting:
                 if not done.done():
@@ -514,6 +522,7 @@ class Writer:
             self._jobs = [job for job in self._jobs if job.record is None or job.number > last]
             for job in (*jobs, *(held.jobs if held is not None else ())):
                 if job.record is not None:
+                    self._untaken.pop(job.number, None)
                     job.end()
             if held is not None:
                 held.spilled = True

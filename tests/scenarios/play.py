@@ -170,7 +170,7 @@ class Play:
 
     async def _answers(self) -> bool:
         assert self.process is not None
-        assert self.process.returncode is None, self.log()
+        assert self.process.returncode is None, f"exit code {self.process.returncode}: {self.log()}"
         try:
             await self.ask("about")
         except Gone:
