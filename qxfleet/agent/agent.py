@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P")
 
+OPEN_S, READ_S, PART_S = 2.0, 1.0, 5.0
+"""What the state is given to open, to say what is known of the UPSes, and to let each part begin while it is in trouble: UPSes
+are asked within 5 s of the start, whatever a disk does."""
+
 AGAIN_S = 1.0
 """How often what needs a record that can't be read is tried again."""
 
@@ -104,19 +108,25 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
-        await self._loop.run_in_executor(None, self.store.open)
-        taken = await take_over(self.store, self.config.fleet)
+        began_us = self.clock.wall_us()
+        opening = self._loop.run_in_executor(None, self.store.open)
+        await asyncio.wait({opening}, timeout=OPEN_S)
+        if opening.done():
+            opening.result()
+        taken = await take_over(self.store, self.config.fleet) if opening.done() else None
         running: list[Part] = []
         late: list[Part] = []
         coming: asyncio.Task[None] | None = None
         try:
             identities: dict[str, Identity] = {}
-            forgotten: list[history.StoredOrder] | None = None
+            closed = False
             outages: dict[str, Condition] = {}
-            with suppress(StoreError):  # told by the store
-                outages = await self._open_outages()
-                identities = {name: identity for name, (_, identity) in self.store.identities().items()}
-                forgotten = self.store.open_orders([options.name for options in self.config.ups])
+            with suppress(StoreError, TimeoutError):  # told by the store
+                async with asyncio.timeout(READ_S):
+                    outages = await self._open_outages()
+                    known = await self._loop.run_in_executor(None, self.store.identities)
+                    identities = {name: identity for name, (_, identity) in known.items()}
+                    closed = opening.done() and await self._close_forgotten(began_us)
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             if taken is not None:
                 self.bus.publish(taken.event(self.clock.wall_us()))
@@ -124,15 +134,17 @@ class Agent:
             self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
             for part in self.parts:
+                sound = opening.done() and self.store.health().error is None
                 try:
-                    await part.start()
-                except StoreError as error:
-                    what = type(part).__name__
-                    self._tell("waiting-for-state", what, f"{what} begins when its record can be read: {error}", Severity.WARNING)
+                    async with asyncio.timeout(None if sound else PART_S):
+                        await part.start()
+                except (StoreError, TimeoutError) as error:
+                    what, why = type(part).__name__, f": {error}" if str(error) else ""
+                    self._tell("waiting-for-state", what, f"{what} begins when its record can be read{why}", Severity.WARNING)
                     late.append(part)
                 else:
                     running.append(part)
-            coming = asyncio.create_task(self._catch_up(forgotten, late, running), name="what needs the record")
+            coming = asyncio.create_task(self._catch_up(opening, closed, began_us, late, running), name="what needs the record")
             coming.add_done_callback(lambda ended: None if ended.cancelled() or not ended.exception() else self.stop())
             gc.collect()
             gc.freeze()
@@ -210,22 +222,30 @@ class Agent:
         self._ticked_s = self.clock.monotonic()
         self.fleet.tick(number % COHORTS, COHORTS)
 
+    async def _close_forgotten(self, before_us: int) -> bool:
+        """Orders of earlier runs, once all that these left can be read; False: not yet."""
+        if not await self.store.settled(OPEN_S):
+            return False
+        names = [options.name for options in self.config.ups]
+        found = await self.store.read(lambda connection: history.orders(connection, names, open_only=True))
+        await self._close_orders([order for order in found if order.at_us < before_us])
+        return True
+
     async def _catch_up(
-        self, forgotten: Sequence[history.StoredOrder] | None, late: list[Part], running: list[Part]
+        self, opening: asyncio.Future[None], closed: bool, began_us: int, late: list[Part], running: list[Part]
     ) -> None:
         """What a start could not do because the record was not readable: done as soon as it is."""
-        names, began_us = [options.name for options in self.config.ups], self.clock.wall_us()
-        while forgotten is None or late:
+        await opening
+        while not closed or late:
             try:
-                if forgotten is None:
-                    found = await self.store.read(lambda connection: history.orders(connection, names, open_only=True))
-                    forgotten = [order for order in found if order.at_us < began_us]
+                closed = closed or await self._close_forgotten(began_us)
                 while late:
                     await late[0].start()
                     running.append(late.pop(0))
             except StoreError:
+                pass
+            if not closed or late:
                 await asyncio.sleep(AGAIN_S)
-        await self._close_orders(forgotten)
 
     async def _close_orders(self, orders: Sequence[history.StoredOrder]) -> None:
         """Orders that an earlier run wrote down and never learned the end of: told, closed, and not sent again."""

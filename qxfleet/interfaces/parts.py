@@ -1,4 +1,4 @@
-"""Everything that lives as long as the agent, in the order in which it starts: runners of plans first, faces last."""
+"""Everything that lives as long as the agent, in the order in which it starts: what acts first, faces last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qxfleet.shutdown.mark import LeaveMark
 from qxfleet.shutdown.run import StagedShutdown
 
 PARTS: tuple[MakePart, ...] = (
-    maintenance, StagedShutdown, LeaveMark, battery_tests, Calendar, Upkeep, Shipping, Batteries, Accounts, Tokens, MetricsServer,
+    StagedShutdown, maintenance, LeaveMark, battery_tests, Calendar, Upkeep, Shipping, Batteries, Accounts, Tokens, MetricsServer,
     NutServer, Web,
 )  # fmt: skip
 """A part whose table is absent does nothing and loads nothing."""

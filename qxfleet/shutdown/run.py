@@ -48,7 +48,7 @@ PAUSE_S = 0.1
 CONTACT_S = 15.0
 """What the sessions are given to be in contact when the agent starts; then a UPS that is not counts as lost."""
 
-READ_S = 2.0
+READ_S = 1.0
 """How long the record may take to be read: nothing that acts waits for a disk that hangs."""
 
 PARTING_S = 1.5

@@ -34,8 +34,8 @@ T = TypeVar("T")
 READERS = 3
 """Queries that run at the same time; a slow report must not delay the others."""
 
-OPEN_S = 3.0
-"""How long a start waits for the state: an upgrade, or another process's lock. UPSes are asked within 5 s in any case."""
+OPEN_S = 2.0
+"""How long opening waits for the state: an upgrade, or another process's lock."""
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class Store:
     def learn_keys(self) -> None:
         """Go on behind the keys that are in the state: at its opening, and when rows came into it from elsewhere. Blocks."""
         with suppress(StoreError):
-            self._keys = self._state.last_keys()
+            given = self._keys
+            self._keys = {table: max(last, given.get(table, 0)) for table, last in self._state.last_keys().items()}
 
     def _begun_anew(self) -> None:
         self._keys = {}
