@@ -67,8 +67,9 @@ def _opened_since(before: dict[int, str]) -> dict[int, str]:
 class Postgres:
     """A PostgreSQL server of our own, on a socket in a folder of its own."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, connections: int = 50) -> None:
         self.folder = folder
+        self._connections = connections
         self._programs = programs
         self._data = folder / "data"
         self._numbers = count(1)
@@ -83,7 +84,8 @@ class Postgres:
 
     def restart(self) -> None:
         """Start again after :meth:`stop`, with the same data."""
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=50"
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c full_page_writes=off"
+        options += f" -c max_connections={self._connections}"
         self._run("pg_ctl", "-D", self._data, "-o", options, "-l", self.folder / "log", "-w", "start")
 
     def stop(self) -> None:

@@ -70,6 +70,18 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row], *, si
         _copy(connection, copy, types, ((number, at - POSTGRES_EPOCH_US, *rest) for number, at, *rest in rows))
 
 
+def send_columns(connection: Connection, columns: Sequence[Sequence[Any]]) -> None:
+    """Send readings to PostgreSQL, given column by column in table order with ``at`` in µs since 1970, by COPY.
+
+    IntegrityError where a reading is there already, OverflowError for a number too large for its column.
+    """
+    for column in columns[2:-1]:
+        array("i", filter(None, column))
+    _, copy, _, types = _statements(reading)
+    times = [at - POSTGRES_EPOCH_US for at in columns[1]]
+    _copy(connection, copy, types, zip(columns[0], times, *columns[2:], strict=True))
+
+
 def _copy(connection: Connection, statement: str, types: list[str], rows: Iterable[Row]) -> None:
     """``rows`` with ``at`` as PostgreSQL counts it."""
     driver: Any = connection.connection.driver_connection

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, Boolean, Column, Connection, Float, String, Table, 
 from sqlalchemy.exc import DataError, IntegrityError
 
 from qxfleet.store import outbox
-from qxfleet.store.bulk import insert_rows
+from qxfleet.store.bulk import send_columns
 from qxfleet.store.rows import INT4
 from qxfleet.store.tables import Microseconds, metadata, reading
 from qxfleet.store.tables.fleet import SERIAL, TIERS
@@ -57,27 +57,29 @@ class Rows:
             for key in keys.get(name, {}).values():
                 self._put_history(metadata.tables[name], outbox.rows_of(self._state, metadata.tables[name], key))
 
-    def readings(self, rows: Sequence[tuple[Any, ...]], now_us: int) -> None:
-        """Write readings in the order of their table's columns."""
-        devices = self._device_ids({row[0] for row in rows})
-        kept = [(devices[row[0]], *row[1:]) for row in rows if row[0] in devices]
-        if not kept:
+    def readings(self, columns: Sequence[Sequence[Any]], now_us: int) -> None:
+        """Write readings, given column by column in the order of their table."""
+        devices = self._device_ids(set(columns[0]))
+        if any(device not in devices for device in columns[0]):  # of a UPS that is gone from the state
+            columns = list(zip(*(row for row in zip(*columns, strict=True) if row[0] in devices), strict=True))
+        if not columns:
             return
-        oldest_us = min(row[1] for row in kept)
+        columns = [[devices[device] for device in columns[0]], *columns[1:]]
+        oldest_us = min(columns[1])
         if oldest_us < now_us - LATE_US:
             mark_late(self._connection, oldest_us, f"{self._agent}.{uuid.uuid4().hex}")
         try:
             with self._connection.begin_nested():
-                insert_rows(self._connection, reading, kept)
+                send_columns(self._connection, columns)
         except (DataError, IntegrityError, OverflowError):  # a reading that is there already, or a number that no column holds
-            self._merge(reading, [_within(row) for row in kept])
-        self.count += len(kept)
+            self._merge(reading, [_within(row) for row in zip(*columns, strict=True)])
+        self.count += len(columns[0])
 
     def _put_history(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
             return
         if table is reading:
-            self.readings(rows, 1 << 62)
+            self.readings(list(zip(*rows, strict=True)), 1 << 62)
             return
         devices = self._device_ids({row[0] for row in rows})
         kept = [(devices[row[0]], *row[1:]) for row in rows if row[0] in devices]

@@ -121,12 +121,12 @@ def packed(rows: Sequence[tuple[Any, ...]]) -> bytes:
     return zlib.compress(json.dumps([_COLUMNS, *zip(*rows, strict=True)], separators=(",", ":")).encode(), 1)
 
 
-def unpacked(body: bytes) -> list[tuple[Any, ...]]:
-    """The readings of a body, in the order of this version's columns; a column that its version did not know is None."""
+def unpacked(body: bytes) -> list[list[Any]]:
+    """The readings of a body, column by column in this version's order; a column that its version did not know is None."""
     names, *columns = json.loads(zlib.decompress(body))
     there = dict(zip(names, columns, strict=True))
     absent = [None] * len(columns[0])
-    return list(zip(*(there.get(name, absent) for name in _COLUMNS), strict=True))
+    return [there.get(name, absent) for name in _COLUMNS]
 
 
 # Reading, on the shipper's thread

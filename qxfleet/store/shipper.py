@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -319,7 +320,9 @@ class Shipper:
                 if entries:
                     told = self._put(connection, rows, entries)
                 if batches:
-                    rows.readings([row for _, _, body in batches for row in outbox.unpacked(body)], self._clock.wall_us())
+                    bodies = [outbox.unpacked(body) for _, _, body in batches]
+                    whole = bodies[0] if len(bodies) == 1 else [list(chain(*parts)) for parts in zip(*bodies, strict=True)]
+                    rows.readings(whole, self._clock.wall_us())
                 done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
                 fleet.notify(connection, agent)
         finally:
