@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PERIOD_S: Final = 10.0
 """How often the outbox is pruned, and a state that was begun anew is followed again."""
 
+LARGEST_BYTES: Final = 10_000_000_000
+"""What may wait in the outbox before readings thin to minutes: months of 250 UPSes; events and orders never go."""
+
 QUERIES: Final = 2
 """Questions to the fleet store at the same time, beside the connection that ships."""
 
@@ -36,7 +39,7 @@ T = TypeVar("T")
 
 _TOLD: Final = {
     "away": (Severity.WARNING, Phase.BEGIN), "refused": (Severity.CRITICAL, Phase.BEGIN),
-    "behind": (Severity.WARNING, Phase.BEGIN), "row": (Severity.WARNING, Phase.POINT),
+    "behind": (Severity.WARNING, Phase.BEGIN), "large": (Severity.WARNING, Phase.POINT), "row": (Severity.WARNING, Phase.POINT),
     "set-up": (Severity.NOTICE, Phase.POINT), "ok": (Severity.INFO, Phase.END),
 }  # fmt: skip
 
@@ -53,6 +56,7 @@ class Shipping:
         self._upkeep: FleetUpkeep | None = None
         self._task: asyncio.Task[None] | None = None
         self._readers: ThreadPoolExecutor | None = None
+        self._half_told = False
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query on the fleet store (see :mod:`qxfleet.store.fleet_view`), two at a time, each for ten seconds at most.
@@ -137,9 +141,22 @@ class Shipping:
         self._shipper.start()
 
     async def _forget(self, shipper: Shipper) -> None:
+        """Let go of what is shipped and old; beyond the limit readings that are not shipped thin to minutes, nothing else."""
         before_us = self._agent.clock.wall_us() - outbox.KEPT_US
         for stream, done in shipper.shipped().items():
             await self._store.commit(lambda connection, s=stream, d=done: outbox.forget(connection, s, d, before_us), hurry=False)
+        size = (shipper.health().readings or 0) * outbox.BODY_BYTES
+        full = size / LARGEST_BYTES
+        if full < 0.4:
+            self._half_told = False
+        elif full >= 0.5 and not self._half_told:
+            self._half_told = True
+            limit = f"beyond {LARGEST_BYTES / 1e9:.0f} GB they thin to minutes"
+            text = f"{size / 1e9:.1f} GB of readings wait for the fleet store: {limit}"
+            self._tell(Turn("large", text))
+        if full > 1.0:
+            done = shipper.shipped().get(outbox.READINGS, [])
+            await self._store.commit(lambda connection: outbox.thin(connection, done), hurry=False)
 
     def _tell(self, turn: Turn) -> None:
         severity, phase = _TOLD[turn.state]

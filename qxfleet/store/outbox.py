@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Table, text
 from qxfleet.model.variables import READING_COLUMNS
 from qxfleet.store.tables import metadata
 from qxfleet.store.tables.fleet import KEYED, SERIAL
+from qxfleet.store.tiers import MINUTE, marks
 
 RECORDS, READINGS = "outbox", "outbox_readings"
 """The two streams, by their tables."""
@@ -30,6 +31,15 @@ KEPT_US: Final = 86_400 * 1_000_000
 
 RANGE_ROWS: Final = 1_000
 """Rows of history that one entry stands for."""
+
+COUNTED: Final = 2_000
+"""Batches whose readings are counted one by one."""
+
+BODY_BYTES: Final = 28
+"""What a reading takes in the outbox, with its share of the row around it."""
+
+THINNED: Final = 200
+"""Batches that give way to minutes in one transaction."""
 
 CHUNK: Final = 20_000
 """Entries deleted in one transaction."""
@@ -181,20 +191,26 @@ def batches(state: sqlite3.Connection, after: int, until: int, most_rows: int) -
 
 
 def waiting(state: sqlite3.Connection, gaps: dict[str, list[tuple[int, int]]]) -> Waiting:
-    """How much lies in the gaps of what was shipped, given for each stream as ``(after, until)``."""
+    """How much lies in the gaps of what was shipped, given for each stream as ``(after, until)``.
+
+    Entries are numbered without holes; of very many, the readings are reckoned from the first ones. So it costs the same after an
+    hour as after a month.
+    """
     count, rows = 0, 0
     oldest: list[int] = []
-    for after, until in gaps[RECORDS]:
-        within = "SELECT count(*), min(at) FROM outbox WHERE seq > ? AND seq <= ?"
-        number, first = state.execute(within, [after, until]).fetchone()
-        count += number
-        oldest += [] if first is None else [first]
-    for after, until in gaps[READINGS]:
-        number, first = state.execute(
-            "SELECT coalesce(sum(rows), 0), min(at) FROM outbox_readings WHERE seq > ? AND seq <= ?", [after, until]
-        ).fetchone()
-        rows += number
-        oldest += [] if first is None else [first]
+    for stream, each in gaps.items():
+        for after, until in each:
+            at = f"SELECT at FROM {stream} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1"
+            first = state.execute(at, [after, until]).fetchone()
+            if first is None:
+                continue
+            oldest.append(first[0])
+            if stream == RECORDS:
+                count += until - after
+                continue
+            some = "SELECT count(*), sum(rows) FROM (SELECT rows FROM outbox_readings WHERE seq > ? AND seq <= ? LIMIT ?)"
+            number, held = state.execute(some, [after, until, COUNTED]).fetchone()
+            rows += held if number < COUNTED else round(held / number * (until - after))
     return Waiting(count, rows, min(oldest, default=None))
 
 
@@ -229,3 +245,34 @@ def forget(connection: Connection, stream: str, shipped: Sequence[tuple[int, int
         if gone >= CHUNK:
             break
     return gone
+
+
+def thin(connection: Connection, shipped: Sequence[tuple[int, int]]) -> int:
+    """Let the oldest batches that are not shipped go, some hundreds; their minutes are shipped instead. How many readings it was.
+
+    For an outbox that has become too large. Batches that are not rolled up yet stay.
+    """
+    made = marks(connection).get(MINUTE.mark, 0)
+    after = shipped[0][1] if shipped and shipped[0][0] <= 1 else 0
+    found = connection.exec_driver_sql(
+        f"SELECT seq, rows, body FROM {READINGS} WHERE seq > ? ORDER BY seq LIMIT {THINNED}", (after,)
+    ).all()
+    spans: dict[int, tuple[int, int]] = {}
+    gone, count = [], 0
+    for seq, rows, body in found:
+        devices, times, *_ = unpacked(body)
+        if max(times) >= made:
+            break
+        for device, at in zip(devices, times, strict=True):
+            first, last = spans.get(device, (at, at))
+            spans[device] = min(first, at), max(last, at)
+        gone.append(seq)
+        count += rows
+    if gone:
+        connection.exec_driver_sql(f"DELETE FROM {READINGS} WHERE seq BETWEEN ? AND ?", (gone[0], gone[-1]))
+        for device, (first, last) in spans.items():
+            span = {"from": device, "to": device, "since": first - first % MINUTE.us, "until": last + 1}
+            connection.exec_driver_sql(
+                f"INSERT INTO {RECORDS} (at, name, key) VALUES ({_NOW_US}, ?, ?)", (MINUTE.table.name, json.dumps(span))
+            )
+    return count

@@ -16,6 +16,9 @@ MONDAY_US = 4 * DAY_US
 ELSEWHEN = "reading_elsewhen"
 """Readings of weeks that have no partition: their clock was wrong, or nobody made the week in time."""
 
+_ADVISORY_LOCK = 0x71786677
+"""PostgreSQL's key for "one makes weeks at a time"."""
+
 _NAMED = """
 SELECT inhrelid::regclass::text, (substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \\(''([^'']+)''\\)'))::timestamptz
 FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'reading'::regclass
@@ -31,6 +34,7 @@ def make_weeks(connection: Connection, since_us: int, until_us: int) -> None:
     """Make the weeks of ``[since, until]`` that are not there; readings that wait elsewhen move in. Nothing on SQLite."""
     if connection.dialect.name != "postgresql":
         return
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     there = partitions(connection)
     first_us = since_us - (since_us - MONDAY_US) % WEEK_US
     for monday_us in range(first_us, until_us + 1, WEEK_US):
@@ -40,6 +44,7 @@ def make_weeks(connection: Connection, since_us: int, until_us: int) -> None:
         if name in there or (before is not None and monday < before):
             continue
         begin, end = f"'{monday:%Y-%m-%d}T00:00:00Z'", f"'{monday + timedelta(7):%Y-%m-%d}T00:00:00Z'"
+        connection.execute(text(f"LOCK TABLE {ELSEWHEN} IN SHARE ROW EXCLUSIVE MODE"))  # nothing of that week comes in between
         connection.execute(text(f"CREATE TABLE {name} (LIKE reading INCLUDING ALL)"))
         connection.execute(
             text(

@@ -33,8 +33,10 @@ from qxfleet.store.batteries import drop_discharges
 from qxfleet.store.engine import open_engine
 from qxfleet.store.fleet import AgentIdentity, forget_agent
 from qxfleet.store.migrate import run_revisions
+from qxfleet.store.series import series
 from qxfleet.store.shipper import Shipper, Turn
 from qxfleet.store.store import Store
+from qxfleet.store.tiers import MINUTE, put, roll_up_step
 from tests.conftest import Postgres
 from tests.scenarios.play import SOAK, measured
 from tests.store.conftest import a_reading, an_event
@@ -70,9 +72,9 @@ class Agent:
     def shipped(self) -> bool:
         """Whether the server has everything that is committed here."""
         with closing(sqlite3.connect(self.path)) as state:
-            ends = {stream: outbox.ends(state, stream)[1] for stream in (outbox.RECORDS, outbox.READINGS)}
+            ends = {stream: outbox.ends(state, stream) for stream in (outbox.RECORDS, outbox.READINGS)}
         done = self.shipper.shipped()
-        return all(not end or (done.get(stream) or [(0, 0)])[0][1] >= end for stream, end in ends.items())
+        return all(before == end or (done.get(stream) or [(0, 0)])[0][1] >= end for stream, (before, end) in ends.items())
 
 
 @asynccontextmanager
@@ -397,6 +399,58 @@ async def test_rows_from_before_the_fleet_go_to_the_first_agent(tmp_path: Path, 
         assert fetch(url, lambda connection: connection.execute(rows).all()) == [("row-a", -1, "old"), ("row-a", 1, "event 0")]
 
 
+async def test_an_outbox_that_is_too_large_thins_to_minutes_and_loses_no_event(tmp_path: Path, fleet_store: str) -> None:
+    one = Agent(tmp_path, fleet_store)
+    one.store.open()
+    await one.store.commit(outbox.follow)
+    now_us = Clock().wall_us()
+    begin_us = now_us - 7_200_000_000
+    begin_us -= begin_us % 900_000_000
+    for number in range(300):
+        one.store.record(a_reading(at_us=begin_us + number * 10_000_000, values={"ups.load": 10.0 + number % 7}))
+        one.store.record_event(an_event(number))
+    await one.store.record_now()
+    while await one.store.commit(lambda connection: roll_up_step(connection, now_us)):
+        pass
+    thinned = 0
+    while gone := await one.store.commit(lambda connection: outbox.thin(connection, [])):
+        thinned += gone
+    assert thinned == 300
+    one.shipper.start()
+    try:
+        await until(one.shipped)
+        count = text("SELECT (SELECT count(*) FROM reading), (SELECT count(*) FROM reading_minute), (SELECT count(*) FROM event)")
+        assert fetch(fleet_store, lambda connection: tuple(connection.execute(count).one())) == (0, 50, 300)
+
+        def minutes(connection: Any) -> Any:
+            return series(connection, "rack1-a", "ups.load", begin_us, begin_us + 3_000_000_000, 60).points
+
+        here = await one.store.read(minutes)
+        assert [point.mean for point in here[:3]] != []
+        with open_writing(fleet_store) as connection:  # the fleet knows how far its own roll-up got only when it has readings
+            put(connection, MINUTE.mark, now_us)
+        assert fetch(fleet_store, minutes) == here
+    finally:
+        await one.stop()
+
+
+async def test_a_day_of_what_was_shipped_stays(tmp_path: Path, fleet_store: str) -> None:
+    async with agent(tmp_path, fleet_store) as one:
+        one.store.record(a_reading(at_us=Clock().wall_us()))
+        await one.store.record_now(an_event())
+        await until(one.shipped)
+        for age_us, left in ((outbox.KEPT_US, 1), (-1_000_000, 0)):
+            for stream, done in one.shipper.shipped().items():
+                before_us = Clock().wall_us() - age_us
+                await one.store.commit(
+                    lambda connection, s=stream, d=done, b=before_us: outbox.forget(connection, s, d, b)
+                )
+                with closing(sqlite3.connect(one.path)) as state:
+                    assert bool(state.execute(f"SELECT count(*) FROM {stream}").fetchone()[0]) == bool(left)
+        await one.store.record_now(an_event(1))
+        await until(lambda: len(fetch(fleet_store, history.events)) == 2)
+
+
 # A standby that lacks what was shipped last
 
 
@@ -491,6 +545,7 @@ import sys, time, uuid
 from pathlib import Path
 from qxfleet.model.clock import Clock
 from qxfleet.store.fleet import AgentIdentity
+from qxfleet.store.series import series
 from qxfleet.store.shipper import Shipper
 state, url = sys.argv[1:]
 who = AgentIdentity(str(uuid.UUID(int=7)), "row-a")
