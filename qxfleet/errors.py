@@ -19,6 +19,9 @@
     │   └── OrderInvalid         a value outside its range or not a number
     ├── PlanError              a plan can't do what was asked of it; goes to whoever asked
     ├── StoreError             the writer retries; health turns bad
+    ├── BadRequest             a request that can't be read; goes to whoever made it
+    ├── Forbidden              a user without the right to what was asked
+    ├── InternalError          a fault of qxfleet's own, logged where it happened
     ├── AgentUnreachable       no running agent on the control socket; exit code 3
     ├── AgentRunning           the control socket belongs to another agent
     └── CannotListen           an address a network face is to listen at can't be had
@@ -128,6 +131,18 @@ class PlanError(QxfleetError):
 
 class StoreError(QxfleetError):
     """The database can't be used as asked."""
+
+
+class BadRequest(QxfleetError, ValueError):
+    """A request can't be read: which argument is wrong, and what was expected."""
+
+
+class Forbidden(QxfleetError, PermissionError):
+    """A user lacks a right."""
+
+
+class InternalError(QxfleetError, RuntimeError):
+    """A fault of qxfleet's own ended a request; its traceback is in the log."""
 
 
 class AgentUnreachable(QxfleetError, ConnectionError):

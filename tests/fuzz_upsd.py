@@ -202,10 +202,13 @@ async def hunt(lines: int, connections: int, seed: int, *, grown: bool = True) -
         play.config.write_text(f'{text}\n[nut]\nlisten = ["127.0.0.1:{port}"]\ncert = "cert.pem"\nkey = "key.pem"\n{users}')
         await play.start()
         assert play.process is not None
-        pid = play.process.pid
+        pid = await play.interfaces()
 
         async def online() -> bool:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return False
             writer.write(b"GET VAR ups-01 ups.status\n")
             answer = await reader.readline()
             writer.close()
@@ -224,6 +227,9 @@ async def hunt(lines: int, connections: int, seed: int, *, grown: bool = True) -
         took_s = time.monotonic() - began_s
         if play.process.returncode is not None:
             found.problems.append(f"the agent ended with {play.process.returncode}")
+            return found
+        if await play.interfaces() != pid:
+            found.problems.append("the interfaces' process did not live to see the end")
             return found
         if not await online():
             found.problems.append("the agent does not answer")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from qxfleet.agent.audit import Act, write_down
 from qxfleet.agent.bus import Bus
 from qxfleet.agent.fleet import SLOT_S, Fleet, TransportFor, order_event
 from qxfleet.agent.forced import Client, ForcedShutdown
@@ -28,6 +29,7 @@ from qxfleet.model.state import Condition, DeviceState
 from qxfleet.model.status import Status
 from qxfleet.store import history
 from qxfleet.store.store import Store
+from qxfleet.store.tokens import token_used
 from qxfleet.transports.address import transport_for
 from qxfleet.transports.base import Transport
 
@@ -192,13 +194,23 @@ class Agent:
         self._tell("configuration-reloaded", str(len(changes)), "; ".join(changes + restart) or "nothing changed")
         return changes + restart
 
+    async def record(
+        self, actor: str, act: Act, target: str, name: str, outcome: str, *, value: str | None = None, text: str = ""
+    ) -> bool:
+        """Write down who did what; see :func:`qxfleet.agent.audit.record`."""
+        return await write_down(self.store, self.clock.wall_us(), actor, act, target, name, outcome, value, text)
+
+    async def token_used(self, name: str) -> None:
+        """Note when a token was used last. Raises StoreError."""
+        await self.store.commit(token_used(name, self.clock.wall_us()))
+
+    async def force(self, ups: str, actor: str) -> None:
+        """Tell every NUT client of a UPS to shut down, because one of them says so."""
+        self.forced.set(ups, actor)
+
     def shown(self) -> Mapping[str, DeviceState]:
-        """The state of every device as faces show it: ``FSD`` too where all its clients are told to shut down."""
-        states = self.fleet.snapshot()
-        forced = {flag.ups for flag in self.forced.all() if flag.ups in states and self.forced.is_set(flag.ups, Client())}
-        if not forced:
-            return states
-        return {**states, **{name: replace(states[name], status=states[name].status | Status.FSD) for name in forced}}
+        """The state of every device as interfaces show it: ``FSD`` too where all its clients are told to shut down."""
+        return shown(self.fleet.snapshot(), self.forced)
 
     def stuck(self) -> str | None:
         """What keeps the agent from doing its work, so that only a new start helps; None if nothing does.
@@ -269,6 +281,14 @@ class Agent:
 
     def _tell(self, name: str, value: str, text: str, severity: Severity = Severity.INFO) -> None:
         self.bus.publish(Event(self.clock.wall_us(), None, EventKind.AGENT, name, value, text, severity))
+
+
+def shown(states: Mapping[str, DeviceState], forced: ForcedShutdown) -> Mapping[str, DeviceState]:
+    """States with ``FSD`` where all clients of a UPS are told to shut down."""
+    told = {flag.ups for flag in forced.all() if flag.ups in states and forced.is_set(flag.ups, Client())}
+    if not told:
+        return states
+    return {**states, **{name: replace(states[name], status=states[name].status | Status.FSD) for name in told}}
 
 
 def _raise_descriptor_limit() -> None:

@@ -19,6 +19,7 @@ from qxfleet.store.audit import insert_act
 
 if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
+    from qxfleet.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,16 @@ async def record(
     ``target`` is what it was done to (a UPS, a plan, a user), ``name`` what (``login``, ``arm``, ``test.battery.start``),
     ``outcome`` one word (:data:`ACCEPTED`, :data:`REJECTED`, :data:`FORBIDDEN`, or an order's). Secrets never go in.
     """
+    return await agent.record(actor, act, target, name, outcome, value=value, text=text)
+
+
+async def write_down(
+    store: Store, at_us: int, actor: str, act: Act, target: str, name: str, outcome: str, value: str | None, text: str
+) -> bool:
+    """:func:`record` where the store is."""
     level = logging.INFO if outcome == ACCEPTED else logging.WARNING
     log.log(level, "%s: %s %s %s%s", outcome, actor, name, target, f": {text}" if text else "")
-    write = insert_act(agent.clock.wall_us(), actor, act.value, target, name, value, outcome, text)
-    writing = asyncio.ensure_future(agent.store.commit(write))
+    writing = asyncio.ensure_future(store.commit(insert_act(at_us, actor, act.value, target, name, value, outcome, text)))
     done, _ = await asyncio.wait({writing}, timeout=RECORD_S)
     if not done:
         log.error("the database took no record of that within %g s; it is written when it can", RECORD_S)

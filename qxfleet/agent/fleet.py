@@ -87,6 +87,22 @@ class Pace:
         return None
 
 
+def select(target: str, upses: Mapping[str, UpsOptions]) -> tuple[str, ...]:
+    """Names meant by a target among these: a UPS name, ``group:NAME`` or ``all``. Raises OrderNotSupported if that is none."""
+    if target == "all":
+        return tuple(upses)
+    if target.startswith("group:"):
+        group = target.removeprefix("group:")
+        names = tuple(name for name, options in upses.items() if group in options.groups)
+        if not names:
+            groups = sorted({group for options in upses.values() for group in options.groups})
+            raise OrderNotSupported(f"no UPS is in group {group!r}; groups are {', '.join(groups) or 'not configured'}")
+        return names
+    if target not in upses:
+        raise OrderNotSupported(f"no UPS is named {target!r}; `qxfleet status` lists them")
+    return (target,)
+
+
 class Fleet:
     """Runs one session per configured UPS and keeps the latest state of each.
 
@@ -125,16 +141,7 @@ class Fleet:
 
     def select(self, target: str) -> tuple[str, ...]:
         """Names meant by a target: a UPS name, ``group:NAME`` or ``all``. Raises OrderNotSupported if that is none."""
-        if target == "all":
-            return tuple(self._devices)
-        if target.startswith("group:"):
-            group = target.removeprefix("group:")
-            names = tuple(name for name, device in self._devices.items() if group in device.options.groups)
-            if not names:
-                groups = sorted({group for device in self._devices.values() for group in device.options.groups})
-                raise OrderNotSupported(f"no UPS is in group {group!r}; groups are {', '.join(groups) or 'not configured'}")
-            return names
-        return (self._device(target).options.name,)
+        return select(target, {name: device.options for name, device in self._devices.items()})
 
     def orders(self, ups: str) -> tuple[Order, ...]:
         """Instant commands of one device."""

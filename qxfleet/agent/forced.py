@@ -111,6 +111,15 @@ class ForcedShutdown:
                 self.clear(ups, self._set[flag].actor, flag.meant, why="mains are stable")
         self._dark.discard(ups)
 
+    @property
+    def serving(self) -> Logins | None:
+        """What says who is logged in."""
+        return self._logins
+
+    def mirror(self, flags: Mapping[Flag, Forced]) -> None:
+        """Take over the flags as they stand elsewhere; nothing is told."""
+        self._set = dict(flags)
+
     def serve(self, logins: Logins | None) -> None:
         """The NUT server says who is logged in; None when it ends."""
         self._logins = logins

@@ -53,6 +53,7 @@ class AgentConfig:
     control: pathlib.Path
     record: Literal["changes", "all"]
     spool: pathlib.Path
+    interfaces_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def load(path: pathlib.Path | None = None) -> Config:
             control=control,
             record=agent.record,
             spool=_folder(main) / agent.spool if agent.spool else state.with_name(f"{state.name}.spool"),
+            interfaces_user=agent.interfaces_user,
         ),
         ups=tuple(options for options, _ in found),
         sources=tuple(each.path for each in sources),

@@ -64,6 +64,11 @@ class AgentTable(Table):
         "", "side file for what the state can't take at the moment; a relative path counts from this file's folder",
         shown="the state's name and .spool", form="path of a file",
     )  # fmt: skip
+    interfaces_user: str = _key(
+        "", "who the process of [nut], [http] and [metrics] runs as where the agent starts as root: one without access to serial "
+        "ports; must be able to read the database, the certificates and their keys",
+        shown="the agent's own", form="name of a user",
+    )  # fmt: skip
     include: Annotated[tuple[str, ...], Field(strict=False)] = _key(
         (), "further files, counted from this file's folder, for every table but [agent]",
         shown="[]", form='list of file names or patterns, as in ["conf.d/*.toml"]',

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qxfleet.api.battery_shapes import day, figure, span
 from qxfleet.battery.health import Health, Verdict
 from qxfleet.errors import StoreError
 from qxfleet.interfaces import battery_plots
-from qxfleet.interfaces.battery_shapes import day, figure, span
 from qxfleet.model.clock import from_us
 from qxfleet.model.discharge import Discharge
 

@@ -59,6 +59,13 @@ class Log(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+def set_up(level: str) -> None:
+    """Log to stderr from ``level`` on."""
+    logging.basicConfig(level=level, handlers=[Log()])
+    for chatty in ("apscheduler", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
 @dataclass(slots=True)
 class Kind:
     """Lines of one kind since one was written."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain
@@ -31,10 +30,10 @@ from qxfleet.interfaces.metric_families import (
     plan_families,
     ups_families,
 )  # fmt: skip
+from qxfleet.interfaces.mirror import Mirror
+from qxfleet.interfaces.stream import plan_figures
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.model.events import Event, Link, Phase
-from qxfleet.shutdown.model import LoadPhase
-from qxfleet.shutdown.run import StagedShutdown
 from qxfleet.store import fleet_view
 from qxfleet.store.fleet_view import StoredAgent, StoredUps
 from qxfleet.store.tests import StoredTest, latest_tests
@@ -83,7 +82,7 @@ class Outages:
 
 
 def view(
-    agent: Agent, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = (),
+    agent: Agent | Mirror, outages: Outages, batteries: Sequence[Health] = (), tests: Sequence[StoredTest] = (),
     fleet: tuple[Sequence[StoredAgent], Sequence[StoredUps]] = ((), ()),
 ) -> View:  # fmt: skip
     """The agent as it is now. Call on the loop."""
@@ -100,18 +99,10 @@ def view(
         outage_s=outages.seconds(),
         batteries=batteries,
         tests=tests,
-        plan=_plan(agent),
+        plan=agent.plan if isinstance(agent, Mirror) else plan_figures(agent),
         shipping=None if (shipping := agent.part(Shipping)) is None else shipping.health(),
         fleet=fleet,
     )
-
-
-def _plan(agent: Agent) -> tuple[bool, bool, Mapping[str, int]]:
-    part = agent.part(StagedShutdown)
-    if part is None:
-        return False, False, {}
-    phases = Counter(phase.value for phase in part.decision.loads.values())
-    return part.armed, part.running, {phase.value: phases[phase.value] for phase in LoadPhase}
 
 
 class _Collector:

@@ -1,4 +1,4 @@
-"""Everything that lives as long as the agent, in the order in which it starts: what acts first, faces last."""
+"""Everything that lives as long as the agent, in the order in which it starts: what acts first, what listens last."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from qxfleet.agent.maintenance import maintenance
 from qxfleet.agent.part import MakePart
 from qxfleet.agent.shipping import Shipping
 from qxfleet.agent.upkeep import Upkeep
+from qxfleet.api.tokens import Tokens
 from qxfleet.battery.keeper import Batteries
-from qxfleet.interfaces.accounts import Accounts
-from qxfleet.interfaces.metrics import MetricsServer
-from qxfleet.interfaces.tokens import Tokens
-from qxfleet.interfaces.upsd import NutServer
-from qxfleet.interfaces.web import Web
+from qxfleet.interfaces.supervisor import Interfaces
 from qxfleet.selftest.calendar import Calendar
 from qxfleet.selftest.run import battery_tests
 from qxfleet.shutdown.mark import LeaveMark
 from qxfleet.shutdown.run import StagedShutdown
 
 PARTS: tuple[MakePart, ...] = (
-    StagedShutdown, maintenance, LeaveMark, battery_tests, Calendar, Upkeep, Shipping, Batteries, Accounts, Tokens, MetricsServer,
-    NutServer, Web,
+    StagedShutdown, maintenance, LeaveMark, battery_tests, Calendar, Upkeep, Shipping, Batteries, Tokens, Interfaces,
 )  # fmt: skip
 """A part whose table is absent does nothing and loads nothing."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qxfleet.agent.assess import assess
+from qxfleet.api.shapes import variable_texts
 from qxfleet.dialects.voltronic import VOLTRONIC
 from qxfleet.dialects.voltronic.complaints import FAULTS, WARNINGS_TABLE
-from qxfleet.interfaces.shapes import variable_texts
 from qxfleet.model.events import Event, EventKind, Phase, Remark, Severity
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.state import DeviceState

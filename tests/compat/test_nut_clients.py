@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qxfleet.interfaces.shapes import variable_texts
+from qxfleet.api.shapes import variable_texts
 from qxfleet.testing.population import fleet
 from tests.compat.upsmon import Upsmon
 from tests.interfaces.nut_stage import Stage, stage

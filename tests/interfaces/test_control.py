@@ -163,3 +163,35 @@ async def test_closing_ends_every_client(served: Served) -> None:
     assert await idle[0].read() == b""
     assert await following[0].read() == b""
     assert not served.server.path.exists()
+
+
+async def test_nothing_that_is_said_is_a_fault_of_the_agents(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Deep nesting, half surrogates, what is no object, numbers beyond all bounds."""
+    for line in (
+        b"[" * 60_000, b'{"a":' * 10_000, b'{"id": 1, "do": "vars", "args": {"ups": "\\ud800"}}', b"null", b"7",
+        b'{"id": [], "do": "status"}', b'{"id": "\\udfff", "do": ["status"]}', b'{"id": 1, "do": "status", "args": 7}',
+        b'{"id": 1, "do": "history", "args": {}}', b'{"id": 1, "do": "watch", "args": {"every_s": 1e999}}',
+    ):  # fmt: skip
+        client = await served.client()
+        told = await answer(client, line + b"\n")
+        assert (told["ok"], told["error"]["code"]) == (False, "bad-request"), line[:50]
+        assert (await answer(client, {"id": 2, "do": "about"}))["ok"], line[:50]
+    assert not caplog.records
+
+
+async def test_a_fault_of_our_own_is_told_as_such(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KeyError and TypeError in what carries a request out are no mistake of whoever asked."""
+    def broken(*_: object) -> None:
+        raise KeyError("ups")
+
+    monkeypatch.setattr(served.agent.fleet, "snapshot", broken)
+    client = await served.client()
+    told = await answer(client, {"id": 1, "do": "status"})
+    assert (told["id"], told["error"]["code"]) == (1, "internal")
+    assert "an error of qxfleet's own (KeyError)" in told["error"]["text"]
+    assert caplog.records[-1].exc_info, "with its traceback in the log"
+    assert served.server.failures == {"status": 1}
+    monkeypatch.undo()
+    assert (await answer(client, {"id": 2, "do": "status"}))["ok"]

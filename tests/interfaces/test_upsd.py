@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
+from qxfleet.api import requests
+from qxfleet.api.door import Door
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.interfaces import listener
-from qxfleet.interfaces.control import fleet as control
 from qxfleet.interfaces.upsd import connection, server
 from qxfleet.model.events import Event, Link, Phase
 from qxfleet.session import errands
@@ -226,9 +227,9 @@ async def test_upsmons_log_in_and_a_forced_shutdown_reaches_them() -> None:
         assert await other.ask("GET VAR u ups.status") == 'VAR u ups.status "FSD OL"'
         assert 'VAR u ups.status "FSD OL"' in await other.ask("LIST VAR u")
         assert await other.ask("GET VAR v ups.status") == 'VAR v ups.status "OL"'
-        verbs = control.verbs(play.agent)
-        assert (await verbs["vars"]({"ups": "u"}, "test"))["variables"]["ups.status"] == "FSD OL"
-        assert [each["status"] for each in (await verbs["status"]({}, "test"))["ups"]] == ["FSD OL", "OL"]
+        door = Door(play.agent)
+        assert (await door.do(requests.Vars(ups="u"), "test"))["variables"]["ups.status"] == "FSD OL"
+        assert [each["status"] for each in (await door.do(requests.Status(), "test"))["ups"]] == ["FSD OL", "OL"]
         assert [(event.ups, event.value) for event in told if event.name == "forced-shutdown"] == [("u", "begin")]
         sec.close()
         async with asyncio.timeout(20):

@@ -37,6 +37,12 @@ def free_port() -> int:
         return port
 
 
+def taken(port: int) -> bool:
+    """Whether somebody listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back."""
@@ -78,6 +84,7 @@ class WebSite(Site):
             self.process = process = start("--config", self.config, "run", stderr=log, env=self.environment)
         wait_for(lambda: self.socket.exists() or process.poll() is not None, "a control socket", 60)
         assert process.poll() is None, self.log
+        wait_for(lambda: all(map(taken, (self.port, self.metrics_port))), "the interfaces", 60)
 
     @property
     def url(self) -> str:

@@ -185,6 +185,18 @@ class Play:
         await self.process.wait()
         self.process = None
 
+    async def interfaces(self) -> int:
+        """The process of the network interfaces."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+
+        def found() -> list[int]:
+            pids = map(int, children.read_text().split())
+            return [pid for pid in pids if b"qxfleet.interfaces.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+        await until(lambda: bool(found()), 30, "the interfaces' process")
+        return found()[0]
+
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None

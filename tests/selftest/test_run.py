@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qxfleet.api.shapes import variable_texts
 from qxfleet.battery import register
-from qxfleet.interfaces.shapes import variable_texts
 from qxfleet.model.discharge import Cause, Discharge
 from qxfleet.model.selftest import Asked
 from qxfleet.store import batteries

@@ -9,9 +9,9 @@ import pytest
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import ACCEPTED, FORBIDDEN, Act, actor, record
+from qxfleet.api.shapes import audit_document, parties
 from qxfleet.config.load import load
 from qxfleet.errors import StoreError
-from qxfleet.interfaces.shapes import audit_document, parties
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import OrderResult, Outcome
 from qxfleet.store.audit import LONGEST_TEXT, insert_act, trail

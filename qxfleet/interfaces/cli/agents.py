@@ -20,8 +20,8 @@ app = typer.Typer(no_args_is_help=True, help="Several agents as one: the fleet s
 @app.command()
 def status(context: typer.Context, json: Json = False) -> None:
     """Show every agent: when it was in touch, how many UPSes it has, whether its plan is armed."""
+    from qxfleet.api.fleet_shapes import agents_document
     from qxfleet.interfaces.cli.recorded import recorded_fleet
-    from qxfleet.interfaces.fleet_shapes import agents_document
     from qxfleet.model.clock import Clock
     from qxfleet.store.fleet_view import agents
 
@@ -91,8 +91,8 @@ def _fleet(context: typer.Context) -> FleetSettings:
 
 
 def _agent_row(each: dict[str, Any]) -> list[tuple[str, str | None]]:
+    from qxfleet.api.fleet_shapes import SILENT_S
     from qxfleet.interfaces.cli.fleet import age
-    from qxfleet.interfaces.fleet_shapes import SILENT_S
 
     plan = {True: ("armed", "green"), False: ("not armed", None)}.get(each["armed"], ("-", None))
     silent = each["age_s"] > SILENT_S
@@ -104,8 +104,8 @@ def _agent_row(each: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 def show_fleet(context: typer.Context, targets: list[str] | None, json: bool) -> None:
     """``status --fleet``: every UPS of every agent with its newest shipped reading and how old that is."""
+    from qxfleet.api.fleet_shapes import SILENT_S, fleet_document
     from qxfleet.interfaces.cli.recorded import recorded_fleet
-    from qxfleet.interfaces.fleet_shapes import SILENT_S, fleet_document
     from qxfleet.model.clock import Clock
     from qxfleet.store import fleet_view
 

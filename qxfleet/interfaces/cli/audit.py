@@ -31,7 +31,7 @@ def audit(
 
     Reads the database, so it works without a running agent too.
     """
-    from qxfleet.interfaces.shapes import audit_document
+    from qxfleet.api.shapes import audit_document
 
     if fleet:
         documents = _of_the_fleet(context, since or DEFAULT_SINCE, limit)
@@ -57,9 +57,9 @@ def _row(document: dict[str, str | None], agent: tuple[str, ...] = ()) -> list[t
 
 
 def _of_the_fleet(context: typer.Context, since: str, limit: int | None) -> list[dict[str, Any]]:
+    from qxfleet.api.fleet_shapes import fleet_audit
     from qxfleet.interfaces.cli.recorded import recorded_fleet
     from qxfleet.interfaces.cli.when import since_us
-    from qxfleet.interfaces.fleet_shapes import fleet_audit
     from qxfleet.model.clock import Clock
     from qxfleet.store.fleet_view import trail
 

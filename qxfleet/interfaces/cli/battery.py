@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, emit, print_table, printable
@@ -50,7 +51,7 @@ def show(context: typer.Context, targets: Targets = None, plot: Plot = None, jso
 
     What the data can't carry is "insufficient". Confidence: A measured capacity, B partial discharge, C indicators, D age only.
     """
-    from qxfleet.interfaces.battery_shapes import battery_document
+    from qxfleet.api.battery_shapes import battery_document
     from qxfleet.model.clock import Clock
 
     check_picture(plot)
@@ -90,7 +91,7 @@ def check_picture(plot: Path | None) -> None:
 
 
 def _table(found: list[Health]) -> None:
-    from qxfleet.interfaces.battery_shapes import day, figure
+    from qxfleet.api.battery_shapes import day, figure
 
     headings = [
         ("UPS", "left"), ("VERDICT", "left"), ("HEALTH", "right"), ("PER YEAR", "right"), ("REPLACE BY", "left"),
@@ -109,8 +110,8 @@ def _table(found: list[Health]) -> None:
 
 
 def _detail(connection: Connection, health: Health, now_us: int) -> None:
+    from qxfleet.api.battery_shapes import day, figure, span
     from qxfleet.battery.runtime import predicted_runtime
-    from qxfleet.interfaces.battery_shapes import day, figure, span
     from qxfleet.store import batteries
 
     known, facts = health.evidence, health.evidence.facts
@@ -146,7 +147,7 @@ def _detail(connection: Connection, health: Health, now_us: int) -> None:
 
 def discharge_table(found: list[Any], *, name: bool = True) -> None:
     """Discharges, a row each."""
-    from qxfleet.interfaces.battery_shapes import figure, span
+    from qxfleet.api.battery_shapes import figure, span
     from qxfleet.model.clock import from_us
 
     headings = [("BEGIN (UTC)", "left"), *([("UPS", "left")] if name else []), ("CAUSE", "left"), ("LASTED", "right"),
@@ -182,7 +183,7 @@ def _draw(plot: Path, connection: Connection, found: list[Health], now_us: int) 
 @app.command("list")
 def list_(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
     """Show the register: which battery was in which UPS since when."""
-    from qxfleet.interfaces.battery_shapes import day, figure, placement_document
+    from qxfleet.api.battery_shapes import day, figure, placement_document
     from qxfleet.store import batteries, history
 
     with recorded(context) as (config, connection):
@@ -233,11 +234,11 @@ def replaced(
         expected = "expected lead-acid, lifepo4, li-ion or nicd"
         raise typer.BadParameter(f"{expected}, found {chemistry}", param_hint="'--chemistry'")
     now_us = Clock().wall_us()
-    document = ask(
-        control_socket(context.obj), "battery-replaced", ups=name, since_us=since_us(date, now_us, "--date"), battery=battery,
-        type=kind, cells=cells, capacity_ah=capacity, chemistry=chemistry, note=note,
-        made=None if made is None else since_us(made, now_us, "--made"),
+    replaced = requests.BatteryReplaced(
+        ups=name, since_us=since_us(date, now_us, "--date"), battery=battery, type=kind, cells=cells, capacity_ah=capacity,
+        chemistry=chemistry, note=note, made=None if made is None else since_us(made, now_us, "--made"),
     )  # fmt: skip
+    document = ask(control_socket(context.obj), replaced)
     if json:
         emit(document)
     else:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qxfleet.api.requests import Request
 from qxfleet.errors import AgentUnreachable, ConfigError, QxfleetError
 
 ENVIRONMENT = "QXFLEET_CONFIG"
@@ -106,11 +107,11 @@ def _connected(path: Path, timeout_s: float) -> Iterator[tuple[socket.socket, _L
         yield link, _Lines(link)
 
 
-def ask(path: Path, do: str, timeout_s: float = ANSWER_S, **args: Any) -> dict[str, Any]:
+def ask(path: Path, request: Request, timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """The agent's answer to one request. Raises AgentUnreachable, AgentRefused, PermissionError."""
     with _connected(path, timeout_s) as (link, lines):
         try:
-            link.sendall(request(do, args))
+            link.sendall(line_of(request))
             line = lines.next(timeout_s)
         except TimeoutError:
             raise AgentUnreachable(f"the agent on {path} gave no answer within {timeout_s:.0f} s") from None
@@ -119,11 +120,11 @@ def ask(path: Path, do: str, timeout_s: float = ANSWER_S, **args: Any) -> dict[s
         return taken(line, path)["result"]  # type: ignore[no-any-return]
 
 
-def follow(path: Path, do: str, **args: Any) -> Generator[dict[str, Any], None, None]:
+def follow(path: Path, request: Request) -> Generator[dict[str, Any], None, None]:
     """Items of a stream as they come, until the agent ends (AgentUnreachable) or drops the stream (AgentRefused)."""
     with _connected(path, ANSWER_S) as (link, lines):
         try:
-            link.sendall(request(do, args))
+            link.sendall(line_of(request))
             yield taken(lines.next(ANSWER_S), path)["item"]
             while True:
                 yield taken(lines.next(None), path)["item"]
@@ -135,7 +136,7 @@ def follow(path: Path, do: str, **args: Any) -> Generator[dict[str, Any], None, 
             raise AgentUnreachable(f"the agent on {path} went away ({error})") from None
 
 
-def work(path: Path, do: str, timeout_s: float = ORDER_S, **args: Any) -> Iterator[dict[str, Any]]:
+def work(path: Path, request: Request, timeout_s: float = ORDER_S) -> Iterator[dict[str, Any]]:
     """Items of a stream that ends by itself, the last with ``ended``. Raises AgentUnreachable, AgentRefused, PermissionError.
 
     The first Ctrl-C asks the agent to end it behind what is under way; a second one leaves at once.
@@ -148,7 +149,7 @@ def work(path: Path, do: str, timeout_s: float = ORDER_S, **args: Any) -> Iterat
 
         before = signal.signal(signal.SIGINT, end)
         try:
-            link.sendall(request(do, args))
+            link.sendall(line_of(request))
             item: dict[str, Any] = {}
             while "ended" not in item:
                 item = taken(lines.next(timeout_s), path)["item"]
@@ -163,9 +164,9 @@ def work(path: Path, do: str, timeout_s: float = ORDER_S, **args: Any) -> Iterat
             signal.signal(signal.SIGINT, before)
 
 
-def request(do: str, args: dict[str, Any]) -> bytes:
+def line_of(request: Request) -> bytes:
     """One request as it goes over the socket."""
-    return json.dumps({"id": 1, "do": do, "args": args}).encode() + b"\n"
+    return json.dumps({"id": 1, "do": request.do, "args": request.arguments()}).encode() + b"\n"
 
 
 def taken(line: str, path: Path) -> dict[str, Any]:

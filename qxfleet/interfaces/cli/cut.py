@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.errors import AgentUnreachable, ConfigError
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
 from qxfleet.interfaces.cli.orders import SENTENCES, Yes, behind, consent
@@ -141,8 +142,8 @@ def _through_agent(path: Path | None, upses: Sequence[UpsOptions]) -> list[dict[
     where = control_socket(path)
     for ups in upses:
         try:
-            ask(where, "command", ORDER_S, ups=ups.name, name="shutdown.stop", value=None)
-            results.append(ask(where, "command", ORDER_S, ups=ups.name, name="shutdown.default", value=None))
+            ask(where, requests.Command(ups.name, "shutdown.stop"), ORDER_S)
+            results.append(ask(where, requests.Command(ups.name, "shutdown.default"), ORDER_S))
         except AgentUnreachable:
             return None
     return results

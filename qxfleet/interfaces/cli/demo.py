@@ -109,14 +109,18 @@ async def _show(
 ) -> None:
     import asyncio
 
-    from qxfleet.interfaces import shapes
+    from qxfleet.api import shapes
     from qxfleet.interfaces.cli.events import event_line
     from qxfleet.interfaces.cli.fleet import print_status
+    from qxfleet.interfaces.supervisor import Interfaces
     from qxfleet.model.events import Event
 
     complain(f"starting {len(farm.upses)} simulated UPSes and an agent in {config.parent}")
     await ready.wait()
     late = await _all_online(agent, began_s)
+    interfaces = agent.part(Interfaces)
+    if interfaces is not None:
+        await asyncio.wait({asyncio.ensure_future(interfaces.up.wait())}, timeout=ONLINE_WITHIN_S)
     states, now_s = agent.fleet.snapshot(), agent.clock.monotonic()
     upses = [shapes.ups_document(agent.fleet.options(name), state, now_s) for name, state in states.items()]
     print_status(shapes.fleet_document("demo", agent.clock.wall_us(), upses))
@@ -151,16 +155,14 @@ Events as they happen; Ctrl-C ends the demo:""")
 
 def _web_addresses(agent: Agent) -> str:
     """Where page, API and metrics are; what to install where they are not."""
-    from qxfleet.interfaces.metrics import MetricsServer
-    from qxfleet.interfaces.web import Web
-
-    web, metrics = agent.part(Web), agent.part(MetricsServer)
-    if web is None or metrics is None or not web.urls or not metrics.urls:
+    web, metrics = agent.config.faces.http, agent.config.faces.metrics
+    if web is None or metrics is None:
         return "\nNo web page and no metrics: pip install 'qxfleet[web]' brings them.\n"
+    page, scrape = f"http://{web.listen[0]}/", f"http://{metrics.listen[0]}/"
     return f"""
-Web page:    {web.urls[0]}
-JSON API:    {web.urls[0]}api/v1/fleet, described by {web.urls[0]}api/v1/openapi.json
-Prometheus:  {web.urls[0]}metrics (the fleet), {metrics.urls[0]}ups_metrics?ups=ups-01 (one UPS, as nut_exporter)
+Web page:    {page}
+JSON API:    {page}api/v1/fleet, described by {page}api/v1/openapi.json
+Prometheus:  {page}metrics (the fleet), {scrape}ups_metrics?ups=ups-01 (one UPS, as nut_exporter)
 """
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.client import control_socket, follow
 from qxfleet.interfaces.cli.fleet import Targets
@@ -50,7 +51,7 @@ def events(
         return
     if until is not None:
         raise typer.BadParameter("--follow shows what comes, and has no end", param_hint="'--until'")
-    stream = follow(control_socket(context.obj), "follow", targets=targets or [])
+    stream = follow(control_socket(context.obj), requests.Follow(targets=tuple(targets or ())))
     next(stream)  # from here on nothing is missed; what the database holds comes first
     shown = list(_recorded(context, targets, since, None, kinds)) if since else []
     wanted = {kind.value for kind in kinds or EventKind}
@@ -73,9 +74,9 @@ def _show_fleet(
     context: typer.Context, targets: list[str] | None, since: str, until: str | None, kinds: list[EventKind] | None, json: bool
 ) -> None:
     """Events of all agents, each with its agent."""
+    from qxfleet.api.fleet_shapes import fleet_events
+    from qxfleet.api.shapes import event_item
     from qxfleet.interfaces.cli.recorded import chosen, recorded_fleet, span_us
-    from qxfleet.interfaces.fleet_shapes import fleet_events
-    from qxfleet.interfaces.shapes import event_item
     from qxfleet.model.clock import Clock
     from qxfleet.store import fleet_view, history
 
@@ -101,8 +102,8 @@ def event_line(item: dict[str, Any]) -> str:
 def _recorded(
     context: typer.Context, targets: list[str] | None, since: str, until: str | None, kinds: list[EventKind] | None
 ) -> Iterator[dict[str, Any]]:
+    from qxfleet.api.shapes import event_item
     from qxfleet.interfaces.cli.recorded import chosen, recorded, span_us
-    from qxfleet.interfaces.shapes import event_item
     from qxfleet.model.clock import Clock
     from qxfleet.store import history
 

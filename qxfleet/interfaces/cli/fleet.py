@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.agents import Fleet, shipping_line, show_fleet
 from qxfleet.interfaces.cli.client import ask, control_socket
@@ -34,9 +35,9 @@ def status(context: typer.Context, targets: Targets = None, fleet: Fleet = False
     if fleet:
         show_fleet(context, targets, json)
     elif json:
-        emit(ask(control_socket(context.obj), "status", targets=targets or []))
+        emit(ask(control_socket(context.obj), requests.Status(targets=tuple(targets or ()))))
     else:
-        print_status(ask(control_socket(context.obj), "status", targets=targets or [], remedies=True))
+        print_status(ask(control_socket(context.obj), requests.Status(targets=tuple(targets or ()), remedies=True)))
 
 
 def print_status(document: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ def variables(
 
     Exit code 1 without contact: what is printed then are the last known values.
     """
-    answer = ask(control_socket(context.obj), "vars", ups=name)
+    answer = ask(control_socket(context.obj), requests.Vars(ups=name))
     known: dict[str, str] = answer["variables"]
     if json:
         shown = known if variable is None else {n: v for n, v in known.items() if n == variable}
@@ -124,7 +125,7 @@ def variables(
 
 def commands(context: typer.Context, name: Name, json: Json = False) -> None:
     """List the instant commands of one UPS."""
-    answer = ask(control_socket(context.obj), "commands", ups=name)
+    answer = ask(control_socket(context.obj), requests.Commands(ups=name))
     if json:
         emit(answer)
         return
@@ -145,7 +146,7 @@ def _value_range(value: dict[str, float] | None) -> str:
 
 def settings(context: typer.Context, name: Name, json: Json = False) -> None:
     """List the writable variables of one UPS with their ranges."""
-    answer = ask(control_socket(context.obj), "settings", ups=name)
+    answer = ask(control_socket(context.obj), requests.Settings(ups=name))
     if json:
         emit(answer)
         return

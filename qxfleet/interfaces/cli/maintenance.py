@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
@@ -28,7 +29,7 @@ def start(
         for_s = parse_duration(for_) if for_ else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--for'") from None
-    document = ask(control_socket(context.obj), "maintenance-start", targets=targets, for_s=for_s, reason=reason)
+    document = ask(control_socket(context.obj), requests.MaintenanceStart(targets=tuple(targets), for_s=for_s, reason=reason))
     if json:
         emit(document)
     else:
@@ -41,7 +42,7 @@ def stop(context: typer.Context, targets: Targets, json: Json = False) -> None:
 
     Exit code 1 if none of them was under maintenance.
     """
-    document = ask(control_socket(context.obj), "maintenance-stop", targets=targets)
+    document = ask(control_socket(context.obj), requests.MaintenanceStop(targets=tuple(targets)))
     if json:
         emit(document)
     else:
@@ -54,7 +55,7 @@ def stop(context: typer.Context, targets: Targets, json: Json = False) -> None:
 @app.command("list")
 def list_(context: typer.Context, json: Json = False) -> None:
     """The UPSes that are under maintenance now."""
-    document = ask(control_socket(context.obj), "maintenance")
+    document = ask(control_socket(context.obj), requests.Maintenance())
     if json:
         emit(document)
     elif not document["maintenance"]:

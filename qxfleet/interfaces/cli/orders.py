@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
@@ -73,11 +74,11 @@ def command(
     One that cuts power names the loads behind the UPS and asks first; without a terminal it needs --yes.
     Exit code 0 only if the UPS accepted it or later readings show that it acted.
     """
-    known = ask(control_socket(context.obj), "commands", ups=name)
+    known = ask(control_socket(context.obj), requests.Commands(ups=name))
     hazard = next((each["hazard"] for each in known["commands"] if each["name"] == order), "none")
     if hazard == "load":
         consent(f"{order} cuts the power of {name}. {behind(known['feeds'])}", yes=yes)
-    _report(ask(control_socket(context.obj), "command", ORDER_S, ups=name, name=order, value=seconds(value)), json)
+    _report(ask(control_socket(context.obj), requests.Command(ups=name, name=order, value=seconds(value)), ORDER_S), json)
 
 
 def set_(
@@ -93,7 +94,7 @@ def set_(
     json: Json = False,
 ) -> None:
     """Change a writable variable."""
-    _report(ask(control_socket(context.obj), "set", ORDER_S, ups=name, name=variable, value=seconds(value) or ""), json)
+    _report(ask(control_socket(context.obj), requests.Set(ups=name, name=variable, value=seconds(value) or ""), ORDER_S), json)
 
 
 def _report(result: dict[str, Any], json: bool) -> None:

@@ -32,7 +32,7 @@ def outages(
 
     A battery test is none and shows only with --tests; cause "unknown" is a discharge with a good input and no test announced.
     """
-    from qxfleet.interfaces.battery_shapes import discharge_document, sample_document
+    from qxfleet.api.battery_shapes import discharge_document, sample_document
     from qxfleet.model.clock import Clock
     from qxfleet.model.discharge import Cause
     from qxfleet.store import batteries, history

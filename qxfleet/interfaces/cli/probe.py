@@ -60,8 +60,8 @@ def probe(
     """
     import asyncio
 
+    from qxfleet.api.shapes import settings_shape
     from qxfleet.dialects.registry import dialect_named, names
-    from qxfleet.interfaces.shapes import settings_shape
     from qxfleet.model.clock import Clock
     from qxfleet.model.options import UpsOptions
     from qxfleet.session.probe import probe as look

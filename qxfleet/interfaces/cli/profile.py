@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli.client import ask, control_socket, work
 from qxfleet.interfaces.cli.orders import SENTENCES
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -25,7 +26,7 @@ def check(
 
     Exit code 1 if anything differs or is not known.
     """
-    document = ask(control_socket(context.obj), "profile-check", names=names or [])
+    document = ask(control_socket(context.obj), requests.ProfileCheck(names=tuple(names or ())))
     if json:
         emit(document)
     elif not document["profiles"]:
@@ -53,7 +54,7 @@ def apply(
         return
     steps: list[dict[str, Any]] = []
     profile, last = {"ups": [""]}, {"ended": "", "refused": 0}
-    for item in work(control_socket(context.obj), "profile-apply", name=name, go_on=go_on):
+    for item in work(control_socket(context.obj), requests.ProfileApply(name=name, go_on=go_on)):
         if "step" in item:
             steps.append(item["step"])
             complain(_sentence(item["step"], profile["ups"]))
@@ -72,7 +73,7 @@ def apply(
 
 
 def _rehearse(context: typer.Context, name: str, json: bool) -> None:
-    (profile,) = ask(control_socket(context.obj), "profile-check", names=[name])["profiles"]
+    (profile,) = ask(control_socket(context.obj), requests.ProfileCheck(names=(name,)))["profiles"]
     refused = sum(not each["settable"] for each in profile["drift"])
     if json:
         steps = [

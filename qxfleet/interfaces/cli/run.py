@@ -30,15 +30,13 @@ def run(
 
     from qxfleet.agent.agent import Agent
     from qxfleet.config.load import load
-    from qxfleet.interfaces.logs import Log
+    from qxfleet.interfaces.logs import set_up
     from qxfleet.interfaces.parts import PARTS
     from qxfleet.interfaces.service import Service
     from qxfleet.model.events import Event, Severity
 
     config = load(context.obj)
-    logging.basicConfig(level=log_level.value.upper(), handlers=[Log()])
-    for chatty in ("apscheduler", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    set_up(log_level.value.upper())
     for warning in config.warnings:
         logging.getLogger("qxfleet").warning("%s", warning)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
 from qxfleet.interfaces.cli.test import follow_wave, show_foreseen
@@ -16,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="What is done on a calendar: batter
 @app.command("list")
 def list_(context: typer.Context, json: Json = False) -> None:
     """Every schedule with its next dates."""
-    document = ask(control_socket(context.obj), "schedules")
+    document = ask(control_socket(context.obj), requests.Schedules())
     if json:
         emit(document)
     elif not document["schedules"]:
@@ -49,9 +50,10 @@ def run(
     Exit code 0 only if all of it was done, and every test passed. Ctrl-C stops waiting, not the tests.
     """
     path = control_socket(context.obj)
-    foreseen = ask(path, "schedule-foresee", name=name)
+    foreseen = ask(path, requests.ScheduleForesee(name=name))
     if foreseen["do"] != "test":
-        document = foreseen if dry_run else ask(path, "schedule-act", timeout_s=ORDER_S * max(1, len(foreseen["ups"])), name=name)
+        longest_s = ORDER_S * max(1, len(foreseen["ups"]))
+        document = foreseen if dry_run else ask(path, requests.ScheduleAct(name=name), longest_s)
         if json:
             emit(document)
         else:
@@ -60,4 +62,4 @@ def run(
     elif dry_run:
         show_foreseen(foreseen, json=json)
     else:
-        follow_wave(follow(path, "schedule-run", name=name), json=json)
+        follow_wave(follow(path, requests.ScheduleRun(name=name)), json=json)

@@ -13,8 +13,9 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, RichLog, Static
 
+from qxfleet.api import requests
 from qxfleet.errors import AgentUnreachable, QxfleetError
-from qxfleet.interfaces.cli.client import request, taken
+from qxfleet.interfaces.cli.client import line_of, taken
 from qxfleet.interfaces.cli.fleet import COLUMNS, status_row
 from qxfleet.interfaces.cli.output import printable
 
@@ -39,7 +40,7 @@ class Screen(App[None]):
     def __init__(self, path: Path, targets: Sequence[str]) -> None:
         super().__init__()
         self._path = path
-        self._targets = list(targets)
+        self._targets = tuple(targets)
         self.failure: QxfleetError | None = None
 
     def compose(self) -> ComposeResult:
@@ -59,18 +60,18 @@ class Screen(App[None]):
 
     @work
     async def _watch_fleet(self) -> None:
-        await self._pump("watch", self.show_fleet, every_s=1.0)
+        await self._pump(requests.Watch(targets=self._targets, every_s=1.0), self.show_fleet)
 
     @work
     async def _follow_events(self) -> None:
-        await self._pump("follow", self.show_event)
+        await self._pump(requests.Follow(targets=self._targets), self.show_event)
 
-    async def _pump(self, do: str, show: Callable[[dict[str, Any]], None], **args: Any) -> None:
+    async def _pump(self, request: requests.Request, show: Callable[[dict[str, Any]], None]) -> None:
         """Hand every item of a stream to ``show``; the end of the stream is the end of the screen."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._path, limit=LONGEST_LINE)
             try:
-                writer.write(request(do, {"targets": self._targets, **args}))
+                writer.write(line_of(request))
                 while True:
                     show(taken((await reader.readline()).decode(), self._path)["item"])
             finally:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.interfaces.cli import shutdown_rehearsal
 from qxfleet.interfaces.cli.client import ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -51,13 +52,13 @@ def status(
     """Show how the staged shutdown stands: what is down, what is stopping, what waits, and what needs you."""
     where = control_socket(context.obj)
     if not watch:
-        document = ask(where, "shutdown-status")
+        document = ask(where, requests.ShutdownStatus())
         if json:
             emit(document)
         else:
             _print_status(document, whole)
         return
-    for document in follow(where, "shutdown-follow"):
+    for document in follow(where, requests.ShutdownFollow()):
         if json:
             typer.echo(json_text.dumps(document, ensure_ascii=False))
         else:
@@ -94,7 +95,7 @@ def drill(context: typer.Context, targets: Targets, mean: Mean = None, json: Jso
 @app.command()
 def cancel(context: typer.Context, json: Json = False) -> None:
     """Stop nothing more, and bring back what was stopped. Asks nothing: it is safe to run."""
-    document = ask(control_socket(context.obj), "shutdown-cancel")
+    document = ask(control_socket(context.obj), requests.ShutdownCancel())
     if json:
         emit(document)
     else:
@@ -113,7 +114,7 @@ def end(
 
     Not while a UPS of the plan is on battery: another run would begin at once. `qxfleet shutdown cancel` is for that.
     """
-    document = ask(control_socket(context.obj), "shutdown-end", run=run, reason=reason)
+    document = ask(control_socket(context.obj), requests.ShutdownEnd(run=run, reason=reason))
     if json:
         emit(document)
     else:
@@ -143,7 +144,7 @@ def history(
 
     For one run the exit code is 1 if anything did not go as it should.
     """
-    document = ask(control_socket(context.obj), "shutdown-history", run=run, most=most)
+    document = ask(control_socket(context.obj), requests.ShutdownHistory(run=run, most=most))
     if json:
         emit(document)
     elif not document["runs"]:
@@ -161,7 +162,7 @@ def history(
 
 def _order(context: typer.Context, targets: list[str], *, cut: bool, drill: bool, mean: str | None, json: bool) -> None:
     where = control_socket(context.obj)
-    preview = ask(where, "shutdown-preview", targets=targets)
+    preview = ask(where, requests.ShutdownPreview(targets=tuple(targets)))
     loads, name = preview["loads"], " ".join(targets)
     what = "a drill stops and starts again" if drill else "this stops"
     complain(f"On agent {preview['agent']} {what} {_count(len(loads), 'load')}: {_some(loads, FEW)}")
@@ -176,7 +177,7 @@ def _order(context: typer.Context, targets: list[str], *, cut: bool, drill: bool
     if mean.strip() != name:
         complain(f"{mean!r} is not {name!r}: nothing was done")
         raise typer.Exit(1)
-    document = ask(where, "shutdown-start", targets=targets, cut=cut, drill=drill)
+    document = ask(where, requests.ShutdownStart(targets=tuple(targets), cut=cut, drill=drill))
     if json:
         emit(document)
     else:
@@ -187,7 +188,7 @@ def _order(context: typer.Context, targets: list[str], *, cut: bool, drill: bool
 
 
 def _arm(context: typer.Context, armed: bool, reason: str, json: bool) -> None:
-    document = ask(control_socket(context.obj), "shutdown-arm", armed=armed, reason=reason)
+    document = ask(control_socket(context.obj), requests.ShutdownArm(armed=armed, reason=reason))
     if json:
         emit(document)
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.config.durations import parse_duration
 from qxfleet.errors import AgentUnreachable, ConfigError
 from qxfleet.interfaces.cli.client import ask, control_socket
@@ -128,7 +129,7 @@ def _known(path: Path | None, runtime: str | None, *, probe: bool = False) -> Kn
     unknown: dict[str, str] = {}
     plan, armed = config.shutdown, None
     try:
-        outlook = ask(control_socket(path), "shutdown-outlook")
+        outlook = ask(control_socket(path), requests.ShutdownOutlook())
     except AgentUnreachable:
         hint = "" if runtime or probe else "; --runtime gives one, and `shutdown check --probe` asks the UPSes"
         complain(f"no agent runs here: runtimes, and what stops took before, are not known{hint}")

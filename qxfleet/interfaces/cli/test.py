@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.config.durations import duration_text, parse_duration
 from qxfleet.interfaces.cli.client import ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -40,15 +41,16 @@ def start(
 
     Exit code 0 only if every UPS passed. Ctrl-C stops waiting, not the tests: ``test stop`` does that.
     """
-    args: dict[str, Any] = {"targets": targets, "force": force, "max_parallel": parallel, **_asked(quick, deep, for_, depth)}
+    asked = _asked(quick, deep, for_, depth)
+    args: dict[str, Any] = {"targets": tuple(targets), "force": force, "max_parallel": parallel, **asked}
     path = control_socket(context.obj)
     if dry_run:
-        document = ask(path, "test-foresee", **args)
+        document = ask(path, requests.TestForesee(**args))
         show_foreseen(document, json=json)
         if document["not_tested"]:
             raise typer.Exit(1)
         return
-    follow_wave(follow(path, "test-start", **args), json=json)
+    follow_wave(follow(path, requests.TestStart(**args)), json=json)
 
 
 def _asked(quick: bool, deep: bool, for_: str, depth: int | None) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def stop(context: typer.Context, targets: Targets, json: Json = False) -> None:
 
     Exit code 1 if no test of these UPSes runs or waits.
     """
-    document = ask(control_socket(context.obj), "test-stop", targets=targets)
+    document = ask(control_socket(context.obj), requests.TestStop(targets=tuple(targets)))
     if json:
         emit(document)
     else:
@@ -94,9 +96,8 @@ def results(
     from qxfleet.model.clock import Clock
 
     start_us = since_us(since, Clock().wall_us())
-    document = ask(
-        control_socket(context.obj), "test-results", targets=targets or [], since_us=start_us, limit=last, curve=curve and json
-    )
+    wanted = requests.TestResults(targets=tuple(targets or ()), since_us=start_us, limit=last, curve=curve and json)
+    document = ask(control_socket(context.obj), wanted)
     if json:
         emit(document)
         return

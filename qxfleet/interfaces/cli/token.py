@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
@@ -34,7 +35,8 @@ def create(
         expires_s = None if expires is None else parse_duration(expires)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--expires'") from None
-    made = ask(control_socket(context.obj), "token-create", name=name, user=user, allow=allow or None, expires_s=expires_s)
+    wanted = requests.TokenCreate(name=name, user=user, allow=tuple(allow) if allow else None, expires_s=expires_s)
+    made = ask(control_socket(context.obj), wanted)
     if json:
         emit(made)
         return
@@ -46,7 +48,7 @@ def create(
 @app.command("list")
 def list_(context: typer.Context, json: Json = False) -> None:
     """Show every token: whose it is, what it may do, until when, and when it was used last."""
-    document = ask(control_socket(context.obj), "token-list")
+    document = ask(control_socket(context.obj), requests.TokenList())
     if json:
         emit(document)
     elif not document["tokens"]:
@@ -59,7 +61,7 @@ def list_(context: typer.Context, json: Json = False) -> None:
 @app.command("revoke")
 def revoke(context: typer.Context, name: TokenName, json: Json = False) -> None:
     """End a token at once."""
-    document = ask(control_socket(context.obj), "token-revoke", name=name)
+    document = ask(control_socket(context.obj), requests.TokenRevoke(name=name))
     if json:
         emit(document)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from qxfleet.api import requests
 from qxfleet.errors import QxfleetError
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.fleet import Targets
@@ -12,7 +13,7 @@ from qxfleet.interfaces.cli.fleet import Targets
 def top(context: typer.Context, targets: Targets = None) -> None:
     """Show the fleet live on the whole screen; q ends it."""
     path = control_socket(context.obj)
-    ask(path, "status", targets=targets or [])
+    ask(path, requests.Status(targets=tuple(targets or ())))
     try:
         from qxfleet.interfaces.cli.screen import Screen
     except ModuleNotFoundError as error:

@@ -16,20 +16,21 @@ import os
 import pwd
 import socket
 import struct
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 from qxfleet.agent.agent import Agent
-from qxfleet.errors import AgentRunning, ConfigError, OrderError, QxfleetError
-from qxfleet.interfaces.control import battery, events, fleet, outlook, profiles, shutdown, tests, tokens
-from qxfleet.interfaces.control.asking import Stream, TooSlow, UnknownTarget, Verb
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api.asking import TooSlow, UnknownTarget
+from qxfleet.api.door import Door
+from qxfleet.api.reading import read_request
+from qxfleet.api.requests import Request
+from qxfleet.api.shapes import Document
+from qxfleet.errors import AgentRunning, BadRequest, ConfigError, InternalError, OrderError, QxfleetError
+from qxfleet.model.printable import printable
 
 log = logging.getLogger(__name__)
-
-NOUNS = (fleet, battery, events, outlook, profiles, shutdown, tests, tokens)
-"""Each offers ``verbs(agent)`` and ``streams(agent)``."""
 
 LONGEST_REQUEST = 64 * 1024
 MOST_CLIENTS = 64
@@ -49,15 +50,15 @@ class ControlServer:
 
     def __init__(self, agent: Agent, path: Path) -> None:
         self.path = path
-        self._agent = agent
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._inode = 0
-        self._verbs: dict[str, Verb] = {}
-        self._streams: dict[str, Stream] = {}
-        for noun in NOUNS:
-            self._verbs.update(noun.verbs(agent))
-            self._streams.update(noun.streams(agent))
+        self._door = Door(agent)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Requests that ended by an error of our own."""
+        return self._door.failures
 
     async def claim(self) -> None:
         """Take the socket; connections wait until :meth:`start`.
@@ -137,28 +138,20 @@ class ControlServer:
                 return
             if not line:
                 return
+            key: object = None
             try:
-                request = json.loads(line)
-                key, do, args = request.get("id"), request["do"], request.get("args") or {}
-                stream = self._streams.get(do)
-                if not isinstance(args, dict) or (stream is None and do not in self._verbs):
-                    raise KeyError(do)
-            except (ValueError, KeyError, AttributeError, TypeError):
-                known = ", ".join([*self._verbs, *self._streams])
-                _say(writer, None, error=("bad-request", f'expected {{"id", "do", "args"}} with "do" one of {known}'))
-                await _flushed(writer)
-                continue
-            try:
-                if stream is not None:
-                    await self._stream(self._pump(stream, key, args, writer, actor), reader)
+                said = _read(line)
+                key = said.get("id")
+                request = read_request(said.get("do"), said.get("args") or {})
+                if request.stream:
+                    await self._stream(self._pump(request, key, writer, actor), reader)
                     return
-                _say(writer, key, result=await self._verbs[do](args, actor))
-            except (QxfleetError, KeyError, TypeError) as error:
+                _say(writer, key, result=await self._door.do(request, actor))
+            except QxfleetError as error:
                 _say(writer, key, error=_named(error))
             await _flushed(writer)
 
-    @staticmethod
-    async def _pump(stream: Stream, key: object, args: Document, writer: asyncio.StreamWriter, actor: str) -> None:
+    async def _pump(self, request: Request, key: object, writer: asyncio.StreamWriter, actor: str) -> None:
         """Pass on what a stream says, as fast as the client takes it; an error is its last word."""
 
         async def say(item: Document) -> None:
@@ -166,8 +159,8 @@ class ControlServer:
             await _flushed(writer)
 
         try:
-            await stream(args, actor, say)
-        except (QxfleetError, KeyError, TypeError) as error:
+            await self._door.follow(request, actor, say)
+        except QxfleetError as error:
             _say(writer, key, error=_named(error))
             await _flushed(writer)
 
@@ -189,6 +182,19 @@ class ControlServer:
                     task.exception()
 
 
+def _read(line: bytes) -> Document:
+    """The object of one line; its "id" can be said again. Raises BadRequest."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"a request is one line of JSON: {printable(str(error))}") from None
+    if not isinstance(said, dict):
+        raise BadRequest('a request is an object, {"id", "do", "args"}')
+    if not isinstance(said.get("id"), (str, int, float, type(None))):
+        raise BadRequest('"id" is a number or a text')
+    return said
+
+
 def _named(error: Exception) -> tuple[str, str]:
     """Code and text of an error as the protocol tells it."""
     if isinstance(error, UnknownTarget):
@@ -197,9 +203,11 @@ def _named(error: Exception) -> tuple[str, str]:
         return "too-slow", str(error)
     if isinstance(error, OrderError):
         return "not-possible", str(error)
-    if isinstance(error, QxfleetError):
-        return "failed", str(error)
-    return "bad-request", f"an argument is missing or of the wrong type: {error}"
+    if isinstance(error, BadRequest):
+        return "bad-request", str(error)
+    if isinstance(error, InternalError):
+        return "internal", str(error)
+    return "failed", str(error)
 
 
 def _say(

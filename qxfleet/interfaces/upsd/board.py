@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from qxfleet import __version__
 from qxfleet.agent.fleet import Fleet
 from qxfleet.agent.forced import Client, ForcedShutdown
+from qxfleet.api.shapes import variable_texts
 from qxfleet.dialects.registry import DIALECTS
-from qxfleet.interfaces.shapes import variable_texts
 from qxfleet.interfaces.upsd.protocol import Code, Refused, framed, line
 from qxfleet.model.events import Link, SettingInfo
 from qxfleet.model.state import DeviceState

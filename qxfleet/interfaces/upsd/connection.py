@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from qxfleet.errors import OrderNotSupported
 from qxfleet.interfaces.listener import Place
 from qxfleet.interfaces.upsd.commands import GOODBYE, STARTTLS
 from qxfleet.interfaces.upsd.orders import Peer
@@ -212,6 +213,8 @@ class Connection(asyncio.BufferedProtocol):
             answer = self._server.commands.answer(self.peer, line)
         except Refused as refused:
             answer = refused.code.line
+        except OrderNotSupported:
+            answer = Code.DATA_STALE.line
         if not isinstance(answer, bytes):
             self._busy = self._loop.create_task(self._later(answer))
             return
@@ -226,6 +229,8 @@ class Connection(asyncio.BufferedProtocol):
             said = await answer
         except Refused as refused:
             said = refused.code.line
+        except OrderNotSupported:  # contact was lost between two looks
+            said = Code.DATA_STALE.line
         except Exception:  # a bug of ours ends this connection, never the server
             log.exception("a request of %s ended by an error that is ours", self.peer.address)
             return self.abort()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qxfleet.agent.audit import ACCEPTED, FORBIDDEN, Act, actor, record
 from qxfleet.agent.forced import Client, Flag
 from qxfleet.config.access import User
+from qxfleet.errors import Forbidden, OrderNotSupported, QxfleetError
 from qxfleet.interfaces.accounts import Accounts
 from qxfleet.interfaces.upsd.board import TEXT_LENGTH, Board
 from qxfleet.interfaces.upsd.protocol import Code, Refused
@@ -136,7 +137,7 @@ class Orders:
         if not (await self._user(peer)).may("fsd"):
             raise await self._deny(peer, Act.SHUTDOWN, name, "fsd")
         if Flag(name) not in self._agent.forced.all():
-            self._agent.forced.set(name, peer.actor)
+            await self._agent.force(name, peer.actor)
             self._granted(peer, Act.SHUTDOWN, name, "fsd")
         return b"OK FSD-SET\n"
 
@@ -175,9 +176,9 @@ class Orders:
     async def _answer(self, peer: Peer, perform: Perform, failed: Code, unsupported: Code) -> bytes:
         """OK for what was seen to work, or the id by which its end can be asked for."""
         if not peer.tracking:
-            doing = self._keep(perform())
+            doing = self._keep(_ended(perform, failed, unsupported))
             done, _ = await asyncio.wait({doing}, timeout=ANSWER_S)
-            refused = _refusal(doing.result(), failed, unsupported) if done else failed
+            refused = doing.result() if done else failed
             if refused is not None:
                 raise Refused(refused)
             return OK
@@ -192,7 +193,7 @@ class Orders:
     async def _follow(self, key: str, perform: Perform, failed: Code, unsupported: Code) -> None:
         refused: Code | None = failed
         try:
-            refused = _refusal(await perform(), failed, unsupported)
+            refused = await _ended(perform, failed, unsupported)
         finally:
             self._tracking.end(key, refused)
 
@@ -203,6 +204,18 @@ class Orders:
         if not peer.tracking:
             raise Refused(Code.FEATURE_NOT_CONFIGURED)
         return self._tracking.status(key.upper(), self._agent.clock.monotonic())
+
+
+async def _ended(perform: Perform, failed: Code, unsupported: Code) -> Code | None:
+    """How an order ended, in the protocol's words: None where it was accepted or seen to work."""
+    try:
+        return _refusal(await perform(), failed, unsupported)
+    except Forbidden:
+        return Code.ACCESS_DENIED
+    except OrderNotSupported:
+        return unsupported
+    except QxfleetError:
+        return failed
 
 
 def _refusal(result: OrderResult, failed: Code, unsupported: Code) -> Code | None:

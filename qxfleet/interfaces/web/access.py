@@ -20,9 +20,9 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import FORBIDDEN, Act, actor, record
+from qxfleet.api.tokens import Tokens
 from qxfleet.config.access import Right, User
 from qxfleet.interfaces.accounts import Accounts
-from qxfleet.interfaces.tokens import Tokens
 from qxfleet.interfaces.web.problems import Problem
 
 COOKIE = "qxfleet_session"

@@ -12,9 +12,10 @@ from starlette.exceptions import HTTPException
 
 import qxfleet
 from qxfleet.agent.agent import Agent
-from qxfleet.interfaces.control.server import NOUNS
+from qxfleet.api.door import Door
 from qxfleet.interfaces.http import App, Message, Receive, Send
 from qxfleet.interfaces.metrics import Metrics
+from qxfleet.interfaces.mirror import Mirror
 from qxfleet.interfaces.web import pages
 from qxfleet.interfaces.web.access import Access
 from qxfleet.interfaces.web.api import batteries, battery_tests, events, fleet, history, orders, people, shutdown
@@ -79,8 +80,8 @@ def application(agent: Agent, metrics: Metrics) -> App:
     app.state.access = Access(agent)
     app.state.live = Live(agent)
     app.state.judgements = metrics.judgements
-    app.state.streams = {name: stream for noun in NOUNS for name, stream in noun.streams(agent).items()}
-    app.state.verbs = {name: verb for noun in NOUNS for name, verb in noun.verbs(agent).items()}
+    mirror: object = agent
+    app.state.door = mirror if isinstance(mirror, Mirror) else Door(agent)
     handle_problems(app)
     app.add_exception_handler(pages.NotLoggedIn, pages.to_login)
     for module in (fleet, orders, history, events, batteries, battery_tests, shutdown, people):

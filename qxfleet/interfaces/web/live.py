@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from starlette.responses import StreamingResponse
 
 from qxfleet.agent.agent import Agent
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api.shapes import Document
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.problems import Problem
 from qxfleet.interfaces.web.words import tone, words

@@ -14,13 +14,13 @@ from starlette.responses import Response
 
 import qxfleet
 from qxfleet.agent.shipping import Shipping
+from qxfleet.api import requests, shapes
+from qxfleet.api.battery_shapes import battery_document
+from qxfleet.api.fleet_shapes import SILENT_S, fleet_document, shipping_document
+from qxfleet.api.shapes import Document
 from qxfleet.battery.health import Verdict
 from qxfleet.config.durations import duration_text
 from qxfleet.errors import StoreError
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.battery_shapes import battery_document
-from qxfleet.interfaces.fleet_shapes import SILENT_S, fleet_document, shipping_document
-from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.access import COOKIE, SESSION_S, Visitor, access_of, address_of, known_host, same_origin
 from qxfleet.interfaces.web.api.batteries import judgements_of
@@ -139,11 +139,11 @@ async def batteries(request: Request, agent: ThisAgent, visitor: Reader) -> Resp
 @router.get("/tests")
 async def tests(request: Request, visitor: Reader) -> Response:
     """Battery tests that were, are and will be."""
-    found = await ask(request, "test-results", visitor, limit=100)
+    found = await ask(request, requests.TestResults(limit=100), visitor)
     return await page(
         request, "tests.html", visitor, tests=found["tests"][::-1], waves=found["waves"], tones=TONES,
-        schedules=(await ask(request, "schedules", visitor))["schedules"],
-        maintenance=(await ask(request, "maintenance", visitor))["maintenance"],
+        schedules=(await ask(request, requests.Schedules(), visitor))["schedules"],
+        maintenance=(await ask(request, requests.Maintenance(), visitor))["maintenance"],
         may_test=visitor.may_command("test.battery.start"),
     )  # fmt: skip
 
@@ -151,8 +151,8 @@ async def tests(request: Request, visitor: Reader) -> Response:
 @router.get("/shutdown")
 async def shutdown(request: Request, visitor: Reader) -> Response:
     """How the staged shutdown stands."""
-    plan = await ask(request, "shutdown-status", visitor)
-    runs = (await ask(request, "shutdown-history", visitor, most=20))["runs"]
+    plan = await ask(request, requests.ShutdownStatus(), visitor)
+    runs = (await ask(request, requests.ShutdownHistory(most=20), visitor))["runs"]
     may_act = visitor.may("shutdown") and bool(plan["loads_configured"])
     return await page(request, "shutdown.html", visitor, plan=plan, runs=runs, may_act=may_act, tones=TONES)
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from qxfleet.errors import OrderError, OrderNotSupported, QxfleetError, StoreError
-from qxfleet.interfaces.control.asking import UnknownTarget
+from qxfleet.api.asking import UnknownTarget
+from qxfleet.errors import Forbidden, OrderError, OrderNotSupported, QxfleetError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,8 @@ def _unreadable(request: Request, error: Exception) -> Any:
 def _ours(request: Request, error: Exception) -> Any:
     if isinstance(error, UnknownTarget):
         return answer(request, 404, "unknown-target", str(error))
+    if isinstance(error, Forbidden):
+        return answer(request, 403, "forbidden", str(error))
     if isinstance(error, OrderNotSupported):
         return answer(request, 404, "not-supported", str(error))
     if isinstance(error, OrderError):

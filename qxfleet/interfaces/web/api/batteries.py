@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from qxfleet.interfaces.battery_shapes import battery_document
+from qxfleet.api.battery_shapes import battery_document
+from qxfleet.api.shapes import Document
 from qxfleet.interfaces.judgements import Judgements
-from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web import models_plans as models
 from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import ThisAgent, UpsPath, routes

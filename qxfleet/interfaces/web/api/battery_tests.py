@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request
 
 from qxfleet.agent.audit import Act
-from qxfleet.interfaces.control.asking import Stream
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api import requests
+from qxfleet.api.shapes import Document
 from qxfleet.interfaces.web import models_plans as models
 from qxfleet.interfaces.web.access import Reader, Somebody, Visitor, access_of
-from qxfleet.interfaces.web.api.common import ThisAgent, ask, routes
+from qxfleet.interfaces.web.api.common import ThisAgent, ask, door_of, routes, values
 from qxfleet.interfaces.web.api.events import Since
 from qxfleet.interfaces.web.api.fleet import Targets, chosen_names
 from qxfleet.interfaces.web.moments import moment_us
@@ -31,8 +30,8 @@ async def tests(
 ) -> Document:  # fmt: skip
     """Results of battery tests, and the waves that are under way."""
     since_us = None if since is None else moment_us(since, agent.clock.wall_us())
-    chosen = list(chosen_names(agent, targets)) if targets else None
-    return await ask(request, "test-results", visitor, targets=chosen, since_us=since_us, limit=limit, curve=curve)
+    chosen = chosen_names(agent, targets) if targets else ()
+    return await ask(request, requests.TestResults(targets=chosen, since_us=since_us, limit=limit, curve=curve), visitor)
 
 
 @router.post("/tests", response_model=models.Started, status_code=202, operation_id="test-start", responses=DONE)
@@ -42,40 +41,40 @@ async def start(request: Request, visitor: Somebody, wanted: models.WantedTests)
     The answer comes when the wave has begun; `/tests` shows how it goes on.
     """
     await _may_test(request, visitor, "test-start", ",".join(wanted.targets))
-    return await _begun(request, "test-start", wanted.model_dump(), visitor)
+    return await door_of(request).begin(requests.TestStart(**values(wanted)), visitor.actor)
 
 
 @router.post("/tests/stop", response_model=models.Stopped, operation_id="test-stop", responses=DONE)
 async def stop(request: Request, visitor: Somebody, wanted: models.WantedTargets) -> Document:
     """End the tests of these UPSes. Needs the right `test` or `command`."""
     await _may_test(request, visitor, "test-stop", ",".join(wanted.targets))
-    return await ask(request, "test-stop", visitor, targets=wanted.targets)
+    return await ask(request, requests.TestStop(targets=tuple(wanted.targets)), visitor)
 
 
 @router.get("/schedules", response_model=models.Schedules, operation_id="schedules", responses=documented(409))
 async def schedules(request: Request, visitor: Reader) -> Document:
     """What is done by the calendar, and when it comes next."""
-    return await ask(request, "schedules", visitor)
+    return await ask(request, requests.Schedules(), visitor)
 
 
 @router.get("/maintenance", response_model=models.Maintenance, operation_id="maintenance", responses=documented(409))
 async def maintenance(request: Request, visitor: Reader) -> Document:
     """UPSes that are in maintenance."""
-    return await ask(request, "maintenance", visitor)
+    return await ask(request, requests.Maintenance(), visitor)
 
 
 @router.post("/maintenance", response_model=models.Begun, operation_id="maintenance-start", responses=DONE)
 async def maintenance_start(request: Request, visitor: Somebody, wanted: models.WantedMaintenance) -> Document:
     """Put UPSes into maintenance. Needs the right `set`."""
     await _may_maintain(request, visitor, "maintenance-start", ",".join(wanted.targets))
-    return await ask(request, "maintenance-start", visitor, **wanted.model_dump())
+    return await ask(request, requests.MaintenanceStart(**values(wanted)), visitor)
 
 
 @router.post("/maintenance/stop", response_model=models.Stopped, operation_id="maintenance-stop", responses=DONE)
 async def maintenance_stop(request: Request, visitor: Somebody, wanted: models.WantedTargets) -> Document:
     """End the maintenance of UPSes. Needs the right `set`."""
     await _may_maintain(request, visitor, "maintenance-stop", ",".join(wanted.targets))
-    return await ask(request, "maintenance-stop", visitor, targets=wanted.targets)
+    return await ask(request, requests.MaintenanceStop(targets=tuple(wanted.targets)), visitor)
 
 
 async def _may_test(request: Request, visitor: Visitor, name: str, target: str) -> None:
@@ -86,22 +85,3 @@ async def _may_test(request: Request, visitor: Visitor, name: str, target: str) 
 async def _may_maintain(request: Request, visitor: Visitor, name: str, target: str) -> None:
     if not visitor.may("set"):
         raise await access_of(request).refuse(visitor, Act.MAINTENANCE, target, name, None, "set")
-
-
-async def _begun(request: Request, verb: str, args: Document, visitor: Visitor) -> Document:
-    """The first thing a stream says; what it began goes on without us."""
-    streams: dict[str, Stream] = request.app.state.streams
-    first: asyncio.Future[Document] = asyncio.get_running_loop().create_future()
-
-    async def say(item: Document) -> None:
-        if not first.done():
-            first.set_result(item)
-
-    following = asyncio.ensure_future(streams[verb](args, visitor.actor, say))
-    waited: set[asyncio.Future[Any]] = {following, first}
-    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    if not first.done():
-        following.result()
-    following.cancel()
-    await asyncio.wait({following})
-    return first.result()

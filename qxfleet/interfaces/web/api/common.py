@@ -1,14 +1,16 @@
-"""What every operation of the API shares: its agent, the names in its path, and the verbs of the control socket."""
+"""What every operation of the API shares: its agent, the names in its path, and the agent's door."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel
 
 from qxfleet.agent.agent import Agent
-from qxfleet.interfaces.control.asking import Verb
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api.door import Door
+from qxfleet.api.requests import Request as Wanted
+from qxfleet.api.shapes import Document
 from qxfleet.interfaces.web.access import Visitor
 from qxfleet.interfaces.web.live import Live
 from qxfleet.interfaces.web.problems import Problem, documented
@@ -23,8 +25,7 @@ def routes(tag: str) -> APIRouter:
 
 def agent_of(request: Request) -> Agent:
     """The agent that is asked."""
-    found = request.app.state.agent
-    assert isinstance(found, Agent)
+    found: Agent = request.app.state.agent
     return found
 
 
@@ -51,7 +52,17 @@ def known_ups(
 UpsPath = Annotated[str, Depends(known_ups)]
 
 
-async def ask(request: Request, verb: str, visitor: Visitor, **args: Any) -> Document:
-    """The answer of one verb of the control socket: every face says the same. Raises Problem, and the errors of the verb."""
-    verbs: dict[str, Verb] = request.app.state.verbs
-    return await verbs[verb](args, visitor.actor)
+def door_of(request: Request) -> Door:
+    """The agent's door."""
+    found: Door = request.app.state.door
+    return found
+
+
+async def ask(request: Request, wanted: Wanted, visitor: Visitor) -> Document:
+    """The answer to one request of the API: every interface says the same. Raises Problem, and the door's errors."""
+    return await door_of(request).do(wanted, visitor.actor)
+
+
+def values(body: BaseModel) -> dict[str, Any]:
+    """The fields of a request's body, as a request of the API takes them."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in body.model_dump().items()}

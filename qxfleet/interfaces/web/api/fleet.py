@@ -10,9 +10,9 @@ from starlette.responses import Response, StreamingResponse
 
 import qxfleet
 from qxfleet.agent.agent import Agent
+from qxfleet.api import shapes
+from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader, access_of

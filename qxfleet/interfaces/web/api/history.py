@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
+from qxfleet.api.shapes import Document
 from qxfleet.errors import StoreError
-from qxfleet.interfaces.shapes import Document
 from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, UpsPath, routes

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import Body, Path, Request, Response
 
 from qxfleet.agent.audit import Act
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api import shapes
+from qxfleet.api.shapes import Document
 from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader, Somebody, access_of
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, UpsPath, routes

@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from qxfleet.agent import profiles
 from qxfleet.agent.agent import Agent
+from qxfleet.api import requests, shapes
+from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs
+from qxfleet.api.shapes import Document
 from qxfleet.config.profile import Profile
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.control.asking import Say, Stream, UnknownTarget, Verb
-from qxfleet.interfaces.shapes import Document
 
 
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """``profile-check``."""
 
-    async def check(args: Document, actor: str) -> Document:
+    async def check(request: requests.ProfileCheck, actor: str) -> Document:
         """How far devices are from the profiles named, or from all."""
-        chosen = [_profile(agent, name) for name in args.get("names") or ()] or agent.config.profiles
+        chosen = [_profile(agent, name) for name in request.names] or agent.config.profiles
         return {"profiles": [shapes.profile_document(each, profiles.check(agent.fleet, each)) for each in chosen]}
 
-    return {"profile-check": check}
+    return {requests.ProfileCheck: check}
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """``profile-apply``."""
 
-    async def apply(args: Document, actor: str, say: Say) -> None:
+    async def apply(request: requests.ProfileApply, actor: str, say: Say) -> None:
         """Each setting as it ends, then how it ended; anything said meanwhile ends it behind the setting under way."""
         stop = asyncio.Event()
-        work = asyncio.create_task(_apply(agent, args, actor, say, stop))
+        work = asyncio.create_task(_apply(agent, request, actor, say, stop))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
             stop.set()
             await work
 
-    return {"profile-apply": apply}
+    return {requests.ProfileApply: apply}
 
 
-async def _apply(agent: Agent, args: Document, actor: str, say: Say, stop: asyncio.Event) -> None:
-    profile = _profile(agent, args["name"])
-    go_on, refused = bool(args.get("go_on")) or profile.go_on, 0
+async def _apply(agent: Agent, request: requests.ProfileApply, actor: str, say: Say, stop: asyncio.Event) -> None:
+    profile = _profile(agent, request.name)
+    go_on, refused = request.go_on or profile.go_on, 0
     await say({"profile": profile.name, "ups": list(profile.upses), "settings": dict(profile.settings)})
     async for step in profiles.applying(agent.fleet, profile, actor=actor, go_on=go_on, stop=stop):
         refused += step.refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -12,9 +12,10 @@ from qxfleet.agent import audit
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import Act
 from qxfleet.agent.maintenance import Maintenance
+from qxfleet.api import requests
+from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs, names
+from qxfleet.api.shapes import Document
 from qxfleet.config.schedules import Schedule
-from qxfleet.interfaces.control.asking import Say, Stream, UnknownTarget, Verb, names
-from qxfleet.interfaces.shapes import Document
 from qxfleet.model.clock import iso
 from qxfleet.model.selftest import QUICK_S, Asked, Rules
 from qxfleet.selftest.calendar import Calendar
@@ -30,30 +31,30 @@ STILL_S = 10.0
 """A follower of a wave hears something at least this often."""
 
 
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """What each is called stands at the end; those that begin tests are streams."""
 
-    async def test_foresee(args: Document, actor: str) -> Document:
-        upses, asked, rules = names(agent, args["targets"]), _asked(args), _rules(agent, args)
+    async def test_foresee(request: requests.TestForesee, actor: str) -> Document:
+        upses, asked, rules = names(agent, request.targets), _asked(request), _rules(agent, request)
         return _foreseen("", asked, rules, _tests(agent).foresee(upses, asked, rules), None)
 
-    async def test_stop(args: Document, actor: str) -> Document:
-        stopped = await _tests(agent).stop_tests(names(agent, args["targets"]), actor)
+    async def test_stop(request: requests.TestStop, actor: str) -> Document:
+        stopped = await _tests(agent).stop_tests(names(agent, request.targets), actor)
         for ups in stopped:
             await audit.record(agent, actor, Act.TEST, ups, "test-stop", audit.ACCEPTED)
         return {"stopped": list(stopped)}
 
-    async def test_results(args: Document, actor: str) -> Document:
-        chosen = names(agent, args["targets"]) if args.get("targets") else None
-        query = partial(stored.tests, ups=chosen, since_us=args.get("since_us"), limit=args.get("limit"))
+    async def test_results(request: requests.TestResults, actor: str) -> Document:
+        chosen = names(agent, request.targets) if request.targets else None
+        query = partial(stored.tests, ups=chosen, since_us=request.since_us, limit=request.limit)
         rows = [document(test) for test in await agent.store.read(query)]
-        if args.get("curve"):
+        if request.curve:
             for row in rows:
                 curve = await agent.store.read(partial(stored.points, test_id=row["id"]))
                 row["curve"] = [{"time": iso(each.at_us), "status": each.status, **each.values} for each in curve]
         return {"tests": rows, "waves": [_wave(each) for each in _tests(agent).waves().values()]}
 
-    async def schedules(args: Document, actor: str) -> Document:
+    async def schedules(request: requests.Schedules, actor: str) -> Document:
         calendar = _calendar(agent)
         return {"schedules": [
             {
@@ -65,21 +66,21 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
             for due in calendar.due()
         ]}  # fmt: skip
 
-    async def schedule_foresee(args: Document, actor: str) -> Document:
-        schedule = _schedule(agent, args["name"])
+    async def schedule_foresee(request: requests.ScheduleForesee, actor: str) -> Document:
+        schedule = _schedule(agent, request.name)
         if schedule.do != "test":
             return {"schedule": schedule.name, "do": schedule.do, "what": schedule.what, "ups": list(schedule.upses)}
         foreseen = _tests(agent).foresee(schedule.upses, schedule.test, schedule.rules)
         return {"do": "test", **_foreseen(schedule.name, schedule.test, schedule.rules, foreseen, schedule.window_s)}
 
-    async def schedule_act(args: Document, actor: str) -> Document:
-        schedule = _schedule(agent, args["name"])
+    async def schedule_act(request: requests.ScheduleAct, actor: str) -> Document:
+        schedule = _schedule(agent, request.name)
         if schedule.do == "test":
             raise UnknownTarget(f"{schedule.name} runs tests: they are followed as a stream")
         await _calendar(agent).run(schedule, agent.clock.wall_us(), actor)
         return {"schedule": schedule.name, "do": schedule.do, "what": schedule.what, "ups": list(schedule.upses)}
 
-    async def maintenance(args: Document, actor: str) -> Document:
+    async def maintenance(request: requests.Maintenance, actor: str) -> Document:
         windows = _maintenance(agent).all().values()
         return {"maintenance": [
             {
@@ -89,44 +90,45 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
             for each in windows
         ]}  # fmt: skip
 
-    async def maintenance_start(args: Document, actor: str) -> Document:
-        upses, reason = names(agent, args["targets"]), str(args.get("reason") or "")
-        await _maintenance(agent).begin(upses, args.get("for_s"), reason, actor)
+    async def maintenance_start(request: requests.MaintenanceStart, actor: str) -> Document:
+        upses, reason = names(agent, request.targets), request.reason
+        await _maintenance(agent).begin(upses, request.for_s, reason, actor)
         for ups in upses:
             await audit.record(agent, actor, Act.MAINTENANCE, ups, "maintenance-start", audit.ACCEPTED, text=reason)
         return {"started": list(upses)}
 
-    async def maintenance_stop(args: Document, actor: str) -> Document:
-        stopped = await _maintenance(agent).end(names(agent, args["targets"]), actor)
+    async def maintenance_stop(request: requests.MaintenanceStop, actor: str) -> Document:
+        stopped = await _maintenance(agent).end(names(agent, request.targets), actor)
         for ups in stopped:
             await audit.record(agent, actor, Act.MAINTENANCE, ups, "maintenance-stop", audit.ACCEPTED)
         return {"stopped": list(stopped)}
 
     return {
-        "test-foresee": test_foresee, "test-stop": test_stop, "test-results": test_results, "schedules": schedules,
-        "schedule-foresee": schedule_foresee, "schedule-act": schedule_act, "maintenance": maintenance,
-        "maintenance-start": maintenance_start, "maintenance-stop": maintenance_stop,
+        requests.TestForesee: test_foresee, requests.TestStop: test_stop, requests.TestResults: test_results,
+        requests.Schedules: schedules, requests.ScheduleForesee: schedule_foresee, requests.ScheduleAct: schedule_act,
+        requests.Maintenance: maintenance, requests.MaintenanceStart: maintenance_start,
+        requests.MaintenanceStop: maintenance_stop,
     }  # fmt: skip
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """``test-start``, ``schedule-run``: a wave, member after member, to its end. Hanging up does not end the wave."""
 
-    async def test_start(args: Document, actor: str, say: Say) -> None:
-        upses, asked = names(agent, args["targets"]), _asked(args)
-        wave = await _tests(agent).begin_wave(upses, asked, _rules(agent, args), actor)
-        await audit.record(agent, actor, Act.TEST, ",".join(args["targets"]), "test-start", audit.ACCEPTED, value=str(asked))
+    async def test_start(request: requests.TestStart, actor: str, say: Say) -> None:
+        upses, asked = names(agent, request.targets), _asked(request)
+        wave = await _tests(agent).begin_wave(upses, asked, _rules(agent, request), actor)
+        await audit.record(agent, actor, Act.TEST, ",".join(request.targets), "test-start", audit.ACCEPTED, value=str(asked))
         await _follow(wave, say)
 
-    async def schedule_run(args: Document, actor: str, say: Say) -> None:
-        schedule = _schedule(agent, args["name"])
+    async def schedule_run(request: requests.ScheduleRun, actor: str, say: Say) -> None:
+        schedule = _schedule(agent, request.name)
         wave = await _calendar(agent).run(schedule, agent.clock.wall_us(), actor)
         if wave is None:
             raise UnknownTarget(f"{schedule.name} has a wave that is not over: `qxfleet test results` shows how far it is")
         await audit.record(agent, actor, Act.TEST, f"schedule {schedule.name}", "schedule-run", audit.ACCEPTED)
         await _follow(wave, say)
 
-    return {"test-start": test_start, "schedule-run": schedule_run}
+    return {requests.TestStart: test_start, requests.ScheduleRun: schedule_run}
 
 
 async def _follow(wave: Wave, say: Say) -> None:
@@ -181,20 +183,16 @@ def _foreseen(schedule: str, asked: Asked, rules: Rules, found: Sequence[Foresee
     }  # fmt: skip
 
 
-def _asked(args: Document) -> Asked:
-    kind = args.get("kind", "quick")
-    if kind not in ("quick", "deep", "timed"):
-        raise TypeError(f"no such test: {kind!r}")
-    for_s, depth = args.get("for_s"), args.get("depth_percent")
-    return Asked(kind, None if for_s is None else float(for_s), None if depth is None else int(depth))
+def _asked(request: requests.TestForesee | requests.TestStart) -> Asked:
+    return Asked(request.kind, request.for_s, request.depth_percent)
 
 
-def _rules(agent: Agent, args: Document) -> Rules:
+def _rules(agent: Agent, request: requests.TestForesee | requests.TestStart) -> Rules:
     """The rules of the configuration; ``force`` leaves what protects the load and drops the rest."""
     rules = _tests(agent).rules
-    if args.get("max_parallel"):
-        rules = replace(rules, max_parallel=int(args["max_parallel"]))
-    if not args.get("force"):
+    if request.max_parallel:
+        rules = replace(rules, max_parallel=request.max_parallel)
+    if not request.force:
         return rules
     return replace(
         rules, mains_stable_s=0.0, charged_s=0.0, load_steady_s=0.0, load_least_percent=0.0, no_alarm=False,

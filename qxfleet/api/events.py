@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qxfleet.agent.agent import Agent
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.control.asking import Say, Stream, TooSlow, Verb, names
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api import requests, shapes
+from qxfleet.api.asking import Say, Streams, TooSlow, Verbs, names
 from qxfleet.model.events import Event
 
 BACKLOG_EVENTS = 1000
@@ -17,20 +14,20 @@ STORED_WITHIN_S = 1.0
 """How long an event is held back for its commit, which takes milliseconds as a rule; then being told is worth more."""
 
 
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """None: events that were are read from the database."""
     return {}
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """``follow``."""
 
-    async def follow(args: Document, actor: str, say: Say) -> None:
+    async def follow(request: requests.Follow, actor: str, say: Say) -> None:
         """Events from now on; those of the agent itself too unless targets are named.
 
         What is shown is stored. An event that the database does not take in time is shown as not stored rather than late.
         """
-        wanted = frozenset(names(agent, args["targets"])) if args.get("targets") else None
+        wanted = frozenset(names(agent, request.targets)) if request.targets else None
         subscription = agent.bus.subscribe(Event, limit=BACKLOG_EVENTS)
         try:
             await say({"following": agent.config.agent.name})
@@ -48,4 +45,4 @@ def streams(agent: Agent) -> Mapping[str, Stream]:
         finally:
             agent.bus.unsubscribe(subscription)
 
-    return {"follow": follow}
+    return {requests.Follow: follow}

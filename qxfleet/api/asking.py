@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from qxfleet.agent.agent import Agent
+from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported, QxfleetError
-from qxfleet.interfaces.shapes import Document
 
-Verb = Callable[[Document, str], Awaitable[Document]]
-"""(arguments, actor) → result. Errors of ours, and KeyError and TypeError for bad arguments, become the answer."""
+Verb = Callable[[Any, str], Awaitable[Document]]
+"""(request of its type, actor) → result. A QxfleetError becomes the answer; anything else is our own fault."""
 
 Say = Callable[[Document], Awaitable[None]]
 """Hands one item to the client and waits until it is taken."""
 
-Stream = Callable[[Document, str, Say], Awaitable[None]]
-"""(arguments, actor, say) → items until it returns; cancelled when the client hangs up or says anything."""
+Stream = Callable[[Any, str, Say], Awaitable[None]]
+"""(request of its type, actor, say) → items until it returns; cancelled when the client hangs up or says anything."""
+
+Verbs = Mapping[type[Any], Verb]
+Streams = Mapping[type[Any], Stream]
+"""By the type of request."""
 
 
 class UnknownTarget(OrderNotSupported):

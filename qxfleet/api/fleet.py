@@ -4,79 +4,83 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import qxfleet
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.forced import Client
 from qxfleet.agent.shipping import Shipping
-from qxfleet.interfaces import shapes
-from qxfleet.interfaces.control.asking import Say, Stream, Verb, names, one
-from qxfleet.interfaces.fleet_shapes import shipping_document
-from qxfleet.interfaces.shapes import Document
+from qxfleet.api import requests, shapes
+from qxfleet.api.asking import Say, Streams, Verbs, names, one
+from qxfleet.api.fleet_shapes import shipping_document
+from qxfleet.api.shapes import Document
 
 
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """``about``, ``status``, ``vars``, ``commands``, ``settings``, ``command``, ``set``."""
 
-    async def about(args: Document, actor: str) -> Document:
+    async def about(request: requests.About, actor: str) -> Document:
         return {"agent": agent.config.agent.name, "version": qxfleet.__version__, "pid": os.getpid(), "you": actor}
 
-    async def status(args: Document, actor: str) -> Document:
-        chosen = names(agent, args.get("targets"))
+    async def status(request: requests.Status, actor: str) -> Document:
+        chosen = names(agent, request.targets)
         found = _fleet(agent, chosen)
         shipping = agent.part(Shipping)
         if shipping is not None and (health := shipping.health()) is not None:
             found["fleet_store"] = shipping_document(health, agent.clock.wall_us())
-        if not args.get("remedies"):
+        if not request.remedies:
             return found
         states = agent.fleet.snapshot()
         remedies = {name: dict(states[name].remedies) for name in chosen if states[name].remedies}
         return {**found, "remedies": remedies}
 
-    async def vars(args: Document, actor: str) -> Document:
-        name = one(agent, args["ups"])
+    async def vars(request: requests.Vars, actor: str) -> Document:
+        name = one(agent, request.ups)
         state, forced = agent.fleet.snapshot()[name], agent.forced.is_set(name, Client())
         age_s = None if state.reading is None else agent.clock.monotonic() - state.reading.mono_s
         shown = shapes.vars_document(state, forced=forced)
         return {**shown, "state": state.link.value, "reason": state.link_reason, "age_s": age_s}
 
-    async def commands(args: Document, actor: str) -> Document:
-        name = one(agent, args["ups"])
+    async def commands(request: requests.Commands, actor: str) -> Document:
+        name = one(agent, request.ups)
         feeds = [load.name for load in agent.config.shutdown.fed.get(name, ())]
         return {**shapes.orders_document(name, agent.fleet.orders(name)), "feeds": feeds}
 
-    async def settings(args: Document, actor: str) -> Document:
-        name = one(agent, args["ups"])
+    async def settings(request: requests.Settings, actor: str) -> Document:
+        name = one(agent, request.ups)
         return shapes.settings_document(name, agent.fleet.settings(name))
 
-    async def command(args: Document, actor: str) -> Document:
-        name = one(agent, args["ups"])
-        value = args.get("value")
-        result = await agent.fleet.perform(name, str(args["name"]), None if value is None else str(value), actor=actor)
+    async def command(request: requests.Command, actor: str) -> Document:
+        name = one(agent, request.ups)
+        result = await agent.fleet.perform(name, request.name, request.value, actor=actor)
         return {**result.as_json(), "sent": result.sent, "text": result.text}
 
-    async def set(args: Document, actor: str) -> Document:
-        result = await agent.fleet.set(one(agent, args["ups"]), str(args["name"]), str(args["value"]), actor=actor)
+    async def set(request: requests.Set, actor: str) -> Document:
+        result = await agent.fleet.set(one(agent, request.ups), request.name, request.value, actor=actor)
         return {**result.as_json(), "sent": result.sent, "text": result.text}
+
+    async def force(request: requests.Force, actor: str) -> Document:
+        name = one(agent, request.ups)
+        await agent.force(name, actor)
+        return {"ups": name}
 
     return {
-        "about": about, "status": status, "vars": vars, "commands": commands, "settings": settings, "command": command,
-        "set": set,
+        requests.About: about, requests.Status: status, requests.Vars: vars, requests.Commands: commands, requests.Force: force,
+        requests.Settings: settings, requests.Command: command, requests.Set: set,
     }  # fmt: skip
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """``watch``."""
 
-    async def watch(args: Document, actor: str, say: Say) -> None:
+    async def watch(request: requests.Watch, actor: str, say: Say) -> None:
         """The fleet's status again and again, every ``every_s`` seconds (1 by default, at least 0.2)."""
-        every_s = max(0.2, float(args.get("every_s", 1.0)))
+        every_s = request.every_s
         while True:
-            await say(_fleet(agent, names(agent, args.get("targets"))))
+            await say(_fleet(agent, names(agent, request.targets)))
             await asyncio.sleep(every_s)
 
-    return {"watch": watch}
+    return {requests.Watch: watch}
 
 
 def _fleet(agent: Agent, chosen: Sequence[str]) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qxfleet.interfaces.shapes import Document, audit_document
+from qxfleet.api.shapes import Document, audit_document
 from qxfleet.model.clock import iso
 from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import value_text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from qxfleet.api.shapes import Document
 from qxfleet.battery.health import Health
 from qxfleet.battery.runtime import RuntimeBand
-from qxfleet.interfaces.shapes import Document
 from qxfleet.model.clock import from_us, iso
 from qxfleet.model.discharge import Discharge, Sample
 from qxfleet.store.batteries import Capacity, Placement, Rest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from qxfleet.agent import audit
 from qxfleet.agent.agent import Agent
+from qxfleet.api import requests
+from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs
+from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported, PlanError
-from qxfleet.interfaces.control.asking import Say, Stream, UnknownTarget, Verb
-from qxfleet.interfaces.shapes import Document
 from qxfleet.model.clock import iso
 from qxfleet.shutdown import telling
 from qxfleet.shutdown.model import Ordered
@@ -17,40 +18,38 @@ from qxfleet.shutdown.record import Scale
 from qxfleet.shutdown.run import StagedShutdown
 from qxfleet.store import shutdown as stored
 
-MOST_RUNS = 1000
 
-
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """``shutdown-status``, ``-preview``, ``-start``, ``-cancel``, ``-end``, ``-arm``, ``-history``."""
 
-    async def status(args: Document, actor: str) -> Document:
+    async def status(request: requests.ShutdownStatus, actor: str) -> Document:
         return status_document(agent)
 
-    async def preview(args: Document, actor: str) -> Document:
+    async def preview(request: requests.ShutdownPreview, actor: str) -> Document:
         """What ``start`` with these targets would stop."""
         part = _part(agent)
-        loads = loads_meant(agent, part, args["targets"])
+        loads = loads_meant(agent, part, request.targets)
         return {"loads": sorted(loads), "armed": part.armed, "running": part.running, "agent": agent.config.agent.name}
 
-    async def start(args: Document, actor: str) -> Document:
+    async def start(request: requests.ShutdownStart, actor: str) -> Document:
         part = _part(agent)
-        loads, drill = loads_meant(agent, part, args["targets"]), bool(args.get("drill"))
-        target, name = " ".join(map(str, args["targets"])), "shutdown.drill" if drill else "shutdown.start"
+        loads, drill = loads_meant(agent, part, request.targets), request.drill
+        target, name = " ".join(request.targets), "shutdown.drill" if drill else "shutdown.start"
         try:
-            await part.order(Ordered(loads, actor, cut=bool(args.get("cut")), drill=drill))
+            await part.order(Ordered(loads, actor, cut=request.cut, drill=drill))
         except PlanError as error:
             await audit.record(agent, actor, audit.Act.SHUTDOWN, target, name, audit.REJECTED, text=str(error))
             raise
         await audit.record(agent, actor, audit.Act.SHUTDOWN, target, name, audit.ACCEPTED, text=", ".join(sorted(loads)))
         return {"run": part.run_id, "loads": sorted(loads), "armed": part.record.armed}
 
-    async def cancel(args: Document, actor: str) -> Document:
+    async def cancel(request: requests.ShutdownCancel, actor: str) -> Document:
         text = await _part(agent).cancel(actor)
         await audit.record(agent, actor, audit.Act.SHUTDOWN, "", "shutdown.cancel", audit.ACCEPTED, text=text)
         return {"text": text}
 
-    async def end(args: Document, actor: str) -> Document:
-        run, reason = int(args["run"]), str(args.get("reason", ""))
+    async def end(request: requests.ShutdownEnd, actor: str) -> Document:
+        run, reason = request.run, request.reason
         try:
             text = await _part(agent).end(run, actor, reason)
         except PlanError as error:
@@ -59,42 +58,41 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
         await audit.record(agent, actor, audit.Act.SHUTDOWN, str(run), "shutdown.end", audit.ACCEPTED, text=text)
         return {"run": run, "text": text}
 
-    async def arm(args: Document, actor: str) -> Document:
-        part, armed = _part(agent), bool(args["armed"])
-        await part.arm(armed, actor, str(args.get("reason", "")))
+    async def arm(request: requests.ShutdownArm, actor: str) -> Document:
+        part, armed = _part(agent), request.armed
+        await part.arm(armed, actor, request.reason)
         word = "arm" if armed else "disarm"
-        await audit.record(agent, actor, audit.Act.ARM, "", f"shutdown.{word}", audit.ACCEPTED, text=str(args.get("reason", "")))
+        await audit.record(agent, actor, audit.Act.ARM, "", f"shutdown.{word}", audit.ACCEPTED, text=request.reason)
         return {**_arming(agent, part), "running_armed": part.running and part.record.armed}
 
-    async def history(args: Document, actor: str) -> Document:
-        part, run_id, most = _part(agent), args.get("run"), min(MOST_RUNS, int(args.get("most", 20)))
+    async def history(request: requests.ShutdownHistory, actor: str) -> Document:
+        part, run_id, most = _part(agent), request.run, request.most
         if run_id is None:
             runs = await agent.store.read(lambda connection: stored.runs(connection, most))
         else:
-            found = await agent.store.read(lambda connection: stored.run(connection, int(run_id)))
+            found = await agent.store.read(lambda connection: stored.run(connection, run_id))
             if found is None:
                 raise UnknownTarget(f"there is no run {run_id}; `qxfleet shutdown history` lists them")
             runs = [found]
         return {"runs": [telling.report(run, part.plan.named) for run in runs]}
 
     return {
-        "shutdown-status": status, "shutdown-preview": preview, "shutdown-start": start, "shutdown-cancel": cancel,
-        "shutdown-end": end,
-        "shutdown-arm": arm, "shutdown-history": history,
+        requests.ShutdownStatus: status, requests.ShutdownPreview: preview, requests.ShutdownStart: start,
+        requests.ShutdownCancel: cancel, requests.ShutdownEnd: end, requests.ShutdownArm: arm, requests.ShutdownHistory: history,
     }  # fmt: skip
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """``shutdown-follow``."""
 
-    async def follow(args: Document, actor: str, say: Say) -> None:
+    async def follow(request: requests.ShutdownFollow, actor: str, say: Say) -> None:
         """How it stands, again and again: every ``every_s`` seconds (1 by default, at least 0.2)."""
-        every_s = max(0.2, float(args.get("every_s", 1.0)))
+        every_s = request.every_s
         while True:
             await say(status_document(agent))
             await asyncio.sleep(every_s)
 
-    return {"shutdown-follow": follow}
+    return {requests.ShutdownFollow: follow}
 
 
 def status_document(agent: Agent) -> Document:
@@ -115,16 +113,16 @@ def status_document(agent: Agent) -> Document:
     return {"agent": agent.config.agent.name, "time": iso(scale.now_us), **document}
 
 
-def loads_meant(agent: Agent, part: StagedShutdown, targets: object) -> frozenset[str]:
+def loads_meant(agent: Agent, part: StagedShutdown, targets: Sequence[str]) -> frozenset[str]:
     """Loads by their own names, or those that could not live without the UPSes named. Raises UnknownTarget."""
     loads: set[str] = set()
     upses: set[str] = set()
-    for target in targets if isinstance(targets, list) else ():
+    for target in targets:
         if target in part.plan.named:
             loads.add(target)
             continue
         try:
-            upses.update(agent.fleet.select(str(target)))
+            upses.update(agent.fleet.select(target))
         except OrderNotSupported as error:
             raise UnknownTarget(f"no load and no UPS is meant by {target!r}: {error}") from error
     for load in part.plan.loads:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qxfleet.agent.agent import Agent
+from qxfleet.api import requests
+from qxfleet.api.asking import Streams, Verbs
+from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported
-from qxfleet.interfaces.control.asking import Stream, Verb
-from qxfleet.interfaces.shapes import Document
 from qxfleet.shutdown.run import StagedShutdown
 
 
-def verbs(agent: Agent) -> Mapping[str, Verb]:
+def verbs(agent: Agent) -> Verbs:
     """``shutdown-outlook``."""
 
-    async def outlook(args: Document, actor: str) -> Document:
+    async def outlook(request: requests.ShutdownOutlook, actor: str) -> Document:
         """What is known now of each UPS, and of each load what its stop took at worst."""
         part = agent.part(StagedShutdown)
         if part is None:
@@ -23,7 +22,7 @@ def verbs(agent: Agent) -> Mapping[str, Verb]:
         learned = {load.name: load.learned_s for load in part.plan.loads if load.learned_s is not None}
         return {"armed": part.armed, "ups": upses, "learned_s": learned}
 
-    return {"shutdown-outlook": outlook}
+    return {requests.ShutdownOutlook: outlook}
 
 
 def _ups(agent: Agent, part: StagedShutdown, name: str) -> Document:
@@ -51,6 +50,6 @@ def unknown_runtime(*, contact: bool, load: bool) -> str:
     return "it tells none, no full discharge of it was seen yet, and no runtimecal is configured"
 
 
-def streams(agent: Agent) -> Mapping[str, Stream]:
+def streams(agent: Agent) -> Streams:
     """None."""
     return {}

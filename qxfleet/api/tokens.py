@@ -10,10 +10,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from qxfleet.agent.audit import ACCEPTED, REJECTED, Act, record
+from qxfleet.api import requests, shapes
+from qxfleet.api.asking import Streams, UnknownTarget, Verbs
+from qxfleet.api.shapes import Document
 from qxfleet.config.access import RIGHTS
-from qxfleet.errors import OrderInvalid, OrderNotSupported, StoreError
-from qxfleet.interfaces.accounts import Accounts
-from qxfleet.store.tokens import StoredToken, delete_token, insert_token, token_of, token_used, tokens
+from qxfleet.errors import OrderInvalid, OrderNotSupported, QxfleetError, StoreError
+from qxfleet.store.tokens import StoredToken, delete_token, insert_token, token_of, tokens
 
 if TYPE_CHECKING:
     from qxfleet.agent.agent import Agent
@@ -61,8 +63,7 @@ class Tokens:
         Raises OrderInvalid for a name that can't be one or rights the user has not got, OrderNotSupported for a user that is not
         configured, StoreError for a name that is taken.
         """
-        accounts = self._agent.part(Accounts)
-        owner = accounts.user(user) if accounts is not None else None
+        owner = next((each for each in self._agent.config.faces.users if each.name == user), None)
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
             raise OrderInvalid(f"a token's name is 1 to {LONGEST_NAME} printable characters")
         if owner is None:
@@ -118,6 +119,38 @@ class Tokens:
 
     async def _write_used(self, name: str) -> None:
         try:
-            await self._agent.store.commit(token_used(name, self._agent.clock.wall_us()))
+            await self._agent.token_used(name)
         except StoreError as error:
             log.warning("when token %s was used last was not stored: %s", name, error)
+
+
+def verbs(agent: Agent) -> Verbs:
+    """``token-create``, ``token-list``, ``token-revoke``."""
+
+    def part() -> Tokens:
+        found = agent.part(Tokens)
+        if found is None:
+            raise QxfleetError("this agent was started without network faces")
+        return found
+
+    async def create(request: requests.TokenCreate, actor: str) -> Document:
+        """``expires_s`` from now on; the answer is the only place where the secret ever stands."""
+        expires_us = None if request.expires_s is None else agent.clock.wall_us() + round(request.expires_s * 1e6)
+        secret, made = await part().create(request.name, request.user, request.allow, expires_us, actor=actor)
+        return {**shapes.token_document(made), "token": secret}
+
+    async def listing(request: requests.TokenList, actor: str) -> Document:
+        return {"tokens": [shapes.token_document(each) for each in await part().all(request.user)]}
+
+    async def revoke(request: requests.TokenRevoke, actor: str) -> Document:
+        name = request.name
+        if not await part().revoke(name, actor=actor, user=request.user):
+            raise UnknownTarget(f"no token is named {name!r}; `qxfleet token list` shows them")
+        return {"name": name, "revoked": True}
+
+    return {requests.TokenCreate: create, requests.TokenList: listing, requests.TokenRevoke: revoke}
+
+
+def streams(agent: Agent) -> Streams:
+    """None."""
+    return {}
