@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 SOURCES := pyproject.toml setup.py qxfleet/_fastparse.pyx
 
-.PHONY: demo test test-more bench lint soak manual clean
+.PHONY: demo test test-more bench lint soak manual release clean
 
 demo: $(VENV)/demo.done ## A simulated fleet and a real agent, live, until Ctrl-C
 	@$(BIN)/qxfleet demo
@@ -26,6 +26,7 @@ lint: $(VENV)/test.done ## Style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PIP) check
 
 soak: $(VENV)/test.done ## The long forms: hours, not minutes
 	$(BIN)/python tests/fuzz_fastparse.py --frames 10000000
@@ -33,6 +34,9 @@ soak: $(VENV)/test.done ## The long forms: hours, not minutes
 
 manual: $(VENV)/test.done ## Man pages and shell completions in share/, from the command line's own words
 	$(BIN)/python scripts/manual.py
+
+release: $(VENV)/test.done ## Archives, a lock with hashes and a bill of materials in dist/
+	$(BIN)/python scripts/release.py dist
 
 clean:
 	rm -rf $(VENV) build *.egg-info qxfleet/*.so qxfleet/_fastparse.c
