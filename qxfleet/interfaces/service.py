@@ -18,6 +18,8 @@ from qxfleet.model.events import Link
 
 log = logging.getLogger("qxfleet")
 
+OTHERS = 0o007
+
 STOP_WITHIN_S = 4.8
 """From the signal to the end of the process: the outside face promises 5 s."""
 
@@ -46,6 +48,7 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
         def up() -> None:
+            _close_to_others(self._agent.config.agent.state)
             self._starting = loop.create_task(self._control.start())
             self._manager.ready(self._standing())
             if self._manager.asked:
@@ -103,3 +106,14 @@ class Service:
     def _standing(self) -> str:
         states = self._agent.fleet.snapshot().values()
         return f"{sum(state.link is Link.ONLINE for state in states)} of {len(states)} UPSes online"
+
+
+def _close_to_others(state: Path) -> None:
+    """Take from everybody else what the umask left them of the state and of the files beside it; SQLite's own follow its mode."""
+    for file in (state, *state.parent.glob(f"{state.name}*")):
+        try:
+            mode = file.stat().st_mode
+            if mode & OTHERS:
+                file.chmod(mode & 0o7777 & ~OTHERS)
+        except OSError as error:
+            log.warning("%s: its mode can't be changed: %s", file, error.strerror)

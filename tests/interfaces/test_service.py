@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -140,3 +141,17 @@ def test_a_socket_that_can_not_be_starts_nothing(own: Site) -> None:
     assert done.stderr.startswith("agent.control: /proc/qxfleet/agent.sock: ")
     assert "name another path" in done.stderr
     assert not (own.folder / "fleet.db").exists()
+
+
+def test_others_can_not_read_the_record_whatever_the_umask(own: Site) -> None:
+    own.write(own.block("ups-03", "megatec"))
+    before = os.umask(0)
+    try:
+        own.start()
+    finally:
+        os.umask(before)
+    wait_for(lambda: own.run("status").returncode == 0, "an answer")
+    modes = {each.name: oct(each.stat().st_mode & 0o007) for each in own.folder.glob("fleet.db*")}
+    assert "fleet.db" in modes and set(modes.values()) == {"0o0"}
+    assert own.stop() == 0
+    assert all(each.stat().st_mode & 0o007 == 0 for each in own.folder.glob("fleet.db*"))
