@@ -1,7 +1,8 @@
 """Which readings are worth a row: every change and every minute (architecture section 8).
 
 A reading is stored when its status or alarms changed, when a value left its band since the row before, when a value
-became known or unknown, on every poll on battery or under test, and a minute after the last row at the latest.
+became known or unknown, on every poll on battery or under test, and a minute after the last row at the latest. Before a sudden
+change the reading just before it is stored too, so that the change is a step in every picture and not a ramp of a minute.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ UNKNOWN = (inf, -inf)
 class Kept:
     """What the rows of one device say so far, as bounds within which a reading is no news."""
 
-    __slots__ = ("alarms", "bounds", "extra", "mono_s", "notices", "status")
+    __slots__ = ("alarms", "bounds", "extra", "mono_s", "notices", "passed", "status")
 
     def __init__(self) -> None:
         self.status = -1
@@ -52,6 +53,8 @@ class Kept:
         self.mono_s = -inf
         self.bounds = dict.fromkeys(BANDS, UNKNOWN)
         self.extra = Extra()
+        self.passed: Reading | None = None
+        """The latest reading, where it got no row."""
 
     def outdated_by(self, reading: Reading) -> bool:
         """Whether this reading deserves a row. Costs under 2 µs: it runs for every poll."""
@@ -73,6 +76,19 @@ class Kept:
         except TypeError:
             return True
         return False
+
+    def before(self, reading: Reading) -> Reading | None:
+        """The reading that got no row just before this one, which gets one, if this one is a sudden change from it."""
+        passed, self.passed = self.passed, None
+        if passed is None:
+            return None
+        if reading.status != passed.status or reading.alarms != passed.alarms:
+            return passed
+        for name, (step, share) in BANDS.items():
+            now, then = reading.values.get(name), passed.values.get(name)
+            if isinstance(now, float) and isinstance(then, float) and abs(now - then) > max(step, abs(then) * share):
+                return passed
+        return None
 
     def keep(self, reading: Reading) -> None:
         """Take this reading as the newest row. A value that was not asked for this time keeps its band."""

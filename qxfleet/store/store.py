@@ -122,8 +122,12 @@ class Store:
         kept = self._kept.get(reading.device)
         if kept is None:
             kept = self._kept[reading.device] = Kept()
-        elif not self._keep_all and not kept.outdated_by(reading):
-            return
+        elif not self._keep_all:
+            if not kept.outdated_by(reading):
+                kept.passed = reading
+                return
+            if (before := kept.before(reading)) is not None:
+                self._writer.put(reading_row(before, kept.extra.news(before.values)))
         if not self._keep_all:
             kept.keep(reading)
         self._writer.put(reading_row(reading, kept.extra.news(reading.values)))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qxfleet.model.clock import Clock
 from qxfleet.model.reading import Reading
 from qxfleet.model.status import SELFTEST_FAILED, Status
 from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store import history
 from qxfleet.store.policy import BANDS, Kept
-from tests.store.conftest import VALUES, a_reading
+from qxfleet.store.store import Store
+from tests.store.conftest import T0_US, VALUES, a_reading
 
 
 @pytest.fixture
@@ -120,3 +124,42 @@ def test_a_value_known_again_is_a_row(kept: Kept) -> None:
     kept.keep(a_reading(mono_s=2.0, values={"ups.load": None}, missing=frozenset({"ups.load"})))
     assert not kept.outdated_by(a_reading(mono_s=4.0, values={"ups.load": None}, missing=frozenset({"ups.load"})))
     assert kept.outdated_by(a_reading(mono_s=6.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "sudden"),
+    [
+        ({"status": Status.OB | Status.DISCHRG}, True),
+        ({"alarms": (SELFTEST_FAILED,)}, True),
+        ({"values": {"input.voltage": 231.0 + 2.01}}, True),
+        ({"values": {"input.voltage": 231.0 + 1.99}}, False),
+        ({"values": {"input.voltage": 0.0}}, True),
+        ({"values": {"battery.runtime": 1234.0 - 61.8}}, True),
+        ({"values": {"battery.runtime": 1234.0 - 61.6}}, False),
+        ({"values": {"input.voltage": None}, "missing": frozenset({"input.voltage"})}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_the_reading_before_a_sudden_change_is_a_row_too(kept: Kept, change: dict[str, Any], sudden: bool) -> None:
+    passed = a_reading(mono_s=2.0, values={"input.voltage": 231.0})
+    assert not kept.outdated_by(passed)
+    kept.passed = passed
+    now = a_reading(mono_s=4.0, **{"values": {"input.voltage": 231.0}, **change})
+    assert kept.before(now) is (passed if sudden else None)
+    assert kept.before(now) is None, "once"
+
+
+async def test_an_outage_is_a_step_in_the_history(sqlite_path: Path) -> None:
+    store = Store(f"sqlite:///{sqlite_path}", clock=Clock())
+    store.open()
+    for second in range(0, 50, 2):
+        store.record(a_reading(at_us=T0_US + second * 1_000_000, mono_s=float(second)))
+    gone = {"input.voltage": 0.0}
+    for second in range(50, 54, 2):
+        store.record(a_reading(at_us=T0_US + second * 1_000_000, mono_s=float(second), status=Status.OB, values=gone))
+    await store.record_now()
+    found = await store.read(lambda connection: history.readings(connection, "rack1-a", "input.voltage"))
+    await store.close()
+    drawn = [((point.at_us - T0_US) // 1_000_000, point.value) for point in found]
+    assert drawn == [(0, 230.1), (48, 230.1), (50, 0.0), (52, 0.0)]
