@@ -14,7 +14,7 @@ from qxfleet.agent.bus import Bus
 from qxfleet.agent.forced import RECONNECT_S, Client, ForcedShutdown
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, Link, LinkChange, Outcome
-from qxfleet.model.loads import Command, CommandSays, Load, NutClients, NutLoggedOut, TcpClosed, UpsLoadBelow
+from qxfleet.model.loads import Command, CommandSays, Load, NutClients, NutLoggedOut, Plan, TcpClosed, UpsLoadBelow
 from qxfleet.model.reading import Reading
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import Status
@@ -22,6 +22,7 @@ from qxfleet.shutdown.effects import Done, Port
 from qxfleet.shutdown.looks import COLD_PROGRAMS, COLD_S, HOT_S, PROGRAMS, SILENT_S, Looks
 from qxfleet.shutdown.model import Act, Answer, Mains, Record, Step, UpsSeen
 from qxfleet.shutdown.observe import Observer
+from qxfleet.shutdown.record import with_learned
 
 OL, OB, LB, CAL, OFF = (int(flag) for flag in (Status.OL, Status.OB, Status.LB, Status.CAL, Status.OFF))
 
@@ -380,3 +381,12 @@ def test_what_a_nut_client_forced_ends_when_its_work_is_done() -> None:
     clock.now_s += 1.0
     seen(True)
     assert [flag.load for flag in forced.all()] == ["x"]
+
+
+def test_a_time_in_which_no_silence_can_be_seen_teaches_nothing() -> None:
+    """2.3 s were learned of a host that needed two minutes, when a closed port still counted as down."""
+    asked = replace(WATCHED, name="asked", down_when=TcpClosed("10.0.0.1", 22, CommandSays(("off",))))
+    times = {"x": [2.3, SILENT_S - 0.1, SILENT_S, SILENT_S, SILENT_S], "asked": [2.3, 2.3, 2.4]}
+    learned = {load.name: load.learned_s for load in with_learned(Plan((WATCHED, asked)), times).loads}
+    assert learned == {"x": SILENT_S, "asked": 2.4}
+    assert with_learned(Plan((WATCHED,)), {"x": [2.3, 2.3, 2.3, 60.0]}).loads[0].learned_s is None
