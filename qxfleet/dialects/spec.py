@@ -552,10 +552,11 @@ def problems(dialect: Dialect) -> list[str]:
                 if isinstance(fld.where, Span) and fld.where.start >= reply.length[1]:
                     found.append(f"{label}: {fld.name} lies outside the columns")
     fields = {field.name for query in dialect.queries for reply in query.replies for field in reply.fields}
-    fields |= {each.name for query in dialect.queries for reply in query.replies for each in reply.derived}
-    fields |= {each.name for each in dialect.derived}
-    found += [f"{name}: unknown variable" for name in sorted(fields)
+    derived = {each.name for query in dialect.queries for reply in query.replies for each in reply.derived}
+    derived |= {each.name for each in dialect.derived}
+    found += [f"{name}: unknown variable" for name in sorted(derived)
               if not name.startswith(("bit.", PART)) and name not in VARIABLES]
+    fields |= derived
     for setting in dialect.device_settings:
         if setting.name not in VARIABLES:
             found.append(f"{setting.name}: unknown variable")

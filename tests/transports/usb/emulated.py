@@ -437,6 +437,15 @@ class ArmacControl(Emulated):
         return [bytes((0xA0 + len(part),)) + part.ljust(5, b"\0") for part in parts]
 
 
+class ArmacSeven(ArmacControl):
+    """A newer one that fills its packets: seven bytes of reply each (NUT pull request 3485)."""
+
+    def packed(self, reply: bytes) -> Iterable[bytes]:
+        """A header and up to 7 bytes."""
+        parts = [reply[at : at + 7] for at in range(0, len(reply), 7)]
+        return [bytes((0xA0 + len(part),)) + part.ljust(7, b"\0") for part in parts]
+
+
 class ArmacInterrupt(Emulated):
     """0925:1234, the kind with an OUT endpoint."""
 

@@ -296,6 +296,12 @@ def test_armac_by_control(talk: Talk) -> None:
     ]  # fmt: skip
 
 
+def test_armac_with_seven_bytes_a_packet(talk: Talk) -> None:
+    model, _, exchange = talk(emulated.ArmacSeven, "armac")
+    assert exchange(b"Q1") == Q1
+    assert next(iter(model.packed(Q1))) == bytes.fromhex("a7283233302e3120")
+
+
 def test_armac_by_interrupt(talk: Talk) -> None:
     model, _, exchange = talk(emulated.ArmacInterrupt, "armac")
     assert exchange(b"Q1") == Q1
