@@ -17,7 +17,7 @@ from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs, names
 from qxfleet.api.shapes import Document
 from qxfleet.config.schedules import Schedule
 from qxfleet.model.clock import iso
-from qxfleet.model.selftest import QUICK_S, Asked, Rules
+from qxfleet.model.selftest import Asked, Rules
 from qxfleet.selftest.calendar import Calendar
 from qxfleet.selftest.report import document
 from qxfleet.selftest.run import BatteryTests, Foreseen, Wave
@@ -170,16 +170,15 @@ def _member(member: StoredMember) -> Document:
 
 def _foreseen(schedule: str, asked: Asked, rules: Rules, found: Sequence[Foreseen], window_s: float | None) -> Document:
     tested = sum(not each.reasons for each in found)
-    lasts_s = asked.for_s or (QUICK_S if asked.kind == "quick" else rules.longest_s)
-    rounds = -(-tested // rules.max_parallel)
-    needs_s = rounds * lasts_s + max(0, rounds - 1) * rules.recharge_s
+    needs_s = max((each.over_s for each in found if each.over_s is not None), default=0.0)
     return {
         "schedule": schedule or None, "test": str(asked), "ups": [
-            {"ups": each.ups, "tested": not each.reasons, "after": each.after or None, "reasons": list(each.reasons)}
+            {"ups": each.ups, "tested": not each.reasons, "after": each.after or None, "reasons": list(each.reasons),
+             "begins_in_s": each.in_s}
             for each in found
         ],
-        "tested": tested, "not_tested": len(found) - tested, "max_parallel": rules.max_parallel, "recharge_s": rules.recharge_s,
-        "needs_s": needs_s, "window_s": window_s,
+        "tested": tested, "not_tested": len(found) - tested, "max_parallel": rules.places(len(found)),
+        "recharge_s": rules.recharge_s, "needs_s": needs_s, "window_s": window_s,
     }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def _rules(sources: Iterable[Source], findings: Findings) -> Rules:
         mains_stable_s=read.mains_stable, charged_s=read.charged, charge_percent=read.charge, load_steady_s=read.load_steady,
         load_change_percent=read.load_change, load_least_percent=read.load_least, no_alarm=read.no_alarm,
         partner_healthy=read.partner_healthy, no_maintenance=read.no_maintenance, runtime_factor=read.runtime_factor,
-        runtime_known=read.runtime_known, again_after_failure=read.again_after_failure, max_parallel=read.max_parallel,
+        runtime_known=read.runtime_known, again_after_failure=read.again_after_failure, max_parallel=read.max_parallel or 0,
         max_watts=read.max_watts, recharge_s=read.recharge, on_failure=read.on_failure, warning_cell_v=read.warning_voltage,
         longest_s=read.longest,
     )  # fmt: skip

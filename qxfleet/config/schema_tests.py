@@ -120,8 +120,8 @@ class TestsTable(Table):
     again_after_failure: bool = _key(
         _RULES.again_after_failure, "test a battery again that failed its last test and was not replaced since"
     )
-    max_parallel: Annotated[int, Field(gt=0, le=1000)] = _key(
-        _RULES.max_parallel, "UPSes under test or recharging at the same time, over all schedules",
+    max_parallel: Annotated[int | None, Field(gt=0, le=1000)] = _key(
+        None, "UPSes under test or recharging at the same time, over all schedules", shown="a tenth of the wave, 4 at least",
         form="whole number above 0 up to 1000",
     )  # fmt: skip
     max_watts: Annotated[float, Field(ge=0, le=1e9)] = _key(

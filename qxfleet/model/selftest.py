@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
@@ -14,6 +15,9 @@ QUICK_S = 10.0
 
 GRACE_S = 50.0
 """What a device may take longer than it was asked to, before it is told to stop."""
+
+LEAST_PLACES = 4
+"""A wave has so many places at least, where nobody said how many; feeds of one load take turns whatever the number."""
 
 
 class Verdict(enum.Enum):
@@ -54,7 +58,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What must hold for a test to begin, how many may run, and what ends one. Zero or False switches a rule off."""
+    """What must hold for a test to begin, how many may run, and what ends one. Zero or False switches a rule off.
+
+    ``max_parallel`` 0: a tenth of the wave, see :meth:`places`.
+    """
 
     mains_stable_s: float = 600.0
     charged_s: float = 7200.0
@@ -68,12 +75,16 @@ class Rules:
     runtime_factor: float = 1.5
     runtime_known: bool = False
     again_after_failure: bool = False
-    max_parallel: int = 1
+    max_parallel: int = 0
     max_watts: float = 0.0
     recharge_s: float = 600.0
     on_failure: Literal["group", "wave"] = "group"
     warning_cell_v: float = 1.75
     longest_s: float = 3600.0
+
+    def places(self, upses: int) -> int:
+        """How many UPSes of a wave of so many are under test or recharging at the same time."""
+        return self.max_parallel or max(LEAST_PLACES, math.ceil(upses / 10))
 
     def as_json(self) -> dict[str, Any]:
         """For the record of a wave."""

@@ -52,10 +52,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """A reason against a test now; ``lasting``: waiting won't help."""
+    """A reason against a test now; ``lasting``: waiting won't help; ``in_s``: when it is over if nothing happens, if known."""
 
     text: str
     lasting: bool = False
+    in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,43 @@ def partners(feeds: Iterable[Collection[str]]) -> dict[str, frozenset[str]]:
     return found
 
 
+QUICK_CHARGED_S = 900.0
+"""A quick test takes less than a percent of the charge: a battery that is on float for a quarter of an hour will do. So a fleet
+can be tested soon after its agent began to watch."""
+
+
+def charged_needs_s(asked: Asked, rules: Rules) -> float:
+    """How long a battery must be full before this test."""
+    return min(rules.charged_s, QUICK_CHARGED_S) if asked.kind == "quick" else rules.charged_s
+
+
+def timetable(
+    upses: Sequence[str], mates: Mapping[str, frozenset[str]], lasts_s: Mapping[str, float], held_s: Mapping[str, float],
+    places: int,
+) -> dict[str, float]:
+    """When each UPS's test would begin, in seconds from now, if nothing but the tests themselves makes any of them wait.
+
+    ``held_s``: how long a UPS holds its place, and its partners up, from the begin of its test until it is recharged.
+    """
+    begins: dict[str, float] = {}
+    free: dict[str, float] = {}
+    waiting, now_s = list(upses), 0.0
+    while waiting:
+        later: list[str] = []
+        taken = {ups for ups, until_s in free.items() if until_s > now_s}
+        for ups in waiting:
+            if len(taken) >= places or taken & mates.get(ups, frozenset()):
+                later.append(ups)
+                continue
+            begins[ups] = now_s
+            free[ups] = now_s + max(lasts_s[ups], held_s[ups])
+            taken.add(ups)
+        waiting = later
+        if waiting:
+            now_s = min(until_s for until_s in free.values() if until_s > now_s)
+    return begins
+
+
 def needed_s(asked: Asked, runtime_s: float | None) -> float | None:
     """Seconds of battery a test uses; None for one that uses up what is there, or whose length nobody can tell."""
     match asked.kind:
@@ -133,7 +171,7 @@ def needed_s(asked: Asked, runtime_s: float | None) -> float | None:
 
 def objections(unit: Unit, others: Sequence[Unit], asked: Asked, rules: Rules) -> tuple[Objection, ...]:
     """Everything that speaks against testing a UPS now; ``others`` are its partners. Nothing: it may be tested."""
-    found = [*_own(unit, rules), *_runtime(unit, asked, rules)]
+    found = [*_own(unit, asked, rules), *_runtime(unit, asked, rules)]
     if unit.unable:
         found.append(Objection(unit.unable, lasting=True))
     if unit.failed and not rules.again_after_failure:
@@ -148,7 +186,7 @@ def objections(unit: Unit, others: Sequence[Unit], asked: Asked, rules: Rules) -
     return tuple(found)
 
 
-def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
+def _own(unit: Unit, asked: Asked, rules: Rules) -> Iterable[Objection]:
     if rules.no_maintenance and unit.maintenance:
         yield _maintained(unit, "")
     if not unit.contact:
@@ -165,14 +203,14 @@ def _own(unit: Unit, rules: Rules) -> Iterable[Objection]:
             yield Objection(f"mains are not normal ({_mains(unit)})")
         elif unit.stable_s < (needs_s := max(rules.mains_stable_s, REGULATED_STABLE_S if unit.status & REGULATES else 0.0)):
             how = f" ({status_text(unit.status & REGULATES)})" if unit.status & REGULATES else ""
-            yield Objection(f"mains stable for {_span(unit.stable_s)}{how}; needs {_span(needs_s)}")
+            yield Objection(f"mains stable for {_span(unit.stable_s)}{how}; needs {_span(needs_s)}", in_s=needs_s - unit.stable_s)
     if rules.charged_s:
         if unit.charged_s is None:
             charge = unit.charge_percent
             told = charge is not None and charge < rules.charge_percent
             yield Objection(f"not fully charged, {charge:.0f} %" if told else "not fully charged, by the time since it worked")
-        elif unit.charged_s < rules.charged_s:
-            yield Objection(f"charged for {_span(unit.charged_s)} only, {_span(rules.charged_s)} are asked for")
+        elif unit.charged_s < (needs_s := charged_needs_s(asked, rules)):
+            yield Objection(f"charged for {_span(unit.charged_s)}; needs {_span(needs_s)}", in_s=needs_s - unit.charged_s)
     if rules.load_steady_s:
         if unit.load_percent is None:
             yield Objection("its load is not known")
@@ -258,10 +296,12 @@ def next_step(
         against = objections(units[ups], [units[mate] for mate in sorted(mine) if mate in units], wave.asked, wave.rules)
         lasting = [each for each in against if each.lasting]
         held = next((mate for mate in sorted(mine) if mate in taken), None)
-        reason = f"{held}, which feeds the same load, is under test or recharging" if held else ""
+        reason = f"{held}, which feeds the same load, is under test or recharging{_left(busy[held], now_s)}" if held else ""
         if lasting or (against and (closed or not (wave.patient or held or ups in taken))):
             return Refuse(ups, "; ".join(each.text for each in lasting or against))
-        reason = reason or "; ".join(each.text for each in against) or _no_place(ups, wave, units, taken, testing)
+        reason = reason or "; ".join(map(_waited, against)) or _no_place(ups, wave, units, taken, testing)
+        if taken and reason.startswith(str(len(taken))):
+            reason += _left(min(busy[each] for each in taken), now_s, "the next place is free")
         if closed:
             return Refuse(ups, f"the window closed before its turn came{f': {reason}' if reason else ''}")
         if not reason:
@@ -270,11 +310,22 @@ def next_step(
     return Wait(reasons)
 
 
+def _left(until_s: float, now_s: float, what: str = "") -> str:
+    """How long that goes on; nothing where a test under way decides."""
+    if not math.isfinite(until_s):
+        return ""
+    return f"; {what} in {_span(until_s - now_s)}" if what else f" for another {_span(until_s - now_s)}"
+
+
+def _waited(each: Objection) -> str:
+    return each.text if each.in_s is None else f"{each.text}, {_span(each.in_s)} to go"
+
+
 def _no_place(ups: str, wave: Wave, units: Mapping[str, Unit], taken: Collection[str], testing: Collection[str]) -> str:
     """Why it is not a UPS's turn yet, though nothing speaks against it; empty if it is."""
     if ups in taken:
         return "it is recharging after a test"
-    if len(taken) >= wave.rules.max_parallel:
+    if len(taken) >= wave.rules.places(len(wave.members)):
         return f"{len(taken)} under test or recharging already"
     if wave.rules.max_watts:
         watts = [units[each].watts for each in (*testing, ups) if each in units]

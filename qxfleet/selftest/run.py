@@ -24,6 +24,7 @@ from qxfleet.model.status import Status
 from qxfleet.selftest import plan
 from qxfleet.selftest.course import Course, Point
 from qxfleet.selftest.standing import Standing
+from qxfleet.selftest.watch import LONGEST_RECHARGE_S, RECHARGE_FACTOR, STALE_S
 from qxfleet.store import tests as stored
 from qxfleet.store.tests import StoredMember, StoredTest, StoredWave
 
@@ -57,6 +58,9 @@ RESUME_GAP_US = 10 * 60 * 1_000_000
 
 REMEMBERED_US = 86_400_000_000
 """How far back a restarted agent looks: twice the longest recharge."""
+
+SETTLE_S = 8.0
+"""What passes beside a test itself: the order's exchange, the seconds after which it counts as over, the way back to mains."""
 
 SEVERITIES = {Verdict.PASSED: Severity.INFO, Verdict.FAILED: Severity.CRITICAL}
 
@@ -95,12 +99,17 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """What a wave would do with one UPS if it began now: test it, or not and why."""
+    """What a wave would do with one UPS if it began now: test it, or not and why.
+
+    ``after``: the UPS whose end it would wait for, because both feed the same load. ``in_s``: when its test would begin and
+    ``over_s`` when it would be over, in seconds from now.
+    """
 
     ups: str
     reasons: tuple[str, ...]
     after: str = ""
-    """The UPS whose end it would wait for, because both feed the same load."""
+    in_s: float | None = None
+    over_s: float | None = None
 
 
 class BatteryTests:
@@ -177,7 +186,28 @@ class BatteryTests:
             found.append(Foreseen(ups, tuple(each.text for each in against), after))
             if not against:
                 before.add(ups)
-        return tuple(found)
+        going = [each.ups for each in found if not each.reasons]
+        lasts_s = {ups: self._lasts_s(ups, asked, rules) for ups in going}
+        held_s = {ups: self._held_s(ups, lasts_s[ups], rules) for ups in going}
+        begins = plan.timetable(going, self._mates, lasts_s, held_s, rules.places(len(upses)))
+        return tuple(
+            each if each.reasons else replace(each, in_s=begins[each.ups], over_s=begins[each.ups] + lasts_s[each.ups])
+            for each in found
+        )
+
+    def _lasts_s(self, ups: str, asked: Asked, rules: Rules) -> float:
+        """From the order of a test to its verdict, most likely: also the UPS's own word and a look take their time."""
+        runtime_s = self.standing.number(ups, "battery.runtime")
+        test_s = plan.needed_s(asked, runtime_s)
+        if test_s is None:
+            test_s = min(runtime_s or rules.longest_s, rules.longest_s)
+        return test_s + SETTLE_S
+
+    def _held_s(self, ups: str, lasts_s: float, rules: Rules) -> float:
+        """From the order to the moment when the place, and the partners, are free again."""
+        work_s = lasts_s - SETTLE_S
+        full_s = STALE_S if self.standing.tells_charge(ups) else min(LONGEST_RECHARGE_S, RECHARGE_FACTOR * work_s)
+        return lasts_s + max(rules.recharge_s, full_s if rules.partner_healthy else 0.0)
 
     # -- what may be done
 

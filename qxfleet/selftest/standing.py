@@ -10,7 +10,7 @@ from qxfleet.dialects.battery_order import form
 from qxfleet.errors import OrderError
 from qxfleet.model.electrical import present_watts
 from qxfleet.model.events import Link, LinkChange
-from qxfleet.model.reading import Reading, Value
+from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.selftest import Asked, Rules
 from qxfleet.model.state import DeviceState
 from qxfleet.model.status import SELFTEST_FAILED, Status
@@ -82,6 +82,14 @@ class Standing:
         """A variable of the last reading."""
         state = self.state(ups)
         return None if state is None or state.reading is None else _float(state.reading.values.get(name))
+
+    def tells_charge(self, ups: str) -> bool:
+        """Whether a UPS tells its charge itself."""
+        state = self.state(ups)
+        reading = None if state is None else state.reading
+        return reading is not None and isinstance(reading.values.get("battery.charge"), float) and (
+            reading.origins.get("battery.charge") is not Origin.ESTIMATED
+        )
 
     def unit(self, ups: str, asked: Asked, rules: Rules) -> Unit:
         """A UPS as the planner takes it."""

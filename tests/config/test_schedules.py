@@ -38,7 +38,7 @@ max_parallel = 1
     (schedule,) = config.schedules
     assert (schedule.name, schedule.do, schedule.test) == ("weekly-quick", "test", Asked("quick"))
     assert (schedule.upses, schedule.cron, schedule.timezone) == (("rack1-a", "rack2-a"), "0 3 * * sun", "UTC")
-    assert (schedule.missed, schedule.window_s, schedule.rules) == ("skip", 14400.0, Rules())
+    assert (schedule.missed, schedule.window_s, schedule.rules) == ("skip", 14400.0, Rules(max_parallel=1))
 
 
 def test_tests_are_named_timed_or_of_a_depth(tmp_path: pathlib.Path) -> None:

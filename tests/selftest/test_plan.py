@@ -29,7 +29,7 @@ OBJECTIONS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("mains stable for 10 min; needs 10 min", {"stable_s": 599.0}, {"mains_stable_s": 0.0}),
     ("mains are not normal (OL; 190 V)", {"stable_s": None, "mains": "190 V"}, {"mains_stable_s": 0.0}),
     ("not fully charged, 80 %", {"charged_s": None, "charge_percent": 80.0}, {"charged_s": 0.0}),
-    ("charged for 60 s only, 2.0 h are asked for", {"charged_s": 60.0}, {"charged_s": 0.0}),
+    ("charged for 15 min; needs 15 min", {"charged_s": 899.0}, {"charged_s": 0.0}),
     ("its load moved by 11 %", {"load_span_percent": 11.0}, {"load_steady_s": 0.0}),
     ("its load was not watched", {"load_span_percent": None}, {"load_steady_s": 0.0}),
     ("its load is not known", {"load_percent": None}, {"load_steady_s": 0.0}),
@@ -78,6 +78,33 @@ def test_a_site_on_permanent_regulation_is_tested_and_so_are_its_partners(status
     assert "needs 60 min" in objections(sagging, [], QUICK, RULES)[0].text
     (objection,) = objections(GOOD, [replace(sagging, name="b")], QUICK, RULES)
     assert "its mains are not normal" in objection.text and not objection.lasting
+
+
+@pytest.mark.parametrize(
+    ("asked", "charged_s", "words"),
+    [(QUICK, 900.0, ""), (QUICK, 840.0, "charged for 14 min; needs 15 min"), (Asked("deep"), 7200.0, ""),
+     (Asked("deep"), 7140.0, "charged for 119 min; needs 2.0 h"),
+     (Asked("timed", 600.0), 900.0, "charged for 15 min; needs 2.0 h")],
+)  # fmt: skip
+def test_a_quick_test_asks_less_of_the_charge_than_a_longer_one(asked: Asked, charged_s: float, words: str) -> None:
+    texts = [each.text for each in objections(replace(GOOD, charged_s=charged_s), [], asked, RULES)]
+    assert texts == ([words] if words else [])
+
+
+def test_who_waits_is_told_for_how_long() -> None:
+    members = tuple(map(Member, ("a", "b", "c")))
+    units = {name: replace(GOOD, name=name) for name in "abc"} | {"c": replace(GOOD, name="c", charged_s=600.0)}
+    wave = Wave(QUICK, replace(RULES, max_parallel=2), members)
+    mates = partners([("b", "x")])
+    found = next_step(wave, units, mates, {"a": 700.0, "x": 760.0}, (), 100.0)
+    assert isinstance(found, Wait)
+    assert found.reasons == {
+        "a": "it is recharging after a test", "b": "x, which feeds the same load, is under test or recharging for another 11 min",
+        "c": "charged for 10 min; needs 15 min, 5 min to go",
+    }  # fmt: skip
+    ready = next_step(wave, {**units, "c": replace(GOOD, name="c")}, mates, {"a": 700.0, "x": 760.0}, (), 100.0)
+    assert isinstance(ready, Wait)
+    assert ready.reasons["c"] == "2 under test or recharging already; the next place is free in 10 min"
 
 
 def test_a_depth_needs_a_charge_and_so_much_runtime() -> None:

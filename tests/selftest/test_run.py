@@ -122,7 +122,7 @@ async def test_the_partner_of_a_failed_battery_is_left_alone(sqlite_path: Path) 
 async def test_a_wave_may_end_with_its_first_failure(sqlite_path: Path) -> None:
     units = [a_unit(name) for name in "abc"]
     units[0].set_fault(Fault.DEAD_BATTERY, "4")
-    async with TestGround(sqlite_path, units, rules=replace(SOON, on_failure="wave")) as site:
+    async with TestGround(sqlite_path, units, rules=replace(SOON, on_failure="wave", max_parallel=1)) as site:
         await site.settled()
         wave = await site.wave(schedule="weekly")
         assert verdicts(wave)["b"] == verdicts(wave)["c"] == "refused: the wave was ended: the battery of a failed"
@@ -250,6 +250,7 @@ async def test_preconditions_refuse_at_once_by_hand_and_wait_on_a_calendar(sqlit
         await on_calendar.done.wait()
         assert verdicts(on_calendar) == {"a": "passed"}
         site.mains(190, "b")
+        await asyncio.sleep(10)
         too_late = await site.wave("b", schedule="weekly", closes_us=site.clock.wall_us() + 60_000_000)
         assert verdicts(too_late)["b"].startswith("refused: mains stable for")
         assert site.starts("b") == []

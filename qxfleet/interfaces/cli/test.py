@@ -19,6 +19,9 @@ COLOURS = {"passed": "green", "failed": "red", "aborted": "yellow", "no-effect":
 
 Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help="UPS names, group:NAME, or all.")]
 
+MOST_WAITING = 5
+"""UPSes of which a terminal is told what they wait for, at a time."""
+
 app = typer.Typer(no_args_is_help=True, help="Battery tests: start and stop them, and see how they ended.")
 
 
@@ -137,9 +140,19 @@ def follow_wave(items: Iterator[dict[str, Any]], *, json: bool) -> None:
                 complain(f"wave {wave['id']}: {wave['test']} of {len(wave['ups'])} UPSes")
             elif "member" in item:
                 complain(_member_line(item["member"], wave))
+            elif item.get("waiting"):
+                for line in _waiting_lines(item["waiting"]):
+                    complain(line)
     except KeyboardInterrupt:
         complain(f"wave {wave.get('id', '?')} goes on; `qxfleet test results` shows it, `qxfleet test stop` ends it")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _waiting_lines(reasons: dict[str, str]) -> list[str]:
+    """What the UPSes wait for that have not had their turn; the first few."""
+    shown = [printable(f"{ups} waits: {reason}") for ups, reason in list(reasons.items())[:MOST_WAITING]]
+    more = [f"… and {len(reasons) - MOST_WAITING} more wait"] if len(reasons) > MOST_WAITING else []
+    return shown + more
 
 
 def _ended(item: dict[str, Any], *, json: bool) -> None:
@@ -148,6 +161,8 @@ def _ended(item: dict[str, Any], *, json: bool) -> None:
         emit({"wave": wave})
     else:
         typer.echo(printable(f"{wave['test']}: {item['text']}"))
+        if not wave["schedule"] and any(each["state"] == "refused" for each in wave["ups"]):
+            complain("--force tests without the preconditions; feeds of one load still take turns")
     if item["ended"] != "passed":
         raise typer.Exit(1)
 
@@ -166,11 +181,11 @@ def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
         emit(document)
         return
     rows = [
-        [(each["ups"], "bold"), ("yes", "green") if each["tested"] else ("no", "red"), (_why(each), None)]
+        [(each["ups"], "bold"), ("yes", "green") if each["tested"] else ("no", "red"), (_when(each), None), (_why(each), None)]
         for each in sorted(document["ups"], key=lambda each: each["tested"])
     ]
     if rows:
-        print_table([("UPS", "left"), ("TESTED", "left"), ("WHY", "left")], rows)
+        print_table([("UPS", "left"), ("TESTED", "left"), ("BEGINS", "left"), ("WHY", "left")], rows)
     count, total = document["tested"], len(document["ups"])
     title = f"{document['schedule']}: " if document["schedule"] else ""
     typer.echo(printable(f"{title}{document['test']}: {count} of {total} UPSes would be tested now, {total - count} would not"))
@@ -180,6 +195,11 @@ def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
         apart_s = document["recharge_s"]
         recharge = f", the next one {_span(apart_s)} after a test, for recharging" if apart_s else ""
         typer.echo(f"{places}{recharge}: about {_span(document['needs_s'])} in all{_fits(document)}")
+
+
+def _when(each: dict[str, Any]) -> str:
+    begins_s = each.get("begins_in_s")
+    return "-" if begins_s is None else "now" if begins_s == 0 else f"in {_span(begins_s)}"
 
 
 def _why(each: dict[str, Any]) -> str:
