@@ -177,11 +177,12 @@ def _bounded(h11_protocol: Any) -> Any:
         """Also a guest of a listener. ``_due_s``: when what the client is sending has to be complete; None: it need not send."""
 
         place: Place
+        _due_s: float | None = None
+        _untaken_s: float | None = None
+        _part: Any = h11.IDLE
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            self._due_s: float | None = self.loop.time() + HEADERS_S
-            self._untaken_s: float | None = None
-            self._part: Any = h11.IDLE
+            self._due_s = self.loop.time() + HEADERS_S
             super().connection_made(transport)
 
         def connection_lost(self, exc: Exception | None) -> None:

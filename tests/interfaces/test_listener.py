@@ -187,3 +187,23 @@ async def test_one_address_takes_no_more_than_its_share(monkeypatch: pytest.Monk
         elsewhere.close()
         for each in many:
             each.close()
+
+
+async def test_a_connection_that_is_not_made_yet_is_no_trouble_to_the_sweep(caplog: pytest.LogCaptureFixture) -> None:
+    """The listener counts a guest before asyncio tells it of its connection."""
+    async with serving() as port:
+        made: list[Any] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            """Never called."""
+
+        import uvicorn
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+        from uvicorn.server import ServerState
+
+        config = uvicorn.Config(application, interface="asgi3", ws="none", lifespan="off", log_config=None)
+        made.append(http._bounded(H11Protocol)(config, ServerState(), {}))
+        assert made[0].late(asyncio.get_running_loop().time()) is False
+        assert made[0].silent
+        made[0].abort()
+        assert (await answer(port)).endswith(b"well\r\n0\r\n\r\n")
