@@ -201,13 +201,16 @@ def _host(plan: Plan, batteries: Mapping[str, Battery]) -> list[Finding]:
 def _time_findings(time: Time, plan: Plan, unknown: str | None) -> list[Finding]:
     conditions = [each.kind for trigger in plan.triggers for each in (*trigger.any, *trigger.all) if each.limit is None]
     if time.runtime_s is None:
-        if "runtime-below" in conditions:
+        why = f", {unknown}" if unknown else ""
+        if "runtime-below" not in conditions:
             return [Finding(
-                "risk", time.ups, f"its runtime is not known{f', {unknown}' if unknown else ''}: \"auto\" can't tell when to "
-                "begin, the other conditions decide",
+                "note", time.ups, f"its runtime is not known{why}: whether stopping fits its battery can't be told",
                 "give it runtimecal, or let it learn from battery tests",
             )]  # fmt: skip
-        return []
+        return [Finding(
+            "risk", time.ups, f"its runtime is not known{why}: \"auto\" can't tell when to begin, the other conditions decide",
+            "give it runtimecal, or let it learn from battery tests",
+        )]  # fmt: skip
     if time.fits:
         return []
     low_s = time.runtime_s if time.runtime_low_s is None else time.runtime_low_s

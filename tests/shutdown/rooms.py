@@ -7,7 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from qxfleet.model.loads import ComingBack, Command, Condition, Load, Plan, TcpClosed, Trigger, UpsOff, WakeOnLan
+from qxfleet.model.loads import (
+    ComingBack,
+    Command,
+    Condition,
+    Load,
+    NutClients,
+    NutLoggedOut,
+    Plan,
+    TcpClosed,
+    Trigger,
+    UpsOff,
+    WakeOnLan,
+)  # fmt: skip
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
 from qxfleet.shutdown.model import Act, Decision, Ordered, Result, Taken
 
@@ -48,10 +60,12 @@ def cases(draw: st.DrawFn, *, host: bool = True, policies: bool = True) -> Case:
         stop_time_s = float(draw(st.integers(4, 20)))
         name = f"load-{number}"
         takes[name] = draw(st.floats(1, stop_time_s * 0.8))
+        nut = draw(st.integers(0, 3)) == 0
+        watch = NutLoggedOut() if nut else WATCH
         loads.append(Load(
             name, fed_by, draw(st.integers(1, len(fed_by))) if draw(st.booleans()) else 1, after,
-            stage=least + draw(st.sampled_from([0, 0, 1])), stop=STOP, stop_time_s=stop_time_s,
-            down_when=WATCH if draw(st.integers(0, 4)) else None, start=START if draw(st.booleans()) else None,
+            stage=least + draw(st.sampled_from([0, 0, 1])), stop=NutClients(user=name) if nut else STOP, stop_time_s=stop_time_s,
+            down_when=watch if nut or draw(st.integers(0, 4)) else None, start=START if draw(st.booleans()) else None,
             start_time_s=200.0, trigger=draw(st.sampled_from([None, None, SOON])),
         ))  # fmt: skip
     own = draw(st.sampled_from([None, *(load.name for load in loads if not any(load.name in each.after for each in loads))]))

@@ -141,7 +141,9 @@ def test_check_finds_an_outlet_that_is_not_there_and_says_why_a_runtime_is_unkno
     said = findings(plan, {}, able=able, unknown={"a": "it tells no load"})
     assert "problem x: is switched off by outlet 2 of a, and a has no such order" in said
     assert not any("switched on" in each for each in said)
-    assert any("its runtime is not known, it tells no load:" in each for each in said)
+    assert any(each.startswith("risk a: its runtime is not known, it tells no load:") for each in said)
+    later = findings(replace(plan, trigger=Trigger((Condition("low-battery"),))), {}, unknown={"a": "there is no contact"})
+    assert "note a: its runtime is not known, there is no contact: whether stopping fits its battery can't be told" in later
     assert "problem a: is to be cut by shutdown.return, and a has no such order" in findings(plan, {}, able={"a": ()})
     assert not any("no such order" in each for each in findings(plan, {}))
 
