@@ -10,13 +10,18 @@ import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from qxfleet.dialects.registry import dialect_named
 from qxfleet.store import fleet_view, history
 from qxfleet.store.engine import open_engine
 from qxfleet.store.fleet_view import reading_fleet
+from qxfleet.testing.machine import Machine, Ratings
+from qxfleet.testing.simulator import SimulatedUps
 from tests.conftest import Postgres
 from tests.scenarios.play import Play, family, measured, until
 from tests.store.test_shipper import signal_server
@@ -188,3 +193,101 @@ async def test_history_older_than_the_state_comes_from_the_fleet_store(postgres:
             postgres.restart()
         assert "is in the fleet store, which can't be read now: " in said
         assert len(said.splitlines()) == len(whole) - 5 + 2
+
+
+def armed(file: Path, upses: list[str]) -> str:
+    """A plan that stops one load on these UPSes two seconds after they lost mains; its stop writes down when it came."""
+    stop, down = f"date +%s.%N >> {file}", f"test -s {file}"
+    return f"""
+[shutdown]
+armed = true
+start_when = {{ on_battery_for = "2s" }}
+hold = "0s"
+
+[[load]]
+name = "host-{upses[0]}"
+fed_by = {json.dumps(upses)}
+stop = {{ command = {json.dumps(["/bin/sh", "-c", stop])} }}
+down_when = {{ exit = {json.dumps(["/bin/sh", "-c", down])} }}
+stop_time = "20s"
+"""
+
+
+async def stopped_after(play: Play, file: Path) -> float:
+    """Mains off for all; seconds from the trigger (two after the outage) to the first stop."""
+    failed_s = time.time()
+    play.tell("mains off all")
+    await until(lambda: file.exists() and file.stat().st_size > 0, 40, "the host is told to stop")
+    return float(file.read_text().split()[0]) - failed_s - 2.0
+
+
+def units(*names: str) -> list[SimulatedUps]:
+    dialect = dialect_named("megatec")
+    assert dialect is not None
+    return [SimulatedUps(dialect, name=name, groups=("feed-a",), machine=Machine(Ratings(), noise=0.0)) for name in names]
+
+
+async def test_two_agents_on_one_fleet_store_stop_their_own_hosts_each_in_time(postgres: Postgres) -> None:
+    url = postgres.create()
+    fast = {"poll_interval": '"1s"'}
+    a = Play(units("a-1", "a-2"), database=url, agent={**fast, "name": '"row-a"'})
+    b = Play(units("b-1", "b-2"), database=url, agent={**fast, "name": '"row-b"'})
+    async with a, b:
+        files = {}
+        for play in (a, b):
+            files[play] = play.folder / "stopped"
+            with play.config.open("a") as config:
+                config.write(armed(files[play], sorted(play.farm.upses)))
+            await play.start()
+            await play.all_online()
+        after = [await stopped_after(a, files[a]), await stopped_after(b, files[b])]
+        measured(f"two agents on one fleet store: first stops {after[0]:.2f} and {after[1]:.2f} s after their triggers")
+        assert max(after) < 2.0 + 1.0, "1 s of it is the poll that sees the outage"
+
+        def runs_there() -> bool:
+            query = text(
+                "SELECT a.name, r.ended IS NULL, r.armed, array_agg(s.target::text ORDER BY s.number) FROM shutdown_run r "
+                "JOIN agent a ON a.id = r.agent_id JOIN shutdown_step s ON s.run_id = r.id GROUP BY 1, 2, 3, r.id ORDER BY 1"
+            )
+            found = rows(url, lambda connection: connection.execute(query).all())
+            return [(row[0], row[1], row[2], row[3][0]) for row in found] == [
+                ("row-a", True, True, "host-a-1"), ("row-b", True, True, "host-b-1"),
+            ]  # fmt: skip
+
+        await until(runs_there, 30, "both runs are in the fleet store, each with its own steps")
+        for play in (a, b):
+            assert len(files[play].read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "is away at the start"])
+async def test_an_armed_agent_stops_its_hosts_in_time_whatever_the_fleet_store_does(postgres: Postgres, trouble: str) -> None:
+    url = postgres.create()
+    async with Play(units("a-1", "a-2"), database=url, agent={"poll_interval": '"1s"'}) as play:
+        file = play.folder / "stopped"
+        with play.config.open("a") as config:
+            config.write(armed(file, sorted(play.farm.upses)))
+        await play.start()
+        await play.all_online()
+        if trouble == "hangs":
+            signal_server(postgres, signal.SIGSTOP)
+        else:
+            postgres.stop()
+            await play.kill()
+            await play.start()
+            await play.all_online()
+        try:
+            after_s = await stopped_after(play, file)
+            measured(f"the fleet store {trouble}: first stop {after_s:.2f} s after its trigger")
+            assert after_s < 2.0 + 1.0
+            answer = (await play.ask("shutdown-status"))["result"]
+            assert "mains are good everywhere" not in json.dumps(answer)
+            await play.kill()
+            with closing(sqlite3.connect(play.folder / "state.db")) as state:
+                counts = "SELECT (SELECT count(*) FROM shutdown_run), count(*) FROM shutdown_step"
+                [(runs, steps)] = state.execute(counts).fetchall()
+                assert (runs, steps >= 1) == (1, True), "nothing is lost by the kill"
+        finally:
+            if trouble == "hangs":
+                signal_server(postgres, signal.SIGCONT)
+            else:
+                postgres.restart()
