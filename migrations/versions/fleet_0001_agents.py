@@ -24,7 +24,7 @@ PLAIN = {"battery": ("name",), "battery_in_ups": ("device_id", "since"), "discha
 
 
 def upgrade() -> None:
-    """Tables ``agent``, ``shipped`` and ``arming_request``; ``agent_id`` and ``row`` in every table that an agent writes."""
+    """Tables ``agent`` and ``shipped``; ``agent_id`` and ``row`` in every table that an agent writes."""
     op.create_table(
         "agent",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
@@ -47,19 +47,6 @@ def upgrade() -> None:
         sa.Column("last", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("agent_id", "stream", "first", name="pk_shipped"),
         sa.ForeignKeyConstraint(["agent_id"], ["agent.id"], name="fk_shipped_agent_id"),
-    )
-    op.create_table(
-        "arming_request",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("at", TIME, nullable=False),
-        sa.Column("agent_id", sa.Integer(), nullable=False),
-        sa.Column("armed", sa.Boolean(), nullable=False),
-        sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False, server_default=""),
-        sa.Column("answered", TIME),
-        sa.Column("answer", sa.Text()),
-        sa.PrimaryKeyConstraint("id", name="pk_arming_request"),
-        sa.ForeignKeyConstraint(["agent_id"], ["agent.id"], name="fk_arming_request_agent_id"),
     )
     for table, columns in PLAIN.items():
         op.drop_constraint(f"uq_{table}_{'_'.join(columns)}", table, type_="unique")

@@ -57,6 +57,8 @@ class Shipping:
         self._task: asyncio.Task[None] | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._half_told = False
+        self.armed: Callable[[], bool | None] = lambda: None
+        """Whether this agent's shutdown plan is armed, for the registry of agents; None: it has none."""
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run a query on the fleet store (see :mod:`qxfleet.store.fleet_view`), two at a time, each for ten seconds at most.
@@ -109,6 +111,7 @@ class Shipping:
 
     async def _run(self, fleet: FleetSettings | None) -> None:
         """Follow the state, ship what it holds, and keep the outbox small; what the state does not take now is tried again."""
+        complained = ""
         while True:
             try:
                 if fleet is None:
@@ -121,8 +124,11 @@ class Shipping:
                     await self._ship(fleet)
                 else:
                     await self._forget(self._shipper)
+                complained = ""
             except StoreError as error:
-                log.warning("the outbox could not be kept: %s", error)
+                if fleet is not None and str(error) != complained:  # the state's own trouble is told by itself
+                    complained = str(error)
+                    log.warning("nothing is put into the outbox for the fleet store: %s", error)
             await asyncio.sleep(PERIOD_S)
 
     async def _ship(self, fleet: FleetSettings) -> None:
@@ -136,7 +142,7 @@ class Shipping:
         seeded = await self._store.read(adopt.seeded)
         self._shipper = Shipper(
             agent.config.agent.state, fleet.database, who, [options.name for options in agent.config.ups], clock=agent.clock,
-            tell=tell, seeded=seeded == "same",
+            tell=tell, armed=lambda: self.armed(), seeded=seeded == "same",
         )  # fmt: skip
         self._shipper.start()
 

@@ -92,14 +92,15 @@ class ShipperHealth:
 
 
 class Shipper:
-    """``tell`` is called on the shipper's thread; ``upses`` are the names this agent has configured.
+    """``tell`` is called on the shipper's thread; ``upses`` are the names this agent has configured, and
+    ``armed`` says whether its plan is.
 
     ``seeded``: the state began with a copy of what the fleet store holds; see :func:`qxfleet.store.fleet.register`.
     """
 
     def __init__(
         self, state: Path, url: str, who: AgentIdentity, upses: Collection[str], *, clock: Clock, tell: Callable[[Turn], None],
-        seeded: bool = True, answer_s: float = ANSWER_S,
+        armed: Callable[[], bool | None] = lambda: None, seeded: bool = True, answer_s: float = ANSWER_S,
     ) -> None:  # fmt: skip
         self._state_path = state
         self._url = url
@@ -107,6 +108,7 @@ class Shipper:
         self._upses = tuple(upses)
         self._clock = clock
         self._tell = tell
+        self._armed = armed
         self._seeded = seeded
         self._answer_s = answer_s
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
@@ -270,9 +272,8 @@ class Shipper:
         """Ship one batch of each kind, what is new first; whether there was any."""
         if time.monotonic() >= self._alive_s:
             self._allow(self._answer_s)
-            armed = state.execute("SELECT armed FROM shutdown_arming ORDER BY id DESC LIMIT 1").fetchone()
             with connection.begin():
-                fleet.seen(connection, agent, armed is not None and bool(armed[0]))
+                fleet.seen(connection, agent, self._armed())
             self._alive_s = time.monotonic() + ALIVE_S
         if time.monotonic() >= self._measure_s:
             self._measure(state)

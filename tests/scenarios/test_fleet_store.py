@@ -254,6 +254,8 @@ async def test_two_agents_on_one_fleet_store_stop_their_own_hosts_each_in_time(p
                 ("row-a", True, True, "host-a-1"), ("row-b", True, True, "host-b-1"),
             ]  # fmt: skip
 
+        with reading_fleet(url) as connection:
+            assert [(each.name, each.armed) for each in fleet_view.agents(connection)] == [("row-a", True), ("row-b", True)]
         await until(runs_there, 30, "both runs are in the fleet store, each with its own steps")
         for play in (a, b):
             assert len(files[play].read_text().splitlines()) == 1

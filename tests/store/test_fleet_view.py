@@ -46,7 +46,7 @@ async def test_every_row_has_its_agent_and_its_age(tmp_path: Path, fleet_store: 
             assert found["b-1"].values["battery.voltage"] == 27.43
             agents = {each.name: each for each in fleet_view.agents(connection)}
             assert {name: (each.upses, each.site, each.armed) for name, each in agents.items()} == {
-                "row-a": (2, "hall 1", False), "row-b": (1, "hall 1", False)
+                "row-a": (2, "hall 1", True), "row-b": (1, "hall 1", True)
             }  # fmt: skip
             assert all(each.age_s < 30 for each in agents.values())
             told = [(name, stored.event.ups) for name, stored in fleet_view.events(connection)]

@@ -54,7 +54,9 @@ class Agent:
         self.shipper = self.new_shipper()
 
     def new_shipper(self) -> Shipper:
-        return Shipper(self.path, self.url, self.who, self.upses, clock=Clock(), tell=self.turns.append, **self.more)
+        return Shipper(
+            self.path, self.url, self.who, self.upses, clock=Clock(), tell=self.turns.append, armed=lambda: True, **self.more
+        )
 
     async def start(self) -> None:
         self.store.open()

@@ -20,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
 
@@ -74,20 +73,6 @@ shipped = Table(
     Column("last", BigInteger, nullable=False),
 )
 """What of an agent's outbox is here: intervals of its numbers, committed with the rows themselves."""
-
-arming_request = Table(
-    "arming_request",
-    fleet,
-    Column("id", BigInteger, Identity(always=False), primary_key=True),
-    Column("at", Microseconds, nullable=False),
-    Column("agent_id", ForeignKey("agent.id"), nullable=False),
-    Column("armed", Boolean, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("reason", Text, nullable=False, server_default=""),
-    Column("answered", Microseconds),
-    Column("answer", Text),
-)
-"""The fleet asks an agent to arm or disarm its plan; ``answered`` null: the agent has not acknowledged it."""
 
 _PLAIN = {"uq_battery_name", "uq_battery_in_ups_device_id_since", "uq_discharge_device_id_began"}
 """Unique in one state; in the fleet rows of several agents meet, and rows of one come in any order."""
