@@ -36,8 +36,8 @@ UPSES = [f"rack{rack}-{feed}" for rack in range(1, RACKS + 1) for feed in "ab"]
 LATER_S = 1.5
 """A stage may come so much later than on a sound state: half a second of patience, and what a loaded machine adds."""
 
-STARTED_S = 10.0
-"""From the start of the process to the first poll; 5 s where nothing else keeps the machine busy."""
+STARTED_S = 5.0
+"""How much later than on a sound state UPSes may be asked; beyond that what the start itself takes on a loaded machine."""
 
 
 @contextmanager
@@ -230,7 +230,11 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
             with play.config.open("a") as config:
                 config.write(configuration(room.hosts, RACKS))
             await until(lambda: len(room.hosts.up()) == len(NAMES), 20, "every host is up")
-            await play.start()
+            began_s = asyncio.get_running_loop().time()
+            await play.start(wait=False)
+            await until(lambda: all(play.polls(ups) for ups in UPSES), 60, "polls on a sound state")
+            usual_s = max(play.polls(ups)[0] for ups in UPSES) - began_s
+            await until(play._answers, 60, "the agent answers")
             await play.all_online()
             assert await play.stop() == 0
             before(room.folder)
@@ -238,7 +242,7 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
             with fault(room.folder):
                 began_s = asyncio.get_running_loop().time()
                 await play.start(wait=False)
-                await until(lambda: all(play.polls(ups, began_s) for ups in UPSES), 30, "polls")
+                await until(lambda: all(play.polls(ups, began_s) for ups in UPSES), 60, "polls")
                 polled_s = max(play.polls(ups, began_s)[0] for ups in UPSES) - began_s
                 first_s = min((await room.outage(began_s)).values()) - polled_s
                 status = (await play.ask("shutdown-status"))["result"]
@@ -253,6 +257,9 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
                 assert file.execute("SELECT count(*) FROM shutdown_run").fetchone() == (1,), log
                 cuts = file.execute("SELECT count(*) FROM order_log WHERE name = 'shutdown.return' AND outcome IS NOT NULL")
                 assert cuts.fetchone() == (len(UPSES),), log
-    measured(f"{before.__name__}, {fault.__name__}: polls after {polled_s:.1f} s, first stop {first_s:.1f} s later")
-    assert polled_s < STARTED_S
-    assert first_s < 2.0 + 2.0 + LATER_S  # on_battery_for, then at most 2 s
+    measured(
+        f"{before.__name__}, {fault.__name__}: polls after {polled_s:.1f} s ({usual_s:.1f} s on a sound state), first stop "
+        f"{first_s:.1f} s later"
+    )
+    assert polled_s < 2 * usual_s + STARTED_S
+    assert first_s < 2.0 + 2.0 + LATER_S + usual_s  # on_battery_for, at most 2 s, and what shows in the start of a loaded machine
