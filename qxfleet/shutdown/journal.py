@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from qxfleet.model.clock import Clock
 from qxfleet.model.loads import Plan
-from qxfleet.shutdown.model import Act, Answer, End, Ordered, Record, Result, Taken
+from qxfleet.shutdown.model import Act, Answer, End, Ordered, Result, Taken
+from qxfleet.shutdown.model import Record as RunRecord
 from qxfleet.shutdown.record import Scale, ordered_json, plan_json, step_row
 from qxfleet.store import shutdown as stored
-from qxfleet.store.records import Write
+from qxfleet.store.records import Record
+from qxfleet.store.side import Side
 from qxfleet.store.store import Store
+from qxfleet.store.tables import metadata
+from qxfleet.store.transactions import Batch, Job
 
 log = logging.getLogger(__name__)
+
+LONGEST_RUN = 1_000_000
+"""Records of one run at most."""
 
 RECORD_S = 0.5
 """A step that neither the state nor the side file has taken for so long goes on with its record in memory: loads that crash for
@@ -28,8 +41,12 @@ class Journal:
     ``unrecorded`` is told, once per trouble, that a step goes on without.
     """
 
-    def __init__(self, store: Store, clock: Clock, unrecorded: Callable[[str], None] = log.error) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, unrecorded: Callable[[str], None] = log.error, copy: Path | None = None
+    ) -> None:
         self._store = store
+        self._copy = None if copy is None else Side(copy)
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="shutdown-copy")
         self._clock = clock
         self._unrecorded = unrecorded
         self._in_memory = False
@@ -70,7 +87,45 @@ class Journal:
         await self._write(stored.arm(entry))
         return entry
 
-    async def rewrite(self, run_id: int, actor: str, plan: Plan, record: Record) -> None:
+    async def left(self) -> stored.StoredRun | None:
+        """The run that an earlier agent left, by its copy, for a state that was lost or can't be read; None: there is none."""
+        return await asyncio.get_running_loop().run_in_executor(self._copier, self._left)
+
+    def _left(self) -> stored.StoredRun | None:
+        if self._copy is None:
+            return None
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        try:
+            self._copy.find()
+            lines, _ = self._copy.lines(LONGEST_RUN)
+            metadata.create_all(engine)
+            with engine.begin() as connection:
+                for job in Batch.of_lines(lines).jobs:
+                    job.write(connection)
+                return stored.open_run(connection)
+        except (OSError, SQLAlchemyError) as error:
+            log.error("the copy of the run that was under way can't be read: %s", error)
+            return None
+        finally:
+            engine.dispose()
+
+    def close(self) -> None:
+        """Let go of the copy's thread, whatever its disk does."""
+        self._copier.shutdown(wait=False, cancel_futures=True)
+
+    def _copy_down(self, write: Record) -> None:
+        if self._copy is None:
+            return
+        try:
+            if write.name == "end_run":
+                lines, end = self._copy.lines(LONGEST_RUN)
+                self._copy.joined(end, len(lines))
+            elif write.name != "arm":
+                self._copy.append(Batch(jobs=[Job((), write)]).lines())
+        except OSError as error:
+            log.warning("the copy of the run under way can't be written: %s", error)
+
+    async def rewrite(self, run_id: int, actor: str, plan: Plan, record: RunRecord) -> None:
         """A run under way, as far as it has come, into a state that has none of it."""
         scale = Scale.of(self._clock)
         ordered = ordered_json(record.ordered)
@@ -89,7 +144,8 @@ class Journal:
         ]
         await self._write(stored.go_on(run_id, ended, []))
 
-    async def _write(self, write: Write) -> None:
+    async def _write(self, write: Record) -> None:
+        self._copier.submit(self._copy_down, write)
         writing = asyncio.ensure_future(self._store.commit(write))
         await asyncio.wait({writing}, timeout=self._store.patience_s(RECORD_S))
         if writing.done():

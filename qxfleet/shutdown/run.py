@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from qxfleet.agent.agent import AWAY_S, Agent
@@ -62,7 +63,7 @@ class StagedShutdown:
         self._agent = agent
         self._clock = agent.clock
         self._bus = agent.bus
-        self._journal = Journal(agent.store, agent.clock, self._unrecorded)
+        self._journal = Journal(agent.store, agent.clock, self._unrecorded, _copy_beside(agent.store.side))
         self._reserve = Reserve()
         effects = effects or RealEffects(self._reserve)
         self._doors = Doors(agent.fleet, agent.forced, effects)
@@ -123,6 +124,7 @@ class StagedShutdown:
         if self._acts:
             await asyncio.wait(tuple(self._acts), timeout=0.3)
         await self._looks.stop()
+        self._journal.close()
         self._reserve.close()
 
     def apply(self, config: Config) -> list[str]:
@@ -380,8 +382,22 @@ class StagedShutdown:
         """Who armed it, what was on battery, and the run that an earlier agent left. Raises StoreError, nothing changed."""
         store = self._agent.store
         async with _bounded():
-            arming, run = await store.read(stored.arming), await store.read(stored.open_run)
-            await self._recall()
+            left = await self._journal.left() if self.run_id is None else None
+        try:
+            async with _bounded():
+                arming, run = await store.read(stored.arming), await store.read(stored.open_run)
+                known = left and await store.read(lambda connection: stored.run(connection, left.id))
+                await self._recall()
+        except StoreError:
+            if left is not None:
+                await self._take_up(left)
+            raise
+        if left is not None and run is None and known is None:
+            await self._take_up(left)  # the state that had it was lost
+            await self._rewrite_run()
+            run = left
+        elif run is None and self.run_id is not None:
+            await self._rewrite_run()  # taken up, or begun, while the state could not be read
         if self.arming is None and arming is not None:
             self.arming = arming
             if self.run_id is None:
@@ -417,8 +433,11 @@ class StagedShutdown:
         async with self._turn:
             if self.arming is not None:
                 await self._journal.arm(self.arming.armed, self.arming.actor, self.arming.reason)
-            if self.run_id is not None:
-                await self._journal.rewrite(self.run_id, ACTOR, self.plan, self.record)
+            await self._rewrite_run()
+
+    async def _rewrite_run(self) -> None:
+        if self.run_id is not None:
+            await self._journal.rewrite(self.run_id, ACTOR, self.plan, self.record)
 
     def _unrecorded(self, text: str) -> None:
         log.error("%s", text)
@@ -479,6 +498,10 @@ class StagedShutdown:
 
     def _tell(self, name: str, value: str, text: str, severity: Severity, phase: Phase = Phase.POINT) -> None:
         self._bus.publish(Event(self._clock.wall_us(), None, EventKind.SHUTDOWN, name, value, text, severity, phase))
+
+
+def _copy_beside(side: Path | None) -> Path | None:
+    return None if side is None else side.with_suffix(".run")
 
 
 @asynccontextmanager

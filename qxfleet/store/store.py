@@ -70,6 +70,7 @@ class Store:
         path = sqlite_path(parse_url(url))
         self._lock = None if path is None or not agent else StateLock(path, agent)
         self._state = State(url, READERS, self._lock)
+        self.side = side
         kept = None if side is None else Side(side)
         self._writer = Writer(self._state, clock, on_trouble, queue_limit=queue_limit, side=kept, anew=self._begun_anew)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")

@@ -263,3 +263,37 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
     )
     assert polled_s < 2 * usual_s + STARTED_S
     assert first_s < 2.0 + 2.0 + LATER_S + usual_s  # on_battery_for, at most 2 s, and what shows in the start of a loaded machine
+
+
+@pytest.mark.parametrize("before", [garbage, a_folder], ids=lambda each: each.__name__)
+async def test_killed_in_an_outage_and_the_state_is_lost_the_run_goes_on(before: Callable[[Path], None]) -> None:
+    """What was stopped is known, what was not is stopped, every UPS is cut: by the copy of the run."""
+    room = Room()
+    room.folder.mkdir()
+    async with room.play as play:
+        with room.hosts.running():
+            with play.config.open("a") as config:
+                config.write(configuration(room.hosts, RACKS))
+            await until(lambda: len(room.hosts.up()) == len(NAMES), 20, "every host is up")
+            await play.start(wait=False)
+            await until(play._answers, 60, "the agent answers")
+            await play.all_online()
+            began_s = asyncio.get_running_loop().time()
+            play.tell("mains off all")
+            await until(lambda: (room.hosts.folder / "diary").read_text().count("down") >= 4, 60, "web and job are down")
+            await play.kill()
+            before(room.folder)
+            await play.start(wait=False)
+            await until(play._answers, 60, "the agent answers")
+            status = (await play.ask("shutdown-status"))["result"]
+            assert "nothing stopped yet" not in str(status) and "No shutdown" not in str(status), status
+            await room.outage(began_s)
+            asked = [name for _, word, name in room.hosts.diary() if word == "asked"]
+            assert sorted(asked) == sorted(NAMES), "each once"
+            if before is garbage:
+                await asyncio.sleep(2)
+                assert await play.stop() == 0
+                with closing(sqlite3.connect(room.folder / "state.db")) as file:
+                    assert file.execute("SELECT count(*) FROM shutdown_run").fetchone() == (1,), play.log()
+                    steps = file.execute("SELECT count(*) FROM shutdown_step").fetchone()[0]
+                    assert steps >= len(NAMES) + len(UPSES), play.log()
