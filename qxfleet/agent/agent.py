@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -141,8 +142,9 @@ class Agent:
                     async with asyncio.timeout(None if sound else PART_S):
                         await part.start()
                 except (StoreError, TimeoutError) as error:
-                    what, why = type(part).__name__, f": {error}" if str(error) else ""
-                    self._tell("waiting-for-state", what, f"{what} begins when its record can be read{why}", Severity.WARNING)
+                    what, why = _spelled(type(part).__name__), f": {error}" if str(error) else ""
+                    text = f"the part for {what} begins when its record can be read{why}"
+                    self._tell("waiting-for-state", what, text, Severity.WARNING)
                     late.append(part)
                 else:
                     running.append(part)
@@ -289,6 +291,11 @@ def shown(states: Mapping[str, DeviceState], forced: ForcedShutdown) -> Mapping[
     if not told:
         return states
     return {**states, **{name: replace(states[name], status=states[name].status | Status.FSD) for name in told}}
+
+
+def _spelled(name: str) -> str:
+    """``battery tests`` for ``BatteryTests``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _raise_descriptor_limit() -> None:

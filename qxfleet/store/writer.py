@@ -425,8 +425,7 @@ class Writer:
             where = "in memory" if self._side is None else f"in {self._side.path}"
             left = self.health()
             self._trouble(
-                f"{sentence}; keeping {left.queued_events} events and orders and {left.queued_readings} readings {where} and "
-                "trying again",
+                f"{sentence}; keeping {left.queued_events} records and {left.queued_readings} readings {where} and trying again",
                 Severity.WARNING,
             )
         self._tell_neither()

@@ -324,7 +324,7 @@ async def test_a_database_that_refuses_is_tried_until_it_takes(fleet_url: str, s
     store.record_event(an_event(1))
     await until(lambda: troubles)
     assert "event" in troubles[0]
-    assert "keeping 1 events and orders" in troubles[0]
+    assert "keeping 1 records" in troubles[0]
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE event_away RENAME TO event"))
     engine.dispose()
