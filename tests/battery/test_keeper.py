@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import pytest
 
+from qxfleet.agent.audit import write_down
 from qxfleet.agent.bus import Bus
 from qxfleet.battery import chronicle
 from qxfleet.battery.discharge import Rating
@@ -77,10 +78,13 @@ class Keeping:
         fleet = SimpleNamespace(snapshot=lambda: {"a": None}, session=lambda name: session)
         self.agent: Any = SimpleNamespace(
             bus=self.bus, store=self.store, clock=self.clock, fleet=fleet, schedule=self.hours,
-            config=SimpleNamespace(batteries={"a": facts}),
+            config=SimpleNamespace(batteries={"a": facts}), record=self._record,
         )  # fmt: skip
         self.part = Batteries(self.agent)
         self.events: list[Event] = []
+
+    async def _record(self, *act: Any, value: str | None = None, text: str = "") -> bool:
+        return await write_down(self.store, self.clock.wall_us(), *act, value, text)
 
     async def __aenter__(self) -> Self:
         self.store.open()
