@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from qxfleet.shutdown import mark
 from qxfleet.shutdown.mark import Mark, leave, owed, read_mark
 from qxfleet.shutdown.model import Act, Answer, End, LoadSeen, Record, Result, Step, World
 from tests.compat.incumbent import missing
+from tests.compat.upsmon import alone
 from tests.interfaces.conftest import PLAIN, asked, process, simulator, start
 from tests.parts import absent
 
@@ -161,10 +163,16 @@ def test_the_hook_cuts_where_upsmon_has_set_its_flag(desk: tuple[Path, Path], tm
     )
     conf.chmod(0o600)
     environment = {**PLAIN, "NUT_CONFPATH": str(tmp_path)}
-    assert process("--config", config, "cut", "--hook", env=environment).stdout == ""
+
+    def hook() -> subprocess.CompletedProcess[str]:
+        """Where no other upsmon runs, as at the end of a machine."""
+        command = [*alone(), sys.executable, "-m", "qxfleet", "--config", str(config), "cut", "--hook"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+    assert hook().stdout == ""
     flag.write_text("upsmon-shutdown-file")
     before = len(sent(ups, "ups-01"))
-    done = process("--config", config, "cut", "--hook", env=environment)
+    done = hook()
     assert done.stdout.startswith("c shutdown.return: "), done.stderr
     assert len(sent(ups, "ups-01")) == before
 
