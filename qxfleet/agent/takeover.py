@@ -55,8 +55,9 @@ async def take_over(store: Store, fleet: FleetSettings | None) -> Notice | None:
     except StoreError as error:
         return Notice(
             "not-adopted",
-            "the fleet's database can't be read at the first start with this state: if this agent was armed there, it is not "
-            f"armed here, and its tests, batteries and maintenance are missing until it is started again: {error}",
+            "the fleet's database can't be read at the first start with this state. If this agent wrote to it before, what it "
+            "knew there (arming or disarming by an operator, tests, batteries, maintenance) is missing until its next start; "
+            f"`qxfleet shutdown status` says whether the plan is armed. {error}",
             Severity.CRITICAL,
         )
     try:
