@@ -188,6 +188,8 @@ class Errands(Recognition):
             if self._jobs:
                 return None, "the next order came before its effect could be seen"
             await self._pause(0.5)
+        if (effect := orders.stood(order, before)) is not None:
+            return None, f"{effect.name} was already so before: nothing can confirm it"
         return None, f"no effect seen within {CONFIRM_S:.0f} s"
 
     def _finish(self, job: Job, result: OrderResult) -> None:

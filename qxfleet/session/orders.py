@@ -135,6 +135,11 @@ def confirmed(order: Order, before: Mapping[str, Value | bool], now: Mapping[str
     return next((effect for effect in order.effects if _stands(effect, before) and _stands(effect, now)), None)
 
 
+def stood(order: Order, before: Mapping[str, Value | bool]) -> Effect | None:
+    """The effect that was there before the order, so that no reading after it can confirm anything; None if none was."""
+    return next((effect for effect in order.effects if _stands(effect, before)), None)
+
+
 def _stands(effect: Effect, values: Mapping[str, Value | bool]) -> bool:
     value = values.get(effect.name)
     if effect.low is not None and effect.high is not None:

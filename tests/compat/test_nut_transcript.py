@@ -53,6 +53,15 @@ MONITORING = (
 )  # fmt: skip
 """Of an upsmon primary."""
 
+COMMANDS = "".join(
+    f"CMD u {name}\n"
+    for name in (
+        "beeper.toggle", "load.off", "load.on", "shutdown.default", "shutdown.return", "shutdown.stayoff", "shutdown.stop",
+        "test.battery.start", "test.battery.start.deep", "test.battery.start.quick", "test.battery.stop",
+    )
+)  # fmt: skip
+LISTED = f"BEGIN LIST CMD u\n{COMMANDS}END LIST CMD u"
+
 BY_DESIGN: dict[str, tuple[str, str, str]] = {
     "VER": (
         "Network UPS Tools upsd <version> - http://www.networkupstools.org/", "qxfleet <version> - https://qxfleet.readthedocs.io/",
@@ -77,6 +86,9 @@ BY_DESIGN: dict[str, tuple[str, str, str]] = {
         'CMDDESC u load.off "Turn off the load immediately"',
         'CMDDESC u load.off "switch the load off at once; some units come back when mains return"',
         "as DESC",
+    ),
+    "LIST CMD u": (
+        LISTED.replace("CMD u shutdown.default\n", ""), LISTED, "NUT after 2.8.0 lists shutdown.default too",
     ),
     "SET VAR u ups.delay.start abc": ("OK", "ERR INVALID-VALUE", "what is no number is refused before it reaches a driver"),
     "INSTCMD u beeper.toggle 5": ("OK", "ERR INVALID-ARGUMENT", "a value for a command that takes none is refused, not ignored"),
