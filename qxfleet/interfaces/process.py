@@ -30,7 +30,10 @@ async def serve(link: socket.socket) -> None:
     """Keep up the mirror and serve it, until the core ends it or is gone."""
     link.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=link)
-    config = await next_down(reader)
+    try:
+        config = await next_down(reader)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return  # the core went away while this started
     assert isinstance(config, Config)
     mirror = Mirror(config, reader, writer)
     for make in PARTS:
@@ -41,7 +44,11 @@ async def serve(link: socket.socket) -> None:
             part.apply(config)
 
     keeping_up = asyncio.create_task(mirror.keep_up(apply), name="mirror")
-    await mirror.begun.wait()
+    begun = asyncio.create_task(mirror.begun.wait())
+    await asyncio.wait({begun, keeping_up}, return_when=asyncio.FIRST_COMPLETED)
+    if keeping_up.done():
+        begun.cancel()
+        return await mirror.store.close()
     for part in mirror.parts:
         await part.start()
     gc.collect()

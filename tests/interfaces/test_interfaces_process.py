@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,9 @@ from qxfleet.api import requests
 from qxfleet.api.admission import admit
 from qxfleet.api.requests import Request
 from qxfleet.config.access import User
+from qxfleet.config.load import load
 from qxfleet.errors import Forbidden
+from qxfleet.interfaces.link import down
 from tests.interfaces.conftest import wait_for
 from tests.interfaces.nut_stage import free_port
 from tests.interfaces.web_site import USERS, WebSite, web_site
@@ -170,6 +174,21 @@ def test_it_ends_with_the_core() -> None:
         site.process.wait(20)
         site.process = None
         wait_for(lambda: state_of(pid) in ("gone", "Z"), "its end", 20)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_it_ends_if_the_core_goes_while_it_starts(tmp_path: Path, told: bool) -> None:
+    """Before it hears anything, and between the configuration and the first states."""
+    (tmp_path / "q.toml").write_text('[agent]\nstate = "s.db"\n[[ups]]\nname = "u"\nport = "/dev/null"\n')
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-m", "qxfleet.interfaces.process", str(theirs.fileno()), "INFO"]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
+        if told:
+            ours.sendall(down(load(tmp_path / "q.toml")))
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 0
+    assert "Traceback" not in said
 
 
 def test_without_a_table_there_is_no_second_process() -> None:
