@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qxfleet.config.stores import FleetSettings
 
 PERIOD_S: Final = 10.0
-"""How often the outbox is pruned, and a state that was begun anew is followed again."""
+"""How often the outbox is pruned, and what the state did not take is tried again."""
 
 LARGEST_BYTES: Final = 10_000_000_000
 """What may wait in the outbox before readings thin to minutes: months of 250 UPSes; events and orders never go."""
@@ -57,6 +57,7 @@ class Shipping:
         self._task: asyncio.Task[None] | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._half_told = False
+        self._anew = asyncio.Event()
         self.armed: Callable[[], bool | None] = lambda: None
         """Whether this agent's shutdown plan is armed, for the registry of agents; None: it has none."""
 
@@ -83,6 +84,8 @@ class Shipping:
     async def start(self) -> None:
         """Begin; nobody waits for it."""
         fleet = self._agent.config.fleet
+        loop = asyncio.get_running_loop()
+        self._store.on_anew.append(lambda: loop.call_soon_threadsafe(self._anew.set))
         if fleet is not None:
             self._readers = ThreadPoolExecutor(QUERIES, thread_name_prefix="fleet-reader")
             self._upkeep = FleetUpkeep(fleet.database, self._agent.clock, self._agent.config.retention)
@@ -129,7 +132,9 @@ class Shipping:
                 if fleet is not None and str(error) != complained:  # the state's own trouble is told by itself
                     complained = str(error)
                     log.warning("nothing is put into the outbox for the fleet store: %s", error)
-            await asyncio.sleep(PERIOD_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._anew.wait(), PERIOD_S)
+            self._anew.clear()
 
     async def _ship(self, fleet: FleetSettings) -> None:
         agent, loop = self._agent, asyncio.get_running_loop()

@@ -10,6 +10,7 @@ ours, and trouble is told once when it begins and once when it is over.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -62,6 +63,8 @@ CLOSE_S: Final = 1.2
 CONNECT_S: Final = 10.0
 MEASURE_S: Final = 5.0
 WATCH_S: Final = 0.5
+
+log = logging.getLogger(__name__)
 
 ROW_AT_FAULT: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
 """Errors that come back however often the same row is shipped."""
@@ -205,8 +208,8 @@ class Shipper:
                     except (SQLAlchemyError, StoreError) as error:
                         self._measure(state)
                         self._failed(error)
-            except sqlite3.Error as error:
-                self._turn("away", f"the state can't be read by what ships it: {error}")
+            except sqlite3.Error as error:  # no trouble of the fleet store, and the state's own is told by itself
+                log.info("the state can't be read by what ships it: %s", error)
             finally:
                 self._deadline_s = inf
             if not self._register_again:

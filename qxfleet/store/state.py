@@ -54,7 +54,8 @@ class State:
         upgrade(self._url, busy_s=BUSY_S)
         if self._lock is not None:
             with explained(self.writing), self.writing.begin() as connection:
-                self._lock.sign(_signed(connection, self._lock.agent, self._lock.uuid))
+                running = self._file is not None
+                self._lock.sign(_signed(connection, self._lock.agent, self._lock.uuid, running=running))
         self._file = self._found()
 
     def begin_anew(self, why: str) -> str:
@@ -147,10 +148,13 @@ class State:
         return found.st_dev, found.st_ino
 
 
-def _signed(connection: Connection, agent: str, known: str | None) -> str:
-    """Whose state this is: a UUID that stays, also when the state is begun anew, and the name the agent has now."""
+def _signed(connection: Connection, agent: str, known: str | None, *, running: bool) -> str:
+    """Whose state this is: a UUID that stays, also when the state is begun anew, and the name the agent has now.
+
+    That of an agent that is running stays whatever file it is given.
+    """
     found = dict(connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.in_((UUID, NAME)))).all())
-    own = str(found.get(UUID) or known or uuid.uuid4())
+    own = str((running and known) or found.get(UUID) or known or uuid.uuid4())
     for key, value in ((UUID, own), (NAME, agent)):
         if key not in found:
             connection.execute(insert(meta).values(key=key, value=value))

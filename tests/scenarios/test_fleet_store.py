@@ -156,6 +156,38 @@ async def test_the_same_agent_twice_is_refused_and_goes_on_watching(postgres: Po
         assert await one.stop() == 0
 
 
+async def test_a_state_deleted_under_the_agent_begins_anew_as_the_same_agent(postgres: Postgres) -> None:
+    """Trouble of the state is not told as the fleet store's, and what follows is shipped, also after a restart."""
+    url = postgres.create()
+    async with Play(family(2), database=url, agent={"poll_interval": '"1s"'}) as play:
+        await play.start()
+        await play.all_online()
+
+        async def shipping() -> bool:
+            return await store_state(play) == "ok"
+
+        await until(shipping, 30, "it ships")
+        hit = sorted(play.farm.upses)[0]
+        follower = await play.follow()
+        for count, ends in enumerate((("", "-wal"), ("",)), start=1):
+            for end in ends:
+                (play.folder / f"state.db{end}").unlink()
+            await until(lambda n=count: len(follower.told("state-trouble")) == n, 20, "it is noticed")
+            play.tell(f"mains off {hit}")
+            await until(lambda n=count: len(follower.told("on-battery", ups=hit)) == 2 * n - 1, 20, "told")
+            play.tell(f"mains on {hit}")
+            await until(lambda n=count: len(follower.told("on-battery", ups=hit)) == 2 * n, 20, "its end is told")
+            both = 2 * count
+            await until(
+                lambda n=both: len([e for e in rows(url, history.events) if e.event.name == "on-battery"]) == n, 30, "shipped"
+            )
+        assert not follower.told("fleet-store"), follower.events
+        assert await play.stop() == 0
+        await play.start()
+        await until(shipping, 30, "it is the same agent after a restart")
+        assert await play.stop() == 0
+
+
 async def command(play: Play, *arguments: str, code: int) -> str:
     """What a command prints, which must end with this exit code."""
     process = await asyncio.create_subprocess_exec(

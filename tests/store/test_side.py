@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, select
 
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
@@ -30,6 +31,12 @@ from qxfleet.store.tables import event, meta, reading
 from qxfleet.store.transactions import Batch
 from tests.store.conftest import T0_US, a_reading, all_rows, an_event
 from tests.store.test_store_writer import until
+
+
+def whose(connection: Connection) -> dict[str, str]:
+    """The rows that say whose state it is."""
+    found = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith("agent."))).all()
+    return {str(key): str(value) for key, value in found}
 
 
 def a_row(at_us: int) -> ReadingRow:
@@ -336,26 +343,37 @@ async def test_damaged_under_the_agent(sqlite_path: Path, troubles: list[str]) -
         await store.close()
 
 
-@pytest.mark.parametrize("what", ["renamed", "deleted", "replaced"])
+@pytest.mark.parametrize("what", ["renamed", "deleted", "deleted with all beside it", "replaced", "replaced by another's"])
 async def test_taken_away_under_the_agent_it_is_told_and_the_agent_goes_on(
     sqlite_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch, what: str, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("qxfleet.store.writer.LOOK_S", 0.2)
     other = tmp_path / "other.db"
     other.write_bytes(sqlite_path.read_bytes())
-    store = a_store(sqlite_path, troubles)
+    if what.endswith("another's"):
+        with closing(sqlite3.connect(other)) as file, file:
+            file.execute("INSERT INTO meta (key, value) VALUES ('agent.uuid', ?), ('agent.name', 'row-b')", [str(uuid.uuid4())])
+    store = a_store(sqlite_path, troubles, "row-a")
+    anew: list[None] = []
+    store.on_anew.append(lambda: anew.append(None))
     store.open()
     try:
+        who = await store.read(whose)
         await store.record_now(an_event(0))
         if what == "renamed":
             sqlite_path.rename(tmp_path / "moved.db")
         elif what == "deleted":
             sqlite_path.unlink()
+        elif what.startswith("deleted"):
+            for file_name in sqlite_path.parent.glob("fleet.db*"):
+                file_name.unlink()
         else:
             other.rename(sqlite_path)
         await until(lambda: any("under the agent" in text for text in troubles), 15)
         await in_state(store, an_event(1))
         assert [item.event.text for item in await store.read(history.events)] == ["event 1"]
+        assert anew == [None]
+        assert await store.read(whose) == who, "the same agent for the fleet store"
         if what == "renamed":
             with closing(sqlite3.connect(tmp_path / "moved.db")) as moved:
                 assert moved.execute("SELECT text FROM event").fetchall() == [("event 0",)]
