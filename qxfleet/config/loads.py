@@ -191,10 +191,12 @@ def _down_when(read: LoadTable, stop: Stop | None, at: Place, findings: Findings
     if read.down_when is None:
         return NutLoggedOut() if nut else None
     how = _part(DownTable, read.down_when, at, findings)
-    if how.tcp_closed and (how.exit or how.ups_load_below):
-        if how.exit and how.ups_load_below:
-            findings.problem(at, "tcp_closed goes with one of exit and ups_load_below as its second sign, found both: keep one")
-        return TcpClosed(*how.tcp_closed, CommandSays(how.exit) if how.exit else UpsLoadBelow(how.ups_load_below or 0.0))
+    if (how.tcp_closed or (how.nut_logged_out and nut)) and (how.exit or how.ups_load_below):
+        first = "tcp_closed" if how.tcp_closed else "nut_logged_out"
+        if (how.exit and how.ups_load_below) or (how.tcp_closed and how.nut_logged_out):
+            findings.problem(at, f"{first} goes with one of exit and ups_load_below as its second sign, found more: keep one")
+        also = CommandSays(how.exit) if how.exit else UpsLoadBelow(how.ups_load_below or 0.0)
+        return TcpClosed(*how.tcp_closed, also) if how.tcp_closed else NutLoggedOut(also)
     kind = _one_of(DownTable, ("tcp_closed", "exit", "ups_load_below", "nut_logged_out"), read.down_when, at, findings)
     if kind == "tcp_closed" and how.tcp_closed:
         return TcpClosed(*how.tcp_closed)

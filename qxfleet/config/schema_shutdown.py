@@ -27,8 +27,8 @@ _START = (
     '{ outlet = 1, ups = "…" }'
 )
 _DOWN = (
-    '{ tcp_closed = "host:port" }, alone or with exit or ups_load_below as its second sign; { exit = ["…"] } (0: down, 1: up), '
-    "{ ups_load_below = 5 }, or { nut_logged_out = true }"
+    '{ tcp_closed = "host:port" } or { nut_logged_out = true }, alone or with exit or ups_load_below as the second sign; '
+    '{ exit = ["…"] } (0: down, 1: up), or { ups_load_below = 5 }'
 )
 
 
@@ -112,7 +112,7 @@ class LoadTable(Table):
     )
     stop: dict[str, Any] | None = _key(None, "what stops it; without, it is only watched", shown="none", form=_STOP)
     down_when: dict[str, Any] | None = _key(
-        None, "how it is known to be down", shown="after stop_time; with nut, when logged out", form=_DOWN
+        None, "how it is known to be down", shown="after stop_time; with nut, nut_logged_out", form=_DOWN
     )
     start: dict[str, Any] | None = _key(
         None, "what starts it again", shown="nothing: it starts when its power returns", form=_START

@@ -88,7 +88,13 @@ class TcpClosed:
 
 @dataclass(frozen=True, slots=True)
 class NutLoggedOut:
-    """Down when the NUT clients that were told have logged out or dropped their connection."""
+    """Up while one of its NUT clients is logged in. Down when none is any more, they were told, and a second sign agrees.
+
+    upsmon logs out before it stops its host. The second sign is ``also``, or else that the addresses which answered while the
+    clients were logged in have answered nothing for a while.
+    """
+
+    also: CommandSays | UpsLoadBelow | None = None
 
 
 DownWhen: TypeAlias = TcpClosed | CommandSays | UpsLoadBelow | NutLoggedOut

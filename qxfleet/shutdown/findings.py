@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from qxfleet.model.loads import Command, Load, Outlet, Plan
+from qxfleet.model.loads import Command, Load, NutLoggedOut, Outlet, Plan
 from qxfleet.shutdown.durations import critical_path, down_in_s, longest_s
 from qxfleet.shutdown.rehearse import Battery, Rehearsal, rehearse
 from qxfleet.shutdown.triggers import spell_s
@@ -119,6 +119,12 @@ def _load(load: Load, plan: Plan) -> list[Finding]:
         found.append(Finding(
             "risk", load.name, assumed,
             'write down_when = { tcp_closed = "host:22" }',
+        ))  # fmt: skip
+    if isinstance(load.down_when, NutLoggedOut) and load.down_when.also is None:
+        found.append(Finding(
+            "note", load.name, "its NUT clients log out before their hosts stop: it counts as off once their addresses are "
+            f"silent as well, or not seen off {spell_s(load.stop_time_s)} after its stop, and then its UPS may be cut",
+            "give it a stop_time that its host surely stops in, or exit or ups_load_below beside nut_logged_out",
         ))  # fmt: skip
     if load.start is None and load.stop is not None and load.name != plan.host:
         found.append(Finding(

@@ -110,8 +110,10 @@ class Journal:
             engine.dispose()
 
     def close(self) -> None:
-        """Let go of the copy's thread, whatever its disk does."""
-        self._copier.shutdown(wait=False, cancel_futures=True)
+        """Let go of the copy and its thread, once what was handed to it is written, and without waiting for its disk."""
+        if self._copy is not None:
+            self._copier.submit(self._copy.close)
+        self._copier.shutdown(wait=False)
 
     def _copy_down(self, write: Record) -> None:
         if self._copy is None:

@@ -42,7 +42,10 @@ class Looks:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._silent_s: dict[str, float] = {}
         self._closing: set[str] = set()
-        """Loads whose port was seen to close behind their stop."""
+        """Loads whose port was seen to close, or whose NUT clients to log out, behind their stop."""
+        self._addresses: dict[str, set[str]] = {}
+        self._answering: dict[str, set[str]] = {}
+        """Where a load's NUT clients were logged in from, and which of these addresses have answered since."""
         self._programs, self._cold_programs = asyncio.Semaphore(PROGRAMS), asyncio.Semaphore(COLD_PROGRAMS)
 
     @property
@@ -58,11 +61,7 @@ class Looks:
             match load.down_when:
                 case UpsLoadBelow(percent):
                     self._note(load.name, _carries(load, upses, percent))
-                case NutLoggedOut():
-                    last = _last_act(record, load.name)
-                    told = last is not None and last.answer in (Answer.ACCEPTED, Answer.UNCONFIRMED) and last.step.act is Act.STOP
-                    self._note(load.name, self._logged_in(load, told))
-                case TcpClosed() | CommandSays() if load.name not in self._asking:
+                case TcpClosed() | CommandSays() | NutLoggedOut() if load.name not in self._asking:
                     hot = load.name in open_steps
                     if now_s - self._asked_s.get(load.name, float("-inf")) >= (HOT_S if hot else COLD_S):
                         self._ask(load, upses, _last_act(record, load.name), hot=hot)
@@ -73,6 +72,8 @@ class Looks:
         self._asked_s.clear()
         self._silent_s.clear()
         self._closing.clear()
+        self._addresses.clear()
+        self._answering.clear()
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -87,16 +88,15 @@ class Looks:
             self._seen[name] = LoadSeen(up, self._clock.monotonic(), closed)
             self._changed()
 
-    def _logged_in(self, load: Load, told: bool) -> bool | None:
-        """That nobody is logged in says that it is down only of clients that were, or were told: upsmon may not run on a host
-        that does."""
+    def _logins(self, load: Load) -> Port:
+        """Who is logged in, as one asks of a port: open while a client of it is, unknown while nobody can tell."""
         who = meant(load.stop if isinstance(load.stop, NutClients) else NutClients())
         known = [self._forced.logins(ups, who) for ups in load.fed_by]
-        if any(known):
-            return True
-        was = self._seen.get(load.name)
-        met = told or (was is not None and was.up is not None)
-        return False if met and all(clients is not None for clients in known) else None
+        here = {client.address for clients in known for client in clients or ()}
+        if here:
+            self._addresses.setdefault(load.name, set()).update(here)
+            return Port.OPEN
+        return Port.SILENT if all(clients is not None for clients in known) else Port.UNKNOWN
 
     def _ask(self, load: Load, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
         self._asked_s[load.name] = self._clock.monotonic()
@@ -105,7 +105,7 @@ class Looks:
         task.add_done_callback(lambda _: self._asking.pop(load.name, None))
 
     async def _answer(self, load: Load, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
-        if isinstance(load.down_when, TcpClosed):
+        if isinstance(load.down_when, TcpClosed | NutLoggedOut):
             await self._knock(load, load.down_when, upses, last, hot=hot)
         elif isinstance(load.down_when, CommandSays):
             self._note(load.name, await self._program(load.down_when.argv, hot=hot))
@@ -119,19 +119,36 @@ class Looks:
             done = await self._effects.command(argv, PROGRAM_S)
         return {0: False, 1: True}.get(-1 if done.code is None else done.code)
 
-    async def _knock(self, load: Load, at: TcpClosed, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool) -> None:
-        """A port that takes no connections says nothing alone. A refusal comes from a host that is up. Silence is what a host
+    async def _answers(self, load: Load, at: TcpClosed | NutLoggedOut) -> bool:
+        """Whether its host answers at all. Of NUT clients silence counts only where each address answered before: one behind a
+        firewall never does."""
+        if isinstance(at, TcpClosed):
+            return bool(await self._effects.answers(at.host, ECHO_S))
+        addresses, answering = self._addresses.get(load.name, set()), self._answering.setdefault(load.name, set())
+        asked = tuple(addresses)
+        heard = await asyncio.gather(*(self._effects.answers(address, ECHO_S) for address in asked))
+        answering.update(address for address, answered in zip(asked, heard, strict=True) if answered)
+        return any(heard) or not addresses or answering != addresses
+
+    async def _knock(
+        self, load: Load, at: TcpClosed | NutLoggedOut, upses: Mapping[str, UpsSeen], last: Taken | None, *, hot: bool
+    ) -> None:
+        """A port that takes no connections says nothing alone, nor do clients that logged out: upsmon does so before it stops its
+        host. A refusal comes from a host that is up. Silence is what a host
         that is off and a network that is broken have in common: it counts only of a load that took the order to stop (its
         answer says so, or its port was seen to close since), or was known to be off, and only once it has lasted."""
         name, was = load.name, self._seen.get(load.name)
         stop_was_sent = last is not None and last.step.act is Act.STOP
         stop_was_heard = stop_was_sent and last is not None and last.answer is Answer.ACCEPTED
         asked_s = self._clock.monotonic()
-        port = await self._effects.port(at.host, at.port, CONNECT_S)
+        nut = isinstance(at, NutLoggedOut)
+        port = self._logins(load) if isinstance(at, NutLoggedOut) else await self._effects.port(at.host, at.port, CONNECT_S)
         if port in (Port.OPEN, Port.UNKNOWN):
             self._silent_s.pop(name, None)
             self._closing.discard(name)
             self._note(name, True if port is Port.OPEN else None)
+            if nut and port is Port.OPEN:
+                await self._answers(load, at)
             return
         match at.also:
             case CommandSays(argv):
@@ -143,9 +160,9 @@ class Looks:
         if agrees is False:
             self._note(name, False)
             return
-        if port is Port.REFUSED and stop_was_sent:
+        if (port is Port.REFUSED or (nut and was is not None and was.up)) and stop_was_sent:
             self._closing.add(name)
-        if port is Port.REFUSED or agrees or await self._effects.answers(at.host, ECHO_S):
+        if port is Port.REFUSED or agrees or await self._answers(load, at):
             self._silent_s.pop(name, None)
             self._note(name, None, closed=True)
             return
@@ -153,7 +170,7 @@ class Looks:
         known_off = was is not None and was.up is False
         silent_for_s = self._clock.monotonic() - self._silent_s.setdefault(name, asked_s)
         off = known_off or (stop_was_heard and silent_for_s >= SILENT_S)
-        self._note(name, False if off else None, closed=stop_was_heard and not off)
+        self._note(name, False if off else None, closed=(nut or stop_was_heard) and not off)
 
 
 def _last_act(record: Record, name: str) -> Taken | None:

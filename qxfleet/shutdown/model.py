@@ -57,7 +57,8 @@ class UpsSeen:
 class LoadSeen:
     """Whether a load is up; None: can't be told. ``since_s``: since when this is so.
 
-    ``closed``: its port takes no connections, and it was not seen to be off; its host may still be going down.
+    ``closed``: its port takes no connections, or its NUT clients are logged out, and it was not seen to be off; its host may
+    still be going down.
     """
 
     up: bool | None = None

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qxfleet.model.loads import Load, Outlet, Plan
+from qxfleet.model.loads import Load, NutLoggedOut, Outlet, Plan
 from qxfleet.shutdown.durations import expected_s, longest_s
 from qxfleet.shutdown.feeds import UNSEEN
 from qxfleet.shutdown.model import Act, Answer, End, Mains, Record, Result, Taken, UpsSeen, World
@@ -178,7 +178,8 @@ def _stop_end(
         return end(Result.NOT_SEEN, f"not seen off: nothing tells, its {spell_s(load.stop_time_s)} are over")
     if watched and spent_s >= load.stop_time_s:
         if closed and up is None and answer in (Answer.ACCEPTED, Answer.UNCONFIRMED):
-            why = f"not seen off after {spell_s(spent_s)}: its port is closed, and nothing else agrees{said}"
+            sign = "NUT clients are logged out" if isinstance(load.down_when, NutLoggedOut) else "port is closed"
+            why = f"not seen off after {spell_s(spent_s)}: its {sign}, and nothing else agrees{said}"
             return end(Result.NOT_SEEN, why)
         return end(Result.FAILED, f"not {'down' if up else 'seen off'} after {spell_s(spent_s)}{said}")
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from qxfleet.model import loads
 from qxfleet.model.clock import Clock
-from qxfleet.model.loads import Load, Plan, TcpClosed
+from qxfleet.model.loads import Load, NutLoggedOut, Plan, TcpClosed
 from qxfleet.shutdown.looks import SILENT_S
 from qxfleet.shutdown.model import Act, Answer, Ordered, Record, Result, Step, Taken
 from qxfleet.store.shutdown import StoredRun, StoredStep
@@ -138,5 +138,5 @@ def with_learned(plan: Plan, times: Mapping[str, Sequence[float]]) -> Plan:
 
 
 def _shortest_s(load: Load) -> float:
-    """No host is seen off by its silence in less; times below are from versions that took a closed port for it."""
-    return SILENT_S if isinstance(load.down_when, TcpClosed) and load.down_when.also is None else 0.0
+    """No host is seen off by its silence in less; times below are from versions that took a closed port or a logout for it."""
+    return SILENT_S if isinstance(load.down_when, TcpClosed | NutLoggedOut) and load.down_when.also is None else 0.0

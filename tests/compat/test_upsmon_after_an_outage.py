@@ -22,10 +22,10 @@ HOSTS = ("soon", "late", "hand")
 
 
 def plan() -> str:
-    """Three hosts that nothing but their power starts, each with a user of its own."""
+    """Three hosts that nothing but their power starts, each with a user of its own, and gone from this machine 10 s after FSD."""
     hosts = "".join(
         f'\n[[user]]\nname = "{name}"\npassword_file = "secret"\nupsmon = "secondary"\n'
-        f'\n[[load]]\nname = "{name}"\nfed_by = ["u"]\nstop = {{ nut = true, user = "{name}" }}\nstop_time = "30s"\n'
+        f'\n[[load]]\nname = "{name}"\nfed_by = ["u"]\nstop = {{ nut = true, user = "{name}" }}\nstop_time = "10s"\n'
         for name in HOSTS
     )
     return f"""

@@ -317,29 +317,86 @@ async def test_the_load_of_all_its_upses_tells() -> None:
     assert await eyes.look(load, a=replace(seen, load_percent=3.0), b=replace(seen, load_percent=4.9, contact=False)) is None
 
 
-async def test_nut_clients_tell_by_their_logins_but_not_just_after_a_start() -> None:
+def room_of_clients(eyes: Eyes, **here: list[Client]) -> None:
+    """A NUT server that has run for long enough to know who is logged in."""
+    eyes.forced.serve(lambda ups: here[ups])
+    eyes.clock.now_s += RECONNECT_S
+
+
+CLIENT = replace(WATCHED, stop=NutClients(user="sec"), down_when=NutLoggedOut())
+
+
+async def test_nut_clients_are_up_while_logged_in_but_nothing_is_known_just_after_a_start() -> None:
     eyes = Eyes()
-    load = replace(WATCHED, fed_by=("a", "b"), stop=NutClients(user="sec"), down_when=NutLoggedOut())
+    load = replace(CLIENT, fed_by=("a", "b"))
     here = {"a": [Client("other", "10.0.0.1")], "b": [Client("sec", "10.0.0.2")]}
     assert await eyes.look(load) is None
     eyes.forced.serve(lambda ups: here[ups])
     assert await eyes.look(load) is None
     eyes.clock.now_s += RECONNECT_S
     assert await eyes.look(load) is True
-    here["b"] = []
-    assert await eyes.look(load) is False
     eyes.forced.serve(None)
     assert await eyes.look(load) is None
 
 
+async def test_a_nut_client_that_logged_out_is_off_only_once_its_address_is_silent() -> None:
+    """upsmon logs out before it runs its SHUTDOWNCMD: the host only begins to stop then."""
+    eyes = Eyes()
+    here = [Client("sec", "10.0.0.2")]
+    room_of_clients(eyes, u=here)
+    eyes.doors.pings = True
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is True
+    here.clear()
+    for _ in range(3):
+        assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is None
+        assert eyes.looks.loads["x"].closed
+    eyes.doors.pings = False
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is None
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is False
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is False
+    eyes.doors.pings = True  # it boots
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is None
+    assert eyes.looks.loads["x"].closed
+
+
+async def test_the_silence_of_an_address_that_never_answered_says_nothing_of_its_nut_client() -> None:
+    eyes = Eyes()
+    here = [Client("sec", "10.0.0.2")]
+    room_of_clients(eyes, u=here)
+    assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is True
+    here.clear()
+    for _ in range(4):
+        assert await eyes.look(CLIENT, stopped(Answer.ACCEPTED)) is None
+
+
+async def test_a_nut_client_that_logs_out_untold_is_not_down() -> None:
+    """`systemctl restart nut-monitor`, and then a network that breaks."""
+    eyes = Eyes()
+    here = [Client("sec", "10.0.0.2")]
+    room_of_clients(eyes, u=here)
+    eyes.doors.pings = True
+    assert await eyes.look(CLIENT) is True
+    here.clear()
+    eyes.doors.pings = False
+    for _ in range(4):
+        assert await eyes.look(CLIENT) is None
+
+
+@pytest.mark.parametrize(("code", "up"), [(0, False), (1, None), (7, None)])
+async def test_a_program_may_be_the_second_sign_behind_a_logout(code: int, up: bool | None) -> None:
+    eyes = Eyes()
+    room_of_clients(eyes, u=[])
+    eyes.doors.code = code
+    load = replace(CLIENT, down_when=NutLoggedOut(CommandSays(("off",))))
+    assert await eyes.look(load, stopped(Answer.ACCEPTED)) is up
+
+
 async def test_nut_clients_that_were_never_there_are_not_down() -> None:
     eyes = Eyes()
-    load = replace(WATCHED, stop=NutClients(), down_when=NutLoggedOut())
-    eyes.forced.serve(lambda ups: [])
-    eyes.clock.now_s += RECONNECT_S
-    assert await eyes.look(load) is None  # upsmon may not run on a host that does
-    assert await eyes.look(load, stopped(Answer.FAILED)) is None
-    assert await eyes.look(load, stopped(Answer.ACCEPTED)) is False
+    room_of_clients(eyes, u=[])
+    for answer in (None, Answer.FAILED, Answer.ACCEPTED):  # upsmon may not run on a host that does
+        assert await eyes.look(CLIENT, None if answer is None else stopped(answer)) is None
+    assert eyes.looks.loads["x"].closed  # it was told: when its time is over the plan goes on
 
 
 def test_a_forced_shutdown_means_whom_it_means() -> None:
@@ -386,7 +443,8 @@ def test_what_a_nut_client_forced_ends_when_its_work_is_done() -> None:
 def test_a_time_in_which_no_silence_can_be_seen_teaches_nothing() -> None:
     """2.3 s were learned of a host that needed two minutes, when a closed port still counted as down."""
     asked = replace(WATCHED, name="asked", down_when=TcpClosed("10.0.0.1", 22, CommandSays(("off",))))
-    times = {"x": [2.3, SILENT_S - 0.1, SILENT_S, SILENT_S, SILENT_S], "asked": [2.3, 2.3, 2.4]}
-    learned = {load.name: load.learned_s for load in with_learned(Plan((WATCHED, asked)), times).loads}
-    assert learned == {"x": SILENT_S, "asked": 2.4}
+    nut = replace(CLIENT, name="nut")
+    times = {"x": [2.3, SILENT_S - 0.1, SILENT_S, SILENT_S, SILENT_S], "asked": [2.3, 2.3, 2.4], "nut": [0.0, 0.1, 0.1]}
+    learned = {load.name: load.learned_s for load in with_learned(Plan((WATCHED, asked, nut)), times).loads}
+    assert learned == {"x": SILENT_S, "asked": 2.4, "nut": None}
     assert with_learned(Plan((WATCHED,)), {"x": [2.3, 2.3, 2.3, 60.0]}).loads[0].learned_s is None
