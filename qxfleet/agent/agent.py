@@ -20,6 +20,7 @@ from qxfleet.agent.forced import Client, ForcedShutdown
 from qxfleet.agent.part import MakePart, Part
 from qxfleet.agent.schedule import COHORTS, Schedule
 from qxfleet.agent.takeover import take_over
+from qxfleet.config import stores
 from qxfleet.config.load import Config, load
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
@@ -112,6 +113,9 @@ class Agent:
         self.bus.attach(Reading, self.store.record)
         self.bus.attach(Event, self.store.record_event)
         began_us = self.clock.wall_us()
+        if self.config.agent.state == stores.STATE:
+            with suppress(OSError):  # told by the store
+                stores.STATE.parent.mkdir(mode=0o750, exist_ok=True)
         opening = self._loop.run_in_executor(None, self.store.open)
         await asyncio.wait({opening}, timeout=OPEN_S)
         if opening.done():

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.forced import Client
+from qxfleet.config import stores
 from qxfleet.config.load import load
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, Link, LinkChange
@@ -37,6 +42,21 @@ async def test_a_usb_port_is_lost_and_stops_nothing(tmp_path: Path) -> None:
     assert [(event.name, event.value) for event in events] == [
         ("agent-started", "1"), ("contact-lost", "begin"), ("agent-stopped", ""),
     ]  # fmt: skip
+
+
+async def test_the_folder_of_the_usual_state_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that had only a PostgreSQL database never needed it."""
+    monkeypatch.setattr(stores, "STATE", tmp_path / "lib" / "state.db")
+    monkeypatch.setattr(stores, "FORMER", tmp_path / "lib" / "fleet.db")
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(USB.replace('database = "sqlite:///fleet.db"\n', ""))
+    agent = Agent(load(file))
+    agent.bus.attach(LinkChange, lambda change: agent.stop())
+    async with asyncio.timeout(20):
+        await agent.run()
+    with closing(sqlite3.connect(tmp_path / "lib" / "state.db")) as state:
+        assert state.execute("SELECT count(*) FROM event WHERE name = 'agent-started'").fetchone() == (1,)
+    assert (tmp_path / "lib").stat().st_mode & 0o777 == 0o750
 
 
 async def test_an_agent_whose_schedule_stands_or_whose_writer_ended_is_stuck(tmp_path: Path) -> None:

@@ -60,6 +60,20 @@ def test_check_lists_every_error_and_is_exit_code_2(tmp_path: Path) -> None:
     assert len(document["problems"]) == 2
 
 
+def test_check_warns_of_a_folder_that_is_not_there(good: Path) -> None:
+    """Nothing could be kept, neither in the state nor beside it, and every order would be refused."""
+    good.write_text(GOOD.replace("sqlite:///fleet.db", "sqlite:///gone/fleet.db"))
+    done = qxfleet("--config", good, "check")
+    assert (done.returncode, "1 warning" in done.stdout) == (0, True), done.stdout
+    folder = good.parent / "gone"
+    assert f"state and side file: folder {folder} does not exist: create it and give it to the user" in done.stderr
+    good.write_text(good.read_text().replace("[agent]", '[agent]\nspool = "side"'))
+    [warning] = json.loads(qxfleet("--config", good, "check", "--json").stdout)["warnings"]
+    assert warning.startswith("state: ")
+    folder.mkdir()
+    assert json.loads(qxfleet("--config", good, "check", "--json").stdout)["warnings"] == []
+
+
 def test_check_shows_no_password(tmp_path: Path) -> None:
     file = tmp_path / "qxfleet.toml"
     file.write_text('[agent]\ndatabase = "postgresql+psycopg://me:geheim@db/fleet"\n')

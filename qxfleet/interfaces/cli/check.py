@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ def check(
         if json:
             emit({"problems": list(error.problems)})
         raise
-    warnings = (*config.warnings, *_usb_warnings(config))
+    warnings = (*config.warnings, *_folder_warnings(config), *_usb_warnings(config))
     if json:
         emit(_document(config, warnings))
         return
@@ -94,6 +95,20 @@ def _own_uuid(state: Path) -> str:
         found = file.execute("SELECT value FROM meta WHERE key = 'agent.uuid'").fetchone()
         return str(found[0]) if found else ""
     return ""
+
+
+def _folder_warnings(config: Config) -> tuple[str, ...]:
+    """Whether what the agent keeps has a folder to lie in; that of the usual state the agent makes where it may."""
+    from qxfleet.config.stores import STATE
+
+    wanted: dict[Path, list[str]] = {}
+    for what, file in (("state", config.agent.state), ("side file", config.agent.spool)):
+        wanted.setdefault(file.parent, []).append(what)
+    return tuple(
+        f"{' and '.join(kept)}: folder {folder} does not exist: create it and give it to the user qxfleet runs as"
+        for folder, kept in wanted.items()
+        if not folder.is_dir() and not (folder == STATE.parent and os.access(folder.parent, os.W_OK))
+    )
 
 
 def _usb_warnings(config: Config) -> tuple[str, ...]:
