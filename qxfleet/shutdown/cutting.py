@@ -8,12 +8,14 @@ back only where mains are back in time and something on it is up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from qxfleet.model.loads import Load
+from qxfleet.shutdown.ending import names
 from qxfleet.shutdown.model import Act, Mains, Result, Step
 from qxfleet.shutdown.progress import RETRY_S, Standing
 from qxfleet.shutdown.scene import GONE, Scene
+from qxfleet.shutdown.triggers import spell_s
 
 OWN_EXTRA_S = 30.0
 """Beyond the stop_time of the agent's own host, before its UPS cuts."""
@@ -90,7 +92,7 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
     last_chance = plan.host is not None and plan.host in scene.must  # nobody is left to cut this one later
     due = bool(scene.triggered(ups)) or last_chance or any(ups in _due_to(scene, load) for load in ours)
     if (feed.on_battery and due) or ups in scene.finishing:
-        return "everything it feeds is down" if host is None else "everything it feeds is down, or will be by then"
+        return _all_gone(scene, ours, host)
     if not (feed.good or feed.on_battery):
         return None
     sharing = [*ours, *([host] if host is not None else [])]
@@ -102,6 +104,18 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
     if wish is not None and wish.cut and not wish.released and all(load.name in scene.held_down for load in ours):
         return f"{wish.actor} ordered it"
     return None
+
+
+def _all_gone(scene: Scene, ours: Sequence[Load], host: Load | None) -> str:
+    """That nothing on a UPS is known to run, in words that claim no more than was seen."""
+    later = "" if host is None else ", or will be by then"
+    unseen = [load for load in ours if scene.unseen(load.name)]
+    if not unseen:
+        return f"everything it feeds is down{later}"
+    down = [load.name for load in ours if load not in unseen and load is not host]
+    are = f"{names(down)} {'is' if len(down) == 1 else 'are'} down{later}, " if down else ""
+    time = f"was not seen off in its {spell_s(unseen[0].stop_time_s)}" if len(unseen) == 1 else "were not seen off in their time"
+    return f"{are}{names([load.name for load in unseen])} {time}"
 
 
 def _came_after(scene: Scene, ups: str, other: str) -> bool:

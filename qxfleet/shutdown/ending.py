@@ -20,17 +20,18 @@ def sentence(scene: Scene, hand: Mapping[str, str]) -> str:
         return "there was nothing to stop"
     took = f"it took {spell_s(scene.now_s - record.taken[0].begun_s)}"
     stops, cuts = _by_target(record.taken, Act.STOP), _by_target(record.taken, Act.CUT)
-    stopped = [name for name, taken in stops.items() if any(each.down for each in taken) or scene.at[name] is Standing.DOWN]
+    gone = [name for name, taken in stops.items() if any(each.down for each in taken) or scene.at[name] is Standing.DOWN]
+    unseen = [name for name in gone if stops[name][-1].result is Result.NOT_SEEN and scene.up[name] is not False]
+    stopped = [name for name in gone if name not in unseen]
     cut = [name for name, taken in cuts.items() if any(each.result is Result.DONE for each in taken)]
     if not record.armed:
         return "; ".join((
             f"{count(len(stopped), 'load')} would have been stopped", f"{count(len(cut), 'UPS', 'UPSes')} would have been cut",
             "not armed: nothing was touched", took,
         ))  # fmt: skip
-    refused = [name for name in stops if name not in stopped and scene.at[name] is not Standing.STOPPING]
+    refused = [name for name in stops if name not in gone and scene.at[name] is not Standing.STOPPING]
     parts = [f"{count(len(stopped), 'load')} stopped", f"{count(len(cut), 'UPS', 'UPSes')} cut"]
     parts += [f"{names(refused)} would not stop"] if refused else []
-    unseen = [name for name in stopped if stops[name][-1].result is Result.NOT_SEEN]
     parts += [f"{names(unseen)} {_was(unseen)} not seen off"] if unseen else []
     called = [name for name, taken in cuts.items() if taken[-1].result is Result.UNDONE]
     parts += [f"the cut of {names(called)} was called back"] if called else []
@@ -38,7 +39,7 @@ def sentence(scene: Scene, hand: Mapping[str, str]) -> str:
     parts += [f"{names(vain)} {_was(vain)} to cut and did not"] if vain else []
     open_cuts = [name for name, taken in cuts.items() if taken[-1].result is None]
     parts += [f"{names(open_cuts)} {_was(open_cuts)} told to cut, and {_is(open_cuts)} not known to be back"] if open_cuts else []
-    parts += _back(scene, stopped, hand)
+    parts += _back(scene, gone, hand)
     parts += [took, *hand.values()]
     return "; ".join(parts)
 

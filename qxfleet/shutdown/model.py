@@ -238,13 +238,15 @@ class End:
 
 
 class LoadPhase(enum.Enum):
-    """Where a load stands in a run. WAITING: must go, and waits for others to be down first; DOWN: by this run; STUCK: would not
-    stop in its time; STRANDED: down, power is good, and nothing of ours can start it."""
+    """Where a load stands in a run. WAITING: must go, and waits for others to be down first; DOWN: by this run; NOT_SEEN:
+    told to stop, its time is over, and nothing shows it off; STUCK: would not stop in its time; STRANDED: down,
+    power is good, and nothing of ours can start it."""
 
     UNTOUCHED = "untouched"
     WAITING = "waiting"
     STOPPING = "stopping"
     DOWN = "down"
+    NOT_SEEN = "not-seen-off"
     STUCK = "stuck"
     STARTING = "starting"
     STRANDED = "stranded"

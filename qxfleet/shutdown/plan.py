@@ -158,7 +158,8 @@ def _load_phases(scene: Scene) -> dict[str, LoadPhase]:
             case Standing.STARTING:
                 phases[name] = LoadPhase.WAITING if name in scene.must else LoadPhase.STARTING
             case Standing.DOWN:
-                phases[name] = LoadPhase.STRANDED if name in lost else LoadPhase.BACK if back(scene, load) else LoadPhase.DOWN
+                down = LoadPhase.NOT_SEEN if scene.unseen(name) else LoadPhase.DOWN
+                phases[name] = LoadPhase.STRANDED if name in lost else LoadPhase.BACK if back(scene, load) else down
     return phases
 
 

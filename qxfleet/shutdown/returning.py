@@ -79,7 +79,7 @@ def by_hand(scene: Scene) -> dict[str, str]:
     for load in stranded(scene):
         safe = scene.powered(load) or (scene.record.cancelled and not any(scene.feeds[ups].on_battery for ups in load.fed_by))
         if safe and load.name not in scene.must and not cycle.issuperset(load.fed_by):
-            tells = "is down" if load.down_when is not None else "was stopped and may be down"
+            tells = "was stopped and may be down" if scene.unseen(load.name) else "is down"
             asked[load.name] = f"{load.name} {tells}, its power never went, and no start is configured: start it by hand"
     for load in scene.plan.loads:
         if scene.at[load.name] is not Standing.DOWN or load.start is not None or load.down_when is None:

@@ -188,6 +188,11 @@ class Scene:
     def _own_trouble(self, load: Load) -> float | None:
         return min((self.feeds[ups].seen.since_s for ups in load.fed_by if self.feeds[ups].on_battery), default=None)
 
+    def unseen(self, load: str) -> bool:
+        """It was told to stop, the plan goes on as if it were down, and nothing shows it off."""
+        run = self.found.loads.get(load)
+        return run is not None and run.stop.result is Result.NOT_SEEN and self.at[load] is Standing.DOWN and self.up[load] is None
+
     def run(self, load: str) -> LoadRun | None:
         """The steps of a load."""
         return self.found.loads.get(load)

@@ -53,6 +53,7 @@ GOING = (LoadPhase.WAITING, LoadPhase.STOPPING)
 
 LOAD_WORDS = {
     LoadPhase.UNTOUCHED: "not touched", LoadPhase.WAITING: "waiting", LoadPhase.STOPPING: "stopping", LoadPhase.DOWN: "down",
+    LoadPhase.NOT_SEEN: "NOT SEEN OFF",
     LoadPhase.STUCK: "WOULD NOT STOP", LoadPhase.STARTING: "starting", LoadPhase.STRANDED: "START IT BY HAND",
     LoadPhase.BACK: "back",
 }  # fmt: skip
@@ -161,8 +162,10 @@ def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
     if not record.armed:
         return "It is not armed: nothing is touched. `qxfleet shutdown arm` lets it act from now on."
     if cut_told:
+        some = counts.get(LoadPhase.NOT_SEEN.value)
+        unseen = "What was not seen off loses its power with them if it still runs.\n" if some else ""
         return (
-            "UPSes were told to cut: where nothing runs any more they go off and come back by themselves with the mains.\n"
+            f"UPSes were told to cut: they go off and come back by themselves with the mains.\n{unseen}"
             "`qxfleet shutdown cancel` stops nothing more, and calls a cut back where something still runs."
         )
     if any(counts.get(phase.value) for phase in (LoadPhase.WAITING, LoadPhase.STOPPING, LoadPhase.STUCK)):
@@ -186,7 +189,8 @@ def headline(plan: Plan, record: Record, decision: Decision, world: World, *, ru
     if record.cancelled:
         head += ", cancelled: nothing more is stopped"
     words = (
-        (LoadPhase.STUCK, "would not stop"), (LoadPhase.STOPPING, "stopping"), (LoadPhase.WAITING, "waiting for others"),
+        (LoadPhase.STUCK, "would not stop"), (LoadPhase.NOT_SEEN, "not seen off"),
+        (LoadPhase.STOPPING, "stopping"), (LoadPhase.WAITING, "waiting for others"),
         (LoadPhase.DOWN, "down"), (LoadPhase.STARTING, "starting"), (LoadPhase.STRANDED, "to be started by hand"),
         (LoadPhase.BACK, "back"),
     )  # fmt: skip

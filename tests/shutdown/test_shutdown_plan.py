@@ -648,3 +648,22 @@ def test_when_the_agents_host_must_go_no_ups_is_left_to_run_empty() -> None:
     assert play.acts(Act.STOP) == ["far", "agent"]
     assert play.acts(Act.CUT)[:2] == ["c", "d"] and set(play.acts(Act.CUT)) == {"a", "b", "c", "d"}
     assert not play.lost
+
+
+def test_a_load_that_was_not_seen_off_is_nowhere_said_to_be_down() -> None:
+    play = Play(replace(RACK, loads=(host("app"), host("early", down_when=None))))
+    play.room.machines["early"].hangs = True
+    play.mains(False)
+    play.go(125)
+    decision, record = play.course.decision, play.course.record
+    assert decision.loads == {"app": LoadPhase.DOWN, "early": LoadPhase.NOT_SEEN}
+    line = telling.headline(play.course.plan, record, decision, play.room.world(), running=True, armed=True)
+    assert line.endswith("of 2 loads 1 not seen off, 1 down")
+    (cut,) = [taken.step for taken in record.taken if taken.step.act is Act.CUT]
+    assert cut.why == "app is down, early was not seen off in its 1 min"
+    assert "loses its power with them if it still runs" in telling.advice(record, {"not-seen-off": 1}, cut_told=True)
+    assert "not seen off" not in telling.advice(record, {"down": 2}, cut_told=True)
+    play.go(300)
+    play.mains(True)
+    play.go(1200)
+    assert play.course.finished[0].startswith("1 load stopped; 2 UPSes cut; early was not seen off; ")

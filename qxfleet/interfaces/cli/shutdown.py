@@ -33,7 +33,8 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with
 Document = dict[str, Any]
 
 LOAD_COLOURS = {
-    "stuck": "red", "stranded": "red", "stopping": "yellow", "waiting": "yellow", "starting": "yellow", "back": "green",
+    "stuck": "red", "stranded": "red", "not-seen-off": "red",
+    "stopping": "yellow", "waiting": "yellow", "starting": "yellow", "back": "green",
 }  # fmt: skip
 UPS_COLOURS = {
     "triggered": "red", "telling": "red", "told": "red", "racing": "red", "off": "red", "untold": "red", "on-battery": "yellow",
@@ -251,7 +252,7 @@ def _print_upses(upses: Sequence[Document], most: int) -> None:
 
 
 def _print_loads(loads: Sequence[Document], most: int) -> None:
-    order = ("stuck", "stranded", "stopping", "waiting", "starting", "down", "back", "untouched")
+    order = ("stuck", "stranded", "not-seen-off", "stopping", "waiting", "starting", "down", "back", "untouched")
     for phase in order:
         chosen = [load for load in loads if load["phase"] == phase]
         if not chosen:

@@ -39,7 +39,7 @@ PAGES = (
 TONES = {
     "good": "good", "watch": "odd", "test due": "odd", "replace soon": "odd", "replace now": "bad",
     "passed": "good", "failed": "bad", "aborted": "odd", "no-effect": "bad", "inconclusive": "odd", "testing": "odd",
-    "stuck": "bad", "down": "bad", "stopping": "odd", "back": "good", "stranded": "bad", "lost": "bad",
+    "stuck": "bad", "not-seen-off": "bad", "down": "bad", "stopping": "odd", "back": "good", "stranded": "bad", "lost": "bad",
     "triggered": "bad", "telling": "bad", "told": "bad", "racing": "bad", "off": "bad", "untold": "bad", "returned": "good",
 }  # fmt: skip
 """Of words that verdicts and phases have; others are told without alarm."""
