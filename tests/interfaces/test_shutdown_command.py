@@ -7,8 +7,12 @@ import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from qxfleet.dialects.registry import dialect_named
+from qxfleet.interfaces.cli import shutdown
 from qxfleet.testing.control import Control
 from qxfleet.testing.hosts import Hosts
 from qxfleet.testing.population import fleet
@@ -122,6 +126,34 @@ async def story(play: Play, hosts: Hosts) -> None:
     play.farm.speed = 20
     await until(lambda: hosts.room.hosts["web-rack1"].state.value == "up", 60, "web-rack1 is up again")
     assert hosts.room.hosts["db-rack1"].changes == []
+
+
+def report(*steps: tuple[str, str, str | None]) -> dict[str, Any]:
+    """A run's report, of acts, targets and results."""
+    blank = {"begun": "2026-11-30T14:54:13.000Z", "for_s": 1.0, "limit_s": None, "text": ""}
+    return {
+        "run": 1, "kind": "outage", "armed": True, "actor": "a", "started": "s", "ended": None, "outcome": None, "text": "",
+        "steps": [{**blank, "act": act, "target": target, "result": result} for act, target, result in steps],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([("stop", "a", "done")], "So far everything went as it should."),
+        ([("stop", "a", "done"), ("stop", "b", "not-seen-off")], "1 step did not go as it should: b"),
+        ([("stop", "hang", "failed"), ("stop", "hang", "failed")], "2 steps did not go as they should: hang"),
+        ([("stop", "a", "failed"), ("stop", "b", "failed")], "2 steps did not go as they should: a, b"),
+        ([("stop", "a", "failed"), ("stop", "a", "done")], "So far everything went as it should."),
+    ],
+)
+def test_a_report_ends_with_what_did_not_go_as_it_should(
+    steps: list[tuple[str, str, str | None]], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = report(*steps)
+    shutdown._print_report(run)
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert bool(shutdown._failures(run)) is not said.startswith("So far")
 
 
 async def test_without_an_agent_the_exit_code_is_3(tmp_path: Path) -> None:

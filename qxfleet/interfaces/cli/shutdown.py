@@ -319,17 +319,20 @@ def _print_report(run: Document) -> None:
     bad = _failures(run)
     typer.echo("")
     if bad:
-        typer.echo(coloured(f"{_count(len(bad), 'step')} did not go as they should: {_some(bad, FEW)}", "red"))
+        they, whose = "it" if len(bad) == 1 else "they", list(dict.fromkeys(bad))
+        typer.echo(coloured(f"{_count(len(bad), 'step')} did not go as {they} should: {_some(whose, FEW)}", "red"))
     else:
         typer.echo("Everything went as it should." if run["ended"] else "So far everything went as it should.")
 
 
 def _failures(run: Document) -> list[str]:
-    """What a run could not do, by target; a later try that went well makes up for it."""
+    """The steps that did not go as they should, by target; a later try that went well makes up for those before it."""
     last: dict[tuple[str, str], Document] = {(step["act"], step["target"]): step for step in run["steps"]}
     over = run["ended"] is not None
-    bad = ("failed", "no-effect", *((None,) if over and run["outcome"] == "finished" else ()))
-    return [target for (_, target), step in last.items() if step["result"] in bad]
+    bad = ("failed", "no-effect", "not-seen-off", *((None,) if over and run["outcome"] == "finished" else ()))
+    return [
+        step["target"] for step in run["steps"] if step["result"] in bad and last[step["act"], step["target"]]["result"] in bad
+    ]
 
 
 def _duration(seconds: float | None) -> str:
