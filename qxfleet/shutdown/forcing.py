@@ -30,15 +30,15 @@ def forced(scene: Scene) -> Mapping[str, frozenset[str]]:
 
 
 def _holds(scene: Scene, load: Load) -> bool:
-    """Whether it is to go, or to stay down.
+    """Whether it is to go, or could come up on poor power.
 
-    One that is down is told only until its power is good: then whoever starts it may. One that is still going is told until
-    mains are stable, since it may have been told a second before mains came back. One that is up again is told by a stop of its
-    own, should it have to go again.
+    One that is down is told only until its power is good: then whoever starts it may, also where an operator ordered it down. One
+    that is still going is told until mains are stable, since it may have been told a second before mains came back. One that is
+    up again is told by a stop of its own, should it have to go again.
     """
     if scene.at[load.name] not in (Standing.STOPPING, Standing.AGAIN, Standing.STUCK, Standing.DOWN):
         return False
-    if load.name in scene.must or load.name in scene.held_down:
+    if load.name in scene.must:
         return True
     if scene.record.cancelled:
         return False

@@ -170,6 +170,12 @@ def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
         )
     if any(counts.get(phase.value) for phase in (LoadPhase.WAITING, LoadPhase.STOPPING, LoadPhase.STUCK)):
         return "No UPS was told to cut yet: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."
+    wish = record.ordered
+    if wish is not None and not wish.released and not wish.drill:
+        return (
+            "Nothing more is being stopped. What was ordered to stop stays down until `qxfleet shutdown cancel`, on good power\n"
+            "too, or until somebody starts it by hand."
+        )
     return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
 
 

@@ -528,6 +528,26 @@ def test_cancelled_no_nut_client_is_told_any_more() -> None:
     assert play.course.decision.forced == {}
 
 
+def test_ordered_down_with_mains_good_a_host_that_is_started_by_hand_stays_up() -> None:
+    play = Play(replace(RACK, loads=(nut_client("x"),)))
+    play.course.record = replace(play.course.record, ordered=Ordered(frozenset({"x"}), "ann"))
+    play.go(10)
+    assert play.course.decision.forced == {"x": {"a", "b"}}
+    play.go(30)
+    assert not play.room.machines["x"].up
+    assert play.course.decision.forced == {}
+    counts = {"down": 1}
+    assert "stays down until `qxfleet shutdown cancel`" in telling.advice(play.course.record, counts, cut_told=False)
+    assert "started again" not in telling.advice(play.course.record, counts, cut_told=False)
+    released = replace(play.course.record, ordered=Ordered(frozenset({"x"}), "ann", drill=True))
+    assert "started again" in telling.advice(released, counts, cut_told=False)
+    play.room.machines["x"].up = True
+    play.go(300)
+    assert play.room.machines["x"].up
+    assert play.course.decision.forced == {}
+    assert play.acts(Act.STOP) == ["x"]
+
+
 def test_a_nut_client_that_goes_down_as_mains_come_back_is_told_until_it_is_down_or_they_are_stable() -> None:
     play = Play(replace(RACK, loads=(replace(nut_client("x"), stop_time_s=200.0),)))
     play.room.machines["x"].hangs = True
