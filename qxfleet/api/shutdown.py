@@ -108,8 +108,9 @@ def status_document(agent: Agent) -> Document:
             "ordered_by": ordered.actor if ordered else None, "drill": bool(ordered and ordered.drill),
         }  # fmt: skip
     document = telling.document(
-        part.plan, part.record, part.decision, part.world, scale, run=run, arming=_arming(agent, part)
-    )
+        part.plan, part.record, part.decision, part.world, scale, run=run, arming=_arming(agent, part),
+        forced={flag.ups: flags.actor for flag, flags in agent.forced.all().items() if not flag.load},
+    )  # fmt: skip
     return {"agent": agent.config.agent.name, "time": iso(scale.now_us), **document}
 
 

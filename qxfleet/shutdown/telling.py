@@ -10,6 +10,7 @@ from qxfleet.config.durations import duration_text
 from qxfleet.model.clock import iso
 from qxfleet.model.events import Event, EventKind, Severity
 from qxfleet.model.loads import Load, Plan
+from qxfleet.shutdown.ending import names
 from qxfleet.shutdown.model import (
     Act,
     Answer,
@@ -124,9 +125,13 @@ def cancelled(record: Record) -> str:
 
 
 def document(
-    plan: Plan, record: Record, decision: Decision, world: World, scale: Scale, *, run: Document | None, arming: Document
-) -> Document:
-    """How the staged shutdown stands: the headline, each load and UPS that is concerned, what only a person can do."""
+    plan: Plan, record: Record, decision: Decision, world: World, scale: Scale, *, run: Document | None, arming: Document,
+    forced: Mapping[str, str] = {},
+) -> Document:  # fmt: skip
+    """How the staged shutdown stands: the headline, each load and UPS that is concerned, what only a person can do.
+
+    ``forced``: UPSes whose NUT clients are told to shut down because one of them said so, each with who that was.
+    """
     last = {taken.step.target: taken for taken in record.taken}
     loads = [
         _load(load, phase, last.get(load.name), decision, world, scale)
@@ -142,8 +147,9 @@ def document(
     told = any(was_told(taken) for taken in record.taken)
     counts = dict(Counter(each["phase"] for each in loads))
     return {
-        "advice": advice(record, counts, cut_told=told) if run is not None else "",
-        "headline": headline(plan, record, decision, world, running=run is not None, armed=arming["armed"]),
+        "advice": advice(record, counts, cut_told=told) if run is not None else FORCED_ADVICE if forced else "",
+        "headline": headline(plan, record, decision, world, running=run is not None, armed=arming["armed"], forced=forced),
+        "forced": dict(forced),
         **arming,
         "run": run,
         "loads": loads,
@@ -179,16 +185,22 @@ def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
     return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
 
 
-def headline(plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool) -> str:
-    """One sentence that is true and says the worst first."""
+FORCED_ADVICE = "`qxfleet shutdown cancel` tells them no longer to shut down; what has seen it goes down all the same."
+
+
+def headline(
+    plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool, forced: Mapping[str, str] = {}
+) -> str:
+    """One sentence that is true and says the worst first; ``forced`` as for :func:`document`."""
+    others = _others(decision, world, forced)
     off = [ups for ups in world.upses.values() if ups.mains is Mains.OFF]
     if not plan.loads:
-        return "no [[load]] is configured: nothing would be stopped"
+        return "; ".join(("no [[load]] is configured: nothing would be stopped", *others))
     if not running:
         guard = "armed" if armed else "NOT ARMED: nothing would be touched"
         on_battery = f"{len(off)} of {len(world.upses)} UPSes on battery"
         battery = f"{on_battery}, nothing stopped yet" if off else "mains are good everywhere"
-        return f"no shutdown is under way ({guard}); {battery}"
+        return "; ".join((f"no shutdown {'of the plan ' if others else ''}is under way ({guard})", battery, *others))
     phases = Counter(decision.loads.values())
     what = "drill" if record.ordered is not None and record.ordered.drill else "shutdown"
     head = f"{what} under way" if record.armed else f"{what} under way, NOT ARMED: nothing is touched"
@@ -202,7 +214,17 @@ def headline(plan: Plan, record: Record, decision: Decision, world: World, *, ru
     )  # fmt: skip
     counts = ", ".join(f"{phases[phase]} {word}" for phase, word in words if phases[phase])
     battery = f"{len(off)} of {len(world.upses)} UPSes on battery" if off else "mains are good"
-    return f"{head}; {battery}; of {len(plan.loads)} loads {counts or 'none touched yet'}"
+    return "; ".join((head, battery, f"of {len(plan.loads)} loads {counts or 'none touched yet'}", *others))
+
+
+def _others(decision: Decision, world: World, forced: Mapping[str, str]) -> list[str]:
+    """What goes on besides the plan: UPSes that somebody else told to cut, clients that another client tells to go."""
+    ours = (UpsPhase.TELLING, UpsPhase.TOLD, UpsPhase.RACING, UpsPhase.OFF)
+    cut = [ups for ups, seen in world.upses.items()
+           if seen.contact and seen.counting_down and decision.upses.get(ups) not in ours]  # fmt: skip
+    told = [f"all NUT clients of {names(list(forced))} are told to shut down (FSD), by {names(sorted(set(forced.values())))}"]
+    count = f"count{'s' if len(cut) == 1 else ''} down to {'its' if len(cut) == 1 else 'their'} cut"
+    return [*([f"{names(cut)} {count}"] if cut else []), *(told if forced else [])]
 
 
 def _load(

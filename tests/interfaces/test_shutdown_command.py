@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
+from qxfleet.api.shutdown import status_document
 from qxfleet.dialects.registry import dialect_named
 from qxfleet.interfaces.cli import shutdown
+from qxfleet.shutdown.run import StagedShutdown
 from qxfleet.testing.control import Control
 from qxfleet.testing.hosts import Hosts
+from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.population import fleet
+from qxfleet.testing.simulator import SimulatedUps
+from tests.interfaces.nut_stage import stage
 from tests.scenarios.play import Play, until
 
 SETTINGS = """
@@ -164,3 +169,34 @@ async def test_without_an_agent_the_exit_code_is_3(tmp_path: Path) -> None:
     )
     _, err = await process.communicate()
     assert process.returncode == 3 and b"no agent answers" in err
+
+
+PLAN = """
+[shutdown]
+armed = true
+[[load]]
+name = "x"
+fed_by = ["u"]
+stop = { command = ["/bin/true"] }
+"""
+
+
+async def test_status_says_that_a_client_forces_a_shutdown_and_that_a_ups_counts_down() -> None:
+    dialect = dialect_named("megatec")
+    assert dialect is not None
+    unit = SimulatedUps(dialect, name="u", machine=Machine(Ratings(), noise=0.0))
+    async with stage([unit], PLAN, parts=(StagedShutdown,)) as play:
+        agent = play.agent
+        assert status_document(agent)["headline"].startswith("no shutdown is under way (armed)")
+        await agent.force("u", "nut:op")
+        document = status_document(agent)
+        assert document["headline"].endswith("all NUT clients of u are told to shut down (FSD), by nut:op")
+        assert document["forced"] == {"u": "nut:op"}
+        assert document["advice"].startswith("`qxfleet shutdown cancel` tells them no longer to shut down")
+        part = agent.part(StagedShutdown)
+        assert part is not None
+        await part.cancel("ann")
+        assert status_document(agent)["forced"] == {}
+        result = await agent.fleet.perform("u", "shutdown.return", None, actor="ann", delays={"ups.delay.shutdown": 60.0})
+        assert result.sent
+        await until(lambda: status_document(agent)["headline"].endswith("; u counts down to its cut"), 10, "status says so")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -687,3 +688,22 @@ def test_a_load_that_was_not_seen_off_is_nowhere_said_to_be_down() -> None:
     play.mains(True)
     play.go(1200)
     assert play.course.finished[0].startswith("1 load stopped; 2 UPSes cut; early was not seen off; ")
+
+
+def test_status_says_what_others_do_to_the_upses_without_a_run() -> None:
+    play = Play()
+    play.go(1)
+    plan, record, decision = play.course.plan, play.course.record, play.course.decision
+
+    def line(**more: Mapping[str, str]) -> str:
+        return telling.headline(plan, record, decision, play.room.world(), running=False, armed=True, **more)
+
+    assert line() == "no shutdown is under way (armed); mains are good everywhere"
+    said = "no shutdown of the plan is under way (armed); mains are good everywhere"
+    assert line(forced={"a": "nut:op"}) == f"{said}; all NUT clients of a are told to shut down (FSD), by nut:op"
+    play.room.upses["b"].off_at_s = play.room.now_s + 30
+    assert line() == f"{said}; b counts down to its cut"
+    running = telling.headline(plan, record, decision, play.room.world(), running=True, armed=True)
+    assert running.endswith("; b counts down to its cut")
+    ours = replace(decision, upses={"b": UpsPhase.TOLD})  # the run's own list has it
+    assert "counts down" not in telling.headline(plan, record, ours, play.room.world(), running=True, armed=True)

@@ -221,7 +221,7 @@ def _print_status(document: Document, whole: bool) -> None:
     _print_by_hand(document["by_hand"])
     _print_upses(document["upses"], most)
     _print_loads(document["loads"], most)
-    if run is not None:
+    if document["advice"]:
         typer.echo("")
         typer.echo(document["advice"])
 
