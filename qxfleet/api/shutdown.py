@@ -33,9 +33,10 @@ def verbs(agent: Agent) -> Verbs:
 
     async def start(request: requests.ShutdownStart, actor: str) -> Document:
         part = _part(agent)
-        loads, drill = loads_meant(agent, part, request.targets), request.drill
-        target, name = " ".join(request.targets), "shutdown.drill" if drill else "shutdown.start"
+        drill, target = request.drill, " ".join(request.targets)
+        name = "shutdown.drill" if drill else "shutdown.start"
         try:
+            loads = loads_meant(agent, part, request.targets)
             await part.order(Ordered(loads, actor, cut=request.cut, drill=drill))
         except PlanError as error:
             await audit.record(agent, actor, audit.Act.SHUTDOWN, target, name, audit.REJECTED, text=str(error))
@@ -115,7 +116,8 @@ def status_document(agent: Agent) -> Document:
 
 
 def loads_meant(agent: Agent, part: StagedShutdown, targets: Sequence[str]) -> frozenset[str]:
-    """Loads by their own names, or those that could not live without the UPSes named. Raises UnknownTarget."""
+    """Loads by their own names, or those that could not live without the UPSes named. Raises UnknownTarget, and PlanError where
+    these are none."""
     loads: set[str] = set()
     upses: set[str] = set()
     for target in targets:
@@ -130,6 +132,13 @@ def loads_meant(agent: Agent, part: StagedShutdown, targets: Sequence[str]) -> f
         left = sum(ups not in upses for ups in load.fed_by)
         if upses.intersection(load.fed_by) and left < load.needs_feeds:
             loads.add(load.name)
+    if not loads:
+        on = " ".join(targets)
+        fed = any(upses.intersection(load.fed_by) for load in part.plan.loads)
+        raise PlanError(
+            f"each load on {on} has enough other feeds: there is nothing to stop; a load is stopped by its own name"
+            if fed else f"no load hangs on {on}: there is nothing to stop"
+        )  # fmt: skip
     return frozenset(loads)
 
 

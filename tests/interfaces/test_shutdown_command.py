@@ -84,7 +84,10 @@ async def story(play: Play, hosts: Hosts) -> None:
     assert await refusal(play, "shutdown-cancel") == "nothing is under way: there is nothing to cancel"
     assert (await refusal(play, "shutdown-history", run=7)).startswith("there is no run 7")
     assert (await refusal(play, "shutdown-start", targets=["web-rack9"])).startswith("no load and no UPS is meant by 'web-rack9'")
-    assert "nothing to stop" in await refusal(play, "shutdown-start", targets=["ups-01"])  # they live on ups-02
+    reason = "each load on ups-01 has enough other feeds: there is nothing to stop; a load is stopped by its own name"
+    assert reason == await refusal(play, "shutdown-start", targets=["ups-01"])  # they live on ups-02
+    code, _, err = await qxfleet(play, "start", "ups-01")
+    assert (code, err.strip()) == (1, reason)
 
     code, _, err = await qxfleet(play, "start", "all", "--yes-i-mean", "al")
     assert code == 1
