@@ -26,7 +26,7 @@ from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind, Outcome, Severity
 from qxfleet.model.options import UpsOptions
-from qxfleet.model.reading import Identity, Reading
+from qxfleet.model.reading import Reading
 from qxfleet.model.state import Condition, DeviceState
 from qxfleet.model.status import Status
 from qxfleet.store import history
@@ -116,8 +116,10 @@ class Agent:
         if self.config.agent.state == stores.STATE:
             with suppress(OSError):  # told by the store
                 stores.STATE.parent.mkdir(mode=0o750, exist_ok=True)
+        names = [options.name for options in self.config.ups]
+        remembering = self._loop.run_in_executor(None, self.store.remembered, names)
         opening = self._loop.run_in_executor(None, self.store.open)
-        await asyncio.wait({opening}, timeout=OPEN_S)
+        await asyncio.wait({asyncio.gather(opening, remembering, return_exceptions=True)}, timeout=OPEN_S)
         if opening.done():
             opening.result()
         taken = await take_over(self.store, self.config.fleet) if opening.done() else None
@@ -125,14 +127,13 @@ class Agent:
         late: list[Part] = []
         coming: asyncio.Task[None] | None = None
         try:
-            identities: dict[str, Identity] = {}
+            identities = remembering.result() if remembering.done() else {}
             closed = False
             outages: dict[str, Condition] = {}
             with suppress(StoreError, TimeoutError):  # told by the store
                 async with asyncio.timeout(READ_S):
                     outages = await self._open_outages()
-                    known = await self._loop.run_in_executor(None, self.store.identities)
-                    identities = {name: identity for name, (_, identity) in known.items()}
+                    identities = await self._loop.run_in_executor(None, self.store.recall, names)
                     closed = opening.done() and await self._close_forgotten(began_us)
             self._tell("agent-started", str(len(self.config.ups)), f"started with {len(self.config.ups)} UPSes")
             if taken is not None:

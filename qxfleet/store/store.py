@@ -19,6 +19,7 @@ from qxfleet.model.events import Event, OrderResult, Outcome, Severity
 from qxfleet.model.reading import Identity, Reading
 from qxfleet.store import history, orders
 from qxfleet.store.engine import explained, parse_url, sqlite_path
+from qxfleet.store.known import Known, Recognised
 from qxfleet.store.lock import StateLock
 from qxfleet.store.policy import Kept
 from qxfleet.store.records import nothing
@@ -74,6 +75,7 @@ class Store:
         kept = None if side is None else Side(side)
         self._writer = Writer(self._state, clock, on_trouble, queue_limit=queue_limit, side=kept, anew=self._begun_anew)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._known = Known(None if side is None else side.with_suffix(".ups"))
         self._kept: dict[str, Kept] = {}
         self._keys: dict[str, int] = {}
         self._told: list[Event] = []
@@ -106,6 +108,11 @@ class Store:
 
     def _begun_anew(self) -> None:
         self._keys = {}
+        known = self._known.all().values()
+        self._known.learned(*known)  # what took the state away may have taken the file beside it too
+        with suppress(StoreError):  # it is being closed
+            for one in known:
+                self._save(one)
         for callback in self.on_anew:
             callback()
 
@@ -164,8 +171,13 @@ class Store:
 
     def save_identity(self, ups: str, port: str, identity: Identity) -> None:
         """Keep who a UPS is, and on which port (or with which fingerprint) it was."""
-        row = {"port": clean(port), "identity": identity_json(identity), "identity_at": self._clock.wall_us()}
-        self._writer.put_job(Job((ups,), orders.identity(row)), hurry=False)
+        one = Recognised(ups, self._clock.wall_us(), port, identity)
+        self._known.learned(one)
+        self._save(one)
+
+    def _save(self, one: Recognised) -> None:
+        row = {"port": clean(one.port), "identity": identity_json(one.identity), "identity_at": one.at_us}
+        self._writer.put_job(Job((one.ups,), orders.identity(row)), hurry=False)
 
     async def commit(self, write: Callable[..., T], *ups: str, hurry: bool = True) -> T:
         """Run a write on the writer's thread and return what it returned, once that is committed.
@@ -220,15 +232,33 @@ class Store:
 
     def identities(self) -> dict[str, tuple[str, Identity]]:
         """Every UPS that was recognised once: its port or fingerprint then, and its identity. Blocks for one query."""
-        known: dict[str, tuple[str, Identity]] = {}
-        columns = (device.c.name, device.c.port, device.c.identity)
+        return {name: (one.port, one.identity) for name, one in self._recognised().items()}
+
+    def _recognised(self) -> dict[str, Recognised]:
+        known: dict[str, Recognised] = {}
+        columns = (device.c.name, device.c.port, device.c.identity, device.c.identity_at)
         with self._reading() as connection:
-            for name, port, stored in connection.execute(select(*columns).where(device.c.identity.is_not(None))):
+            for name, port, stored, at_us in connection.execute(select(*columns).where(device.c.identity.is_not(None))):
                 try:
-                    known[name] = (port, identity_of(name, stored))
+                    known[name] = Recognised(name, at_us or 0, port or "", identity_of(name, stored))
                 except StoreError as error:
                     self._trouble(str(error), Severity.WARNING)
         return known
+
+    def remembered(self, upses: Collection[str]) -> dict[str, Identity]:
+        """Who ``upses`` are by the file beside the state, which need not be readable. Called once, first. Blocks for the disk."""
+        self._known.read(upses)
+        return {name: one.identity for name, one in self._known.all().items()}
+
+    def recall(self, upses: Collection[str]) -> dict[str, Identity]:
+        """The same by the state too; each of the two gets what only the other knows. Blocks for one query."""
+        stored, beside = self._recognised(), self._known.all()
+        for here, there in ((stored.get(name), beside.get(name)) for name in upses):
+            if there is not None and (here is None or here.at_us < there.at_us):
+                self._save(there)
+            elif here is not None and (there is None or there.at_us < here.at_us):
+                self._known.learned(here)
+        return {name: one.identity for name, one in self._known.all().items()}
 
     def open_orders(self, ups: Collection[str] | None = None) -> list[history.StoredOrder]:
         """Orders without an outcome, oldest first: after a crash, what may or may not have been sent. Blocks for one query.
@@ -262,6 +292,7 @@ class Store:
     async def close(self) -> None:
         """Write what is queued, within five seconds, and let go of the database."""
         await asyncio.get_running_loop().run_in_executor(self._readers, self._writer.close)
+        await asyncio.get_running_loop().run_in_executor(self._readers, self._known.close)
         self._readers.shutdown()
         if self._lock is not None:
             self._lock.release()

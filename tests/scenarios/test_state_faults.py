@@ -265,6 +265,54 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
     assert first_s < 2.0 + 2.0 + LATER_S + usual_s  # on_battery_for, at most 2 s, and what shows in the start of a loaded machine
 
 
+def all_gone(folder: Path) -> None:
+    for file in folder.glob("state.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("what", ["damaged", "a folder", "locked", "deleted under the agent"])
+async def test_the_state_is_lost_and_the_agent_starts_on_battery_the_battery_is_the_same(what: str) -> None:
+    """How many cells there are can't be seen on battery: 2.07 V must not stand where 81 V stood."""
+    dialect = dialect_named("megatec")
+    assert dialect is not None
+    unit = SimulatedUps(dialect, name="online", machine=Machine(Ratings(), noise=0.0), per_cell=True)
+    async with Play([unit], agent={"database": '"sqlite:///state.db"', "poll_interval": '"1s"'}) as play:
+        await play.start()
+        await play.all_online()
+
+        async def battery(status: str) -> float | None:
+            """Its voltage in that status, once the charge is known too."""
+            answer = (await play.ask("vars", ups="online"))["result"]
+            found = answer["variables"]
+            if answer["state"] != "online" or status not in found["ups.status"].split() or "battery.charge" not in found:
+                return None
+            return float(found["battery.voltage"])
+
+        async def whole(status: str = "OB") -> bool:
+            return await battery(status) is not None
+
+        await until(lambda: whole("OL"), 30, "the battery is known")
+        if what.startswith("deleted"):
+            follower = await play.follow()
+            all_gone(play.folder)
+            await until(lambda: bool(follower.told("state-trouble")), 20, "it is noticed")
+        play.tell("mains off online")
+        await until(whole, 30, "it is on battery")
+        volts = await battery("OB")
+        assert volts is not None and volts > 10.0
+        await play.kill()
+        if what == "damaged":
+            garbage(play.folder)
+        elif what == "a folder":
+            a_folder(play.folder)
+        with not_even_readable(play.folder) if what == "locked" else sound(play.folder):
+            await play.start()
+            await until(whole, 30, "volts and charge are known")
+            again = await battery("OB")
+            assert again is not None and volts * 0.8 < again < volts * 1.2, play.log()
+        assert await play.stop() == 0, play.log()
+
+
 @pytest.mark.parametrize("before", [garbage, a_folder], ids=lambda each: each.__name__)
 async def test_killed_in_an_outage_and_the_state_is_lost_the_run_goes_on(before: Callable[[Path], None]) -> None:
     """What was stopped is known, what was not is stopped, every UPS is cut: by the copy of the run."""

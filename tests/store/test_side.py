@@ -21,6 +21,7 @@ from sqlalchemy import Connection, select
 from qxfleet.errors import StoreError
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, OrderResult, Outcome, Severity
+from qxfleet.model.reading import Identity
 from qxfleet.store import history, maintenance, shutdown
 from qxfleet.store.audit import insert_act, trail
 from qxfleet.store.lock import StateHeld
@@ -423,6 +424,48 @@ async def test_an_agent_keeps_its_uuid_in_a_state_begun_anew(sqlite_path: Path, 
         await store.close()
     assert len({str(uuid.UUID(each["agent.uuid"])) for each in found}) == 1
     assert [each["agent.name"] for each in found] == ["row-a", "row-a", "row-b"]
+
+
+async def test_who_the_upses_are_outlives_the_state(
+    sqlite_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qxfleet.store.writer.LOOK_S", 0.2)
+    units = [Identity("megatec", {"battery.voltage.nominal": 96.0}, packs=packs) for packs in (48.0, 40.0)]
+    first = a_store(sqlite_path, troubles, "row-a")
+    first.open()
+    assert first.remembered(["a", "b"]) == {}
+    first.save_identity("a", "/dev/ttyS0", Identity("megatec"))
+    first.save_identity("a", "/dev/ttyS0", units[0])
+    first.save_identity("b", "/dev/ttyS1", units[1])
+    await in_state(first)
+    for file in sqlite_path.parent.iterdir():
+        file.unlink()
+    await until(lambda: any("under the agent" in text for text in troubles), 15)
+    await in_state(first)
+    assert first.identities() == {"a": ("/dev/ttyS0", units[0]), "b": ("/dev/ttyS1", units[1])}, "in the one begun anew"
+    await first.close()
+
+    sqlite_path.write_bytes(b"garbage" * 1000)
+    with sqlite_path.with_name("side.ups").open("ab") as beside:
+        beside.write(b'\n["i","a",')  # cut off
+    second = a_store(sqlite_path, troubles, "row-a")
+    assert second.remembered(["a", "c"]) == {"a": units[0]}, "before the state is open"
+    second.open()
+    assert second.recall(["a", "c"]) == {"a": units[0]}
+    second.save_identity("c", "/dev/ttyS2", units[1])
+    await in_state(second)
+    assert second.identities() == {"a": ("/dev/ttyS0", units[0]), "c": ("/dev/ttyS2", units[1])}
+    await second.close()
+
+    sqlite_path.with_name("side.ups").unlink()
+    third = a_store(sqlite_path, troubles, "row-a")
+    third.open()
+    assert third.remembered(["a"]) == {}
+    assert third.recall(["a"]) == {"a": units[0]}, "a state of before comes into the file"
+    await third.close()
+    fourth = a_store(sqlite_path, troubles, "row-a")
+    assert fourth.remembered(["a", "c"]) == {"a": units[0]}
+    await fourth.close()
 
 
 async def test_an_outcome_and_its_event_are_one_record(sqlite_path: Path, troubles: list[str]) -> None:
