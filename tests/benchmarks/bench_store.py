@@ -1,4 +1,4 @@
-"""Storing readings: through the Store beside the bare driver, on SQLite and PostgreSQL; and what a row takes.
+"""Storing readings: into the state beside the bare driver, into the fleet store by back-filling; and what a row takes.
 
 ``python -m tests.benchmarks.bench_store``; needs the PostgreSQL server's programs for its half.
 """
@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
-from qxfleet.store.spool import Spool
 
 from qxfleet.model.clock import Clock
 from qxfleet.model.reading import Reading
@@ -174,28 +173,6 @@ def backfilled(url: str, rows: list[tuple[object, ...]]) -> None:
     history._engine.dispose()
 
 
-def set_aside(path: Path, readings: list[Reading]) -> None:
-    """The spool as an outage of the database leaves it: a batch for each second of 250 UPSes."""
-    spool = Spool(path)
-    rows = [reading_row(item, None) for item in readings]
-    for start in range(0, len(rows), 125):
-        spool.put(rows[start : start + 125], [])
-    spool.close()
-
-
-async def caught_up(url: str, spool: Path, rows: int) -> tuple[float, float]:
-    """From the start of the store until all that was set aside is in the database."""
-    store = Store(url, clock=Clock(), keep="all", spool=spool)
-    upgrade(url)
-    wall, cpu = time.perf_counter(), time.process_time()
-    store.open()
-    while store.health().written < rows:
-        await asyncio.sleep(0.002)
-    spent = time.perf_counter() - wall, time.process_time() - cpu
-    await store.close()
-    return spent
-
-
 def sqlite_url(folder: Path, name: str) -> tuple[Path, str]:
     path = folder / name
     upgrade(f"sqlite:///{path}")
@@ -254,9 +231,6 @@ def main() -> None:
         show("bare driver, 2,000 a commit", timed(lambda: bare_sqlite(path, rows)), ROWS)
         _, url = sqlite_url(folder, "backfill.db")
         show("back-filling", timed(lambda: backfilled(url, rows)), ROWS)
-        path, url = sqlite_url(folder, "spooled.db")
-        set_aside(folder / "spool", readings)
-        show("catching up from the spool", asyncio.run(caught_up(url, folder / "spool", ROWS)), ROWS)
         path, url = sqlite_url(folder, "store.db")
         before = path.stat().st_size
         show("Store, record() to commit", asyncio.run(through_the_store(url, readings)), ROWS)
@@ -285,17 +259,12 @@ def main() -> None:
             show("bare driver, binary COPY", timed(lambda: bare_postgres(server, "fleet1", rows)), ROWS)
             url = server.create("template1")
             show("back-filling", timed(lambda: backfilled(url, rows)), ROWS)
-            url = server.create("template1")
-            set_aside(folder / "spool", readings)
-            show("catching up from the spool", asyncio.run(caught_up(url, folder / "spool", ROWS)), ROWS)
-            url = server.create("template1")
-            show("Store, record() to commit", asyncio.run(through_the_store(url, readings)), ROWS)
-            at = {"host": str(server.folder), "user": "postgres", "dbname": "fleet4"}
+            at = {"host": str(server.folder), "user": "postgres", "dbname": "fleet2"}
             with psycopg.connect(**at) as connection:
-                [size] = connection.execute("SELECT pg_total_relation_size('reading')").fetchone() or (0,)
+                [size] = connection.execute(
+                    "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'reading'::regclass"
+                ).fetchone() or (0,)
             say(f"  {size / ROWS:.1f} bytes a reading, its index included")
-            url = server.create("template1")
-            say(f"  at 125 rows/s, a commit a second: {asyncio.run(at_the_pace_of_a_fleet(url, 10)):.1f} µs CPU a row, all in")
         finally:
             server.stop()
 
