@@ -765,7 +765,10 @@ def test_stub_is_true(tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     allowed.write_text("qxfleet._fastparse.__(reduce|setstate)_cython__\n")
     run = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "qxfleet._fastparse", "--allowlist", str(allowed), "--ignore-unused-allowlist"],
+        [
+            sys.executable, "-m", "mypy.stubtest", "qxfleet._fastparse", "--allowlist", str(allowed), "--ignore-unused-allowlist",
+            "--mypy-config-file", "pyproject.toml",
+        ],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -186,6 +187,23 @@ class StatePath(Form):
             raise ValueError("the state is a file beside the agent: write its path, and the server under [fleet] database")
         if not value or value.endswith("/"):
             raise ValueError('expected the path of a file, as in "/var/lib/qxfleet/state.db"')
+        return value
+
+
+class UserName(Form):
+    """A user of this machine."""
+
+    words = "name of a user"
+
+    def read(self, value: object) -> str:
+        """The name, of a user that is there."""
+        if not isinstance(value, str) or not value:
+            raise ValueError("expected the name of a user of this machine in quotes")
+        try:
+            pwd.getpwnam(value)
+        except KeyError:
+            remedy = f"make one (adduser --system {value}), or leave the key out"
+            raise ValueError(f"this machine has no user {value}: {remedy}") from None
         return value
 
 

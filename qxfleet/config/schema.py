@@ -64,10 +64,10 @@ class AgentTable(Table):
         "", "side file for what the state can't take at the moment; a relative path counts from this file's folder",
         shown="the state's name and .spool", form="path of a file",
     )  # fmt: skip
-    interfaces_user: str = _key(
+    interfaces_user: Annotated[str, forms.UserName()] = _key(
         "", "who the process of [nut], [http] and [metrics] runs as where the agent starts as root: one without access to serial "
         "ports; must be able to read the database, the certificates and their keys",
-        shown="the agent's own", form="name of a user",
+        shown="the agent's own",
     )  # fmt: skip
     include: Annotated[tuple[str, ...], Field(strict=False)] = _key(
         (), "further files, counted from this file's folder, for every table but [agent]",

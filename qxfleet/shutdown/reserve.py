@@ -47,7 +47,7 @@ class Reserve:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._whole = min(EACH * ACTS, soft // SHARE)
         while len(self._spare) < self._whole:
-            self._spare.append(os.open(os.devnull, os.O_RDONLY))
+            self._spare.append(os.eventfd(0))
         self._kept = THREADS
         while self._threads < self._kept:
             self._start_thread()
@@ -73,7 +73,7 @@ class Reserve:
     def _refill(self) -> None:
         try:
             while len(self._spare) < self._whole:
-                self._spare.append(os.open(os.devnull, os.O_RDONLY))
+                self._spare.append(os.eventfd(0))
         except OSError:
             return  # the next act that ends tries again
 

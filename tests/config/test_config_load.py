@@ -441,6 +441,16 @@ def test_a_socket_path_too_long_for_the_system(write: Write) -> None:
     assert "107 bytes" in problem
 
 
+def test_the_interfaces_run_as_a_user_of_this_machine(tmp_path: Path) -> None:
+    main = tmp_path / "qxfleet.toml"
+    main.write_text('[agent]\ninterfaces_user = "nobody"\n')
+    assert load(main).agent.interfaces_user == "nobody"
+    main.write_text('[agent]\ninterfaces_user = "no-such-user"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    assert "no user no-such-user" in str(caught.value)
+
+
 def test_include(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     for file, name in (("conf.d/20.toml", "c"), ("conf.d/10.toml", "b"), ("extra.toml", "d")):

