@@ -492,9 +492,20 @@ class Standby:
             connection.execute(statement.encode())
 
     def cut_off(self) -> None:
-        """Follow no longer."""
+        """Follow no longer; returns when nothing comes any more."""
         self.sql("ALTER SYSTEM SET primary_conninfo = ''")
         self.sql("SELECT pg_reload_conf()")
+        give_up_s = time.monotonic() + 20
+        while self.receives():
+            assert time.monotonic() < give_up_s, "the standby still follows"
+            time.sleep(0.01)
+
+    def receives(self) -> bool:
+        """Whether it follows the primary now."""
+        import psycopg
+
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+            return connection.execute("SELECT 1 FROM pg_stat_wal_receiver").fetchone() is not None
 
     def promote(self) -> None:
         """Take the primary's place, at its address; the primary is stopped already."""
