@@ -20,11 +20,12 @@ def verbs(agent: Agent) -> Verbs:
     """``about``, ``status``, ``vars``, ``commands``, ``settings``, ``command``, ``set``."""
 
     async def about(request: requests.About, actor: str) -> Document:
-        return {"agent": agent.config.agent.name, "version": qxfleet.__version__, "pid": os.getpid(), "you": actor}
+        about = {"agent": agent.config.agent.name, "version": qxfleet.__version__, "pid": os.getpid(), "you": actor}
+        return {**about, **shapes.state_told(agent)}
 
     async def status(request: requests.Status, actor: str) -> Document:
         chosen = names(agent, request.targets)
-        found = _fleet(agent, chosen)
+        found = {**_fleet(agent, chosen), **shapes.state_told(agent)}
         shipping = agent.part(Shipping)
         if shipping is not None and (health := shipping.health()) is not None:
             found["fleet_store"] = shipping_document(health, agent.clock.wall_us())

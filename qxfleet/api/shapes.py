@@ -17,6 +17,7 @@ from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import value_text
 
 if TYPE_CHECKING:
+    from qxfleet.agent.agent import Agent
     from qxfleet.store.audit import Entry
     from qxfleet.store.tokens import StoredToken
 
@@ -26,6 +27,16 @@ Document = dict[str, Any]
 def fleet_document(agent: str, wall_us: int, upses: Iterable[Document]) -> Document:
     """``status --json``."""
     return {"agent": agent, "time": iso(wall_us), "ups": list(upses)}
+
+
+def state_told(agent: Agent) -> Document:
+    """``state_trouble``, one sentence while the state takes no records: since when, why, and where they are meanwhile."""
+    health, side = agent.store.health(), agent.config.agent.spool
+    if health.error is None:
+        return {}
+    since = "" if health.since_us is None else f" since {iso(health.since_us)}"
+    kept = "in memory only, and a restart loses it" if health.in_memory else f"in {side} until it does"
+    return {"state_trouble": f"the state takes no records{since}: {health.error}; what happens is kept {kept}"}
 
 
 def ups_document(options: UpsOptions, state: DeviceState, mono_s: float, *, forced: bool = False) -> Document:

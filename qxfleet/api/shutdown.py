@@ -9,7 +9,7 @@ from qxfleet.agent import audit
 from qxfleet.agent.agent import Agent
 from qxfleet.api import requests
 from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs
-from qxfleet.api.shapes import Document
+from qxfleet.api.shapes import Document, state_told
 from qxfleet.errors import OrderNotSupported, PlanError
 from qxfleet.model.clock import iso
 from qxfleet.shutdown import telling
@@ -112,7 +112,7 @@ def status_document(agent: Agent) -> Document:
         part.plan, part.record, part.decision, part.world, scale, run=run, arming=_arming(agent, part),
         forced={flag.ups: flags.actor for flag, flags in agent.forced.all().items() if not flag.load},
     )  # fmt: skip
-    return {"agent": agent.config.agent.name, "time": iso(scale.now_us), **document}
+    return {"agent": agent.config.agent.name, "time": iso(scale.now_us), **document, **state_told(agent)}
 
 
 def loads_meant(agent: Agent, part: StagedShutdown, targets: Sequence[str]) -> frozenset[str]:

@@ -70,7 +70,8 @@ Trouble = Callable[[str, Severity], None]
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
     """How storing goes. ``dropped`` and ``given_up`` count readings and single rows lost since the start; ``error`` is the
-    trouble that lasts, None when all is well; ``size_bytes`` is None until measured. What is queued may be in the side file."""
+    trouble that lasts, since ``since_us``, None when all is well; ``in_memory``: the side file takes nothing either;
+    ``size_bytes`` is None until measured. What is queued may be in the side file."""
 
     queued_readings: int
     queued_events: int
@@ -80,6 +81,8 @@ class StoreHealth:
     last_commit_us: int | None
     error: str | None
     size_bytes: int | None
+    since_us: int | None
+    in_memory: bool
 
 
 class Writer:
@@ -137,6 +140,7 @@ class Writer:
         self._given_up = 0
         self._last_commit_us: int | None = None
         self._error: str | None = None
+        self._error_us: int | None = None
         self._side_error: str | None = None
         self._neither_told = False
         self._size_bytes: int | None = None
@@ -209,14 +213,22 @@ class Writer:
                 last_commit_us=self._last_commit_us,
                 error=self._error or self._silence(),
                 size_bytes=self._size_bytes,
+                since_us=self._error_us if self._error is not None else self._silent_us(),
+                in_memory=self._side is None or self._side_error is not None,
             )
 
     def _silence(self) -> str | None:
         """A state that says nothing at all, not even no."""
-        held = self._held
-        if held is None or time.monotonic() < held.taken_s + SILENT_S:
-            return None
-        return f"state {self._state.path}: it has not answered for {time.monotonic() - held.taken_s:.0f} s"
+        silent_s = self._silent_s()
+        return None if silent_s is None else f"state {self._state.path}: it has not answered for {silent_s:.0f} s"
+
+    def _silent_s(self) -> float | None:
+        held, now_s = self._held, time.monotonic()
+        return None if held is None or now_s < held.taken_s + SILENT_S else now_s - held.taken_s
+
+    def _silent_us(self) -> int | None:
+        silent_s = self._silent_s()
+        return None if silent_s is None else self._clock.wall_us() - round(silent_s * 1e6)
 
     def close(self) -> None:
         """Write what is queued and end the threads; returns within five seconds, whatever the disks do."""
@@ -418,6 +430,8 @@ class Writer:
             if self._held is not None:
                 self._held.again = True  # it may have been committed, and only the answer was lost
             news = sentence != self._error
+            if self._error is None:
+                self._error_us = self._clock.wall_us()
             self._error = sentence
             self._due_s = min(self._due_s, time.monotonic())
         self._spill_wake.set()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.interfaces.browser import Browser, Page, browser
+from tests.interfaces.conftest import wait_for
 from tests.interfaces.web_site import PASSWORDS, WebSite, program, web_site
 
 
@@ -117,6 +120,21 @@ def test_the_login_leads_nowhere_else(site: WebSite) -> None:
     assert site.api("/about", user=None, Cookie=session).json["you"] == "operator"
     refused = site.api("/ups/ups-01/commands/beeper.toggle", "POST", user=None, Cookie=session)
     assert refused.status == 403  # a browser names the page's origin; without it nobody knows whose wish that was
+
+
+def test_every_page_says_that_the_state_takes_no_records(site: WebSite) -> None:
+    body = b"name=operator&password=the+operator%27s"
+    right = site.ask("/login", "POST", user=None, body=body, Content_Type="application/x-www-form-urlencoded")
+    session = right.headers["set-cookie"].partition(";")[0]
+    said = "the state takes no records since 20"
+    with closing(sqlite3.connect(site.folder / "fleet.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert site.api("/ups/ups-01/commands/beeper.toggle", "POST").status == 200
+        wait_for(lambda: said in site.ask("/", user=None, Cookie=session).text, "it is said", 30)
+        shown = site.ask("/events", user=None, Cookie=session).text
+        assert f"what happens is kept in {site.folder / 'fleet.db.spool'}" in shown
+        other.execute("ROLLBACK")
+    wait_for(lambda: said not in site.ask("/", user=None, Cookie=session).text, "it is over", 30)
 
 
 def test_a_browser_is_told_what_a_page_may_do(site: WebSite) -> None:

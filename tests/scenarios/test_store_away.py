@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import sqlite3
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from contextlib import closing
 
 import pytest
@@ -24,12 +25,21 @@ def kept(follower: Follower, *names: str) -> list[bool]:
     return [bool(item["stored"]) for item in follower.items if item["event"]["name"] in names]
 
 
+async def told_by(play: Play, *arguments: str) -> str:
+    """All that a command says, which must go well."""
+    process = await asyncio.create_subprocess_exec(*play.command(*arguments), stdout=PIPE, stderr=STDOUT)
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
 async def test_events_are_told_and_orders_carried_out_while_the_state_is_locked() -> None:
     now = asyncio.get_running_loop().time
     async with Play(family(4), agent={"poll_interval": '"1s"'}) as play:
         await play.start()
         await play.all_online()
         follower = await play.follow()
+        spool = play.folder / "fleet.db.spool"
         await play.ask("set", ups="ups-01", name="ups.delay.start", value="180")
         await until(lambda: len(kept(follower, "ups.delay.start")) == 1, 20, "an event")
         assert all(kept(follower, "ups.delay.start"))
@@ -47,6 +57,11 @@ async def test_events_are_told_and_orders_carried_out_while_the_state_is_locked(
             assert now() - asked_s < RECORD_S, "the side file has the record"
             assert answer["result"]["outcome"] == "accepted"
             await until(lambda: len(follower.told("state-trouble")) == 1, 20, "it is told")
+            said = f"database is locked (another process holds the write lock; it is retried); what happens is kept in {spool}"
+            for command in (["status"], ["shutdown", "status"], ["events"]):
+                for shown in (command, [*command, "--json"]):
+                    found = await told_by(play, *shown)
+                    assert found.count(said) == 1 and "the state takes no records since 20" in found, found
             play.tell("mains off group:feed-a")
             failed_s = now()
             await until(lambda: len(follower.told("on-battery")) == 3, 20, "the outage of two more")
@@ -58,6 +73,8 @@ async def test_events_are_told_and_orders_carried_out_while_the_state_is_locked(
             return kept(follower, "ups.delay.start")[-1]
 
         await until(stored_again, 15, "the state takes records again")
+        for command in ("status", "events"):
+            assert "the state takes no" not in await told_by(play, command)
         await until(lambda: len(follower.told("state-well")) == 1, 20, "it is told")
         assert [request for _, request in play.asked("ups-01")].count(b"Q\r") == 1
         assert await play.stop() == 0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from qxfleet.api import requests
+from qxfleet.errors import AgentUnreachable
 from qxfleet.interfaces.cli.agents import Fleet
-from qxfleet.interfaces.cli.client import control_socket, follow
+from qxfleet.interfaces.cli.client import AgentRefused, ask, control_socket, follow
 from qxfleet.interfaces.cli.fleet import Targets
-from qxfleet.interfaces.cli.output import Json, coloured, emit, printable
+from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, printable
 from qxfleet.model.events import EventKind
 
 DEFAULT_SINCE = "24h"
@@ -41,6 +43,7 @@ def events(
             raise typer.BadParameter("--follow shows what happens to this agent's UPSes only", param_hint="'--fleet'")
         _show_fleet(context, targets, since or DEFAULT_SINCE, until, kinds, json)
         return
+    _complain_of_state(context)
     if not following:
         found = list(_recorded(context, targets, since or DEFAULT_SINCE, until, kinds))
         if json:
@@ -64,6 +67,13 @@ def events(
                 _print(item, json)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _complain_of_state(context: typer.Context) -> None:
+    """What happened lately is missing where the running agent's state takes no records: said, and where it is."""
+    with suppress(AgentUnreachable, AgentRefused, PermissionError):
+        if trouble := ask(control_socket(context.obj), requests.About()).get("state_trouble"):
+            complain(f"{trouble}, and is not shown here")
 
 
 def _print(item: dict[str, Any], json: bool) -> None:

@@ -51,6 +51,8 @@ def print_status(document: dict[str, Any]) -> None:
     for name, remedies in document.get("remedies", {}).items():
         counts = ", ".join(f"{remedy.replace('-', ' ')} {count}" for remedy, count in remedies.items())
         typer.echo(f"{name}: its link mended itself ({counts})")
+    if trouble := document.get("state_trouble"):
+        typer.echo(printable(trouble))
     if (shipping := document.get("fleet_store")) and (line := shipping_line(shipping)):
         typer.echo(line)
 

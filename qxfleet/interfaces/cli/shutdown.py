@@ -218,6 +218,8 @@ def _print_status(document: Document, whole: bool) -> None:
         since = f" since {document['armed_since']}" if document["armed_since"] else ""
         reason = f": {document['armed_reason']}" if document["armed_reason"] else ""
         typer.echo(printable(f"{'armed' if document['armed'] else 'disarmed'} by {document['armed_by']}{since}{reason}"))
+    if trouble := document.get("state_trouble"):
+        typer.echo(coloured(printable(trouble), "yellow"))
     _print_by_hand(document["by_hand"])
     _print_upses(document["upses"], most)
     _print_loads(document["loads"], most)

@@ -17,7 +17,7 @@ from qxfleet.agent.shipping import Shipping
 from qxfleet.api import requests, shapes
 from qxfleet.api.battery_shapes import battery_document
 from qxfleet.api.fleet_shapes import SILENT_S, fleet_document, shipping_document
-from qxfleet.api.shapes import Document
+from qxfleet.api.shapes import Document, state_told
 from qxfleet.battery.health import Verdict
 from qxfleet.config.durations import duration_text
 from qxfleet.errors import StoreError
@@ -89,7 +89,7 @@ async def page(request: Request, template: str, visitor: Visitor | None, status:
     facts |= {
         "agent": config.agent.name, "version": qxfleet.__version__, "visitor": visitor,
         "pages": PAGES if config.fleet is None else (*PAGES, ("/agents", "Agents")),
-        "here": request.url.path,
+        "here": request.url.path, **state_told(request.app.state.agent),
     }  # fmt: skip
     return HTMLResponse("".join(await in_turns(_TEMPLATES.get_template(template).generate(facts))), status)
 
