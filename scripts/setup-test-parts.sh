@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real parts that tests need and pip can't bring: a PostgreSQL server, NUT's own driver and clients, faketime,
-# groff for the man pages, Prometheus and Chromium to read what we serve, umockdev for USB devices that are not there.
+# groff for the man pages, Prometheus and Chromium to read what we serve, umockdev for USB devices that are not there,
+# iproute2 for hosts on a network of their own.
 # Does so as root or with passwordless sudo; otherwise says the line to type, and the tests that need them skip.
 set -euo pipefail
 
@@ -13,6 +14,7 @@ command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v groff >/dev/null || missing+=(groff-base)
 { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus)
 command -v chromium >/dev/null || missing+=(chromium)
+command -v ip >/dev/null || missing+=(iproute2)
 /usr/bin/python3 -c 'import gi; gi.require_version("UMockdev", "1.0")' 2>/dev/null ||
     missing+=(umockdev gir1.2-umockdev-1.0 python3-gi libusb-1.0-0)
 [[ ${#missing[@]} -eq 0 ]] && exit 0

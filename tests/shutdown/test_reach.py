@@ -13,6 +13,7 @@ import pytest
 
 from qxfleet.shutdown.effects import Port, RealEffects
 from qxfleet.shutdown.reach import answers
+from tests.parts import absent
 
 NUMBERS = itertools.count(os.getpid() % 200)
 LISTEN = "import socket, time; s = socket.create_server(('', 22)); time.sleep(600)"
@@ -58,7 +59,7 @@ def host() -> Iterator[Host]:
     try:
         made = Host()
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no network namespace can be made here (as root: apt-get install -y iproute2): {error}")
+        absent(f"no network namespace can be made here (as root: apt-get install -y iproute2): {error}")
     yield made
     made.gone()
 
