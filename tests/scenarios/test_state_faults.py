@@ -180,7 +180,7 @@ async def play_outage(fault: Callable[[Path], object]) -> dict[str, float]:
                 found = await room.outage(began_s)
                 status = (await play.ask("shutdown-status"))["result"]
                 assert "did not" not in str(status) and "mains are good" not in str(status), status
-            await until(lambda: not (room.folder / "state.db.spool").exists(), 30, "all is joined")
+            await until(lambda: not (room.folder / "state.db.spool").exists(), 90, "all is joined")
             await asyncio.sleep(1)
             assert await play.stop() == 0
             room.stored()
@@ -249,7 +249,7 @@ async def test_broken_before_the_start_polls_and_stops_come_in_time(before: Call
                 assert "did not" not in str(status) and "mains are good" not in str(status), status
             if before is a_folder:
                 (room.folder / "state.db").rmdir()
-            await until(lambda: not (room.folder / "state.db.spool").exists(), 30, "all is joined")
+            await until(lambda: not (room.folder / "state.db.spool").exists(), 90, "all is joined")
             await asyncio.sleep(2)
             log = play.log()
             assert await play.stop() == 0

@@ -135,12 +135,14 @@ async def test_one_wedged_one_unplugged_one_moved_and_five_in_pace(tmp_path: Pat
 async def test_an_order_that_nothing_confirms_is_unconfirmed(tmp_path: Path) -> None:
     async with stage(tmp_path, "1s", real_time=False) as seen:
         perform = seen.agent.fleet.perform
+        seen.host.plugged["1-5"].device.answer.__self__.testing = True
+        await asyncio.sleep(3)
         shown, hidden = await asyncio.gather(
-            perform("u3", "beeper.toggle", None, actor="test"), perform("u4", "shutdown.stop", None, actor="test")
+            perform("u3", "beeper.toggle", None, actor="test"), perform("u4", "test.battery.start.quick", None, actor="test")
         )
         assert (shown.outcome, shown.reply) == (Outcome.ACCEPTED, None), "seen in the next reading"
-        assert (hidden.outcome, hidden.reply) == (Outcome.UNCONFIRMED, None)
-        for path, order in (("1-4", b"Q"), ("1-5", b"C")):
+        assert (hidden.outcome, hidden.reply) == (Outcome.UNCONFIRMED, None), "a test runs already"
+        for path, order in (("1-4", b"Q"), ("1-5", b"T")):
             device = seen.host.plugged[path].device
             assert [entry for entry in device.log if entry[0] == "SR" and entry[2] == order + b"\r" + bytes(6)] == [
                 ("SR", 0x0200, order + b"\r" + bytes(6))
