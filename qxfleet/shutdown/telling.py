@@ -115,10 +115,16 @@ def cancelled(record: Record) -> str:
         return "nothing was stopped, and nothing will be"
     if cut:
         return (
-            f"nothing more is stopped. {', '.join(cut)} {'was' if len(cut) == 1 else 'were'} told to cut already: where anything "
-            "still runs the cut is called back, else the UPS goes off and comes back by itself"
+            f"nothing more is stopped. {', '.join(cut)} {'was' if len(cut) == 1 else 'were'} told to cut already: what still "
+            f"counts down is called back; what is off {_comes_back(record)}"
         )
     return "nothing more is stopped; what was stopped is started again as soon as its power is good"
+
+
+def _comes_back(record: Record) -> str:
+    """What becomes of UPSes that are off, by what they were told."""
+    stays = any(taken.step.act is Act.CUT and taken.step.stay_off for taken in record.taken)
+    return "stays off until it is switched on" if stays else "comes back by itself with the mains"
 
 
 # -- the whole, for those who ask
@@ -171,8 +177,8 @@ def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
         some = counts.get(LoadPhase.NOT_SEEN.value)
         unseen = "What was not seen off loses its power with them if it still runs.\n" if some else ""
         return (
-            f"UPSes were told to cut: they go off and come back by themselves with the mains.\n{unseen}"
-            "`qxfleet shutdown cancel` stops nothing more, and calls a cut back where something still runs."
+            f"UPSes were told to cut: what goes off {_comes_back(record)}.\n{unseen}"
+            "`qxfleet shutdown cancel` stops nothing more, and calls back every cut that still counts down."
         )
     if any(counts.get(phase.value) for phase in (LoadPhase.WAITING, LoadPhase.STOPPING, LoadPhase.STUCK)):
         return "No UPS was told to cut yet: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."

@@ -671,6 +671,22 @@ def test_when_the_agents_host_must_go_no_ups_is_left_to_run_empty() -> None:
     assert not play.lost
 
 
+@pytest.mark.parametrize(
+    ("then", "words"), [("return", "comes back by itself with the mains"), ("stay-off", "stays off until it is switched on")]
+)
+def test_what_is_said_of_a_cut_is_what_the_cut_will_do(then: str, words: str) -> None:
+    play = Play(replace(RACK, loads=(host("app"),), ups_off=replace(RACK.ups_off, then=then)))  # type: ignore[arg-type]
+    play.mains(False)
+    while not any(map(telling.was_told, play.course.record.taken)):
+        play.go(1)
+        assert not play.course.finished
+    record = play.course.record
+    for sentence in (telling.advice(record, {"down": 1}, cut_told=True), telling.cancelled(record)):
+        assert words in sentence
+        assert "where anything still runs" not in sentence and "where something still runs" not in sentence
+        assert "still counts down" in " ".join(sentence.split())
+
+
 def test_a_load_that_was_not_seen_off_is_nowhere_said_to_be_down() -> None:
     play = Play(replace(RACK, loads=(host("app"), host("early", down_when=None))))
     play.room.machines["early"].hangs = True
