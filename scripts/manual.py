@@ -14,7 +14,7 @@ import typer
 
 from qxfleet import __version__
 from qxfleet.config.reference import TABLES, rows
-from qxfleet.interfaces.cli.main import app
+from qxfleet.interfaces.cli.main import command_line
 
 SHELLS = {"bash": "qxfleet", "zsh": "_qxfleet", "fish": "qxfleet.fish"}
 """The name of each shell's file, as its completion folder wants it."""
@@ -87,7 +87,7 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def qxfleet_1() -> str:
     """qxfleet(1)."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(command_line())
     help_text = str(group.help)
     lines = title("qxfleet", 1, help_text.partition(".")[0][0].lower() + help_text.partition(".")[0][1:])
     lines += [".SH SYNOPSIS", ".B qxfleet", "[\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGS\\fR]..."]

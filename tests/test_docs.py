@@ -15,7 +15,7 @@ from typer.main import get_command
 from qxfleet.agent.assess import RULES
 from qxfleet.config.schema import LATER_TABLES, RENAMED, AgentTable, FleetTable, ProfileTable, UpsTable
 from qxfleet.dialects.registry import dialect_named
-from qxfleet.interfaces.cli.main import app
+from qxfleet.interfaces.cli.main import command_line
 from qxfleet.model.events import EventKind, Outcome
 from qxfleet.model.reading import Origin
 from qxfleet.testing.simulator import Fault
@@ -105,7 +105,7 @@ def verbs(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield before + name, command
 
 
-COMMANDS = dict(verbs(get_command(app)))
+COMMANDS = dict(verbs(get_command(command_line())))
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -127,7 +127,7 @@ def test_every_command_has_its_section(name: str) -> None:
 
 def test_every_command_line_in_the_documentation_exists() -> None:
     """The verb behind each ``qxfleet`` of a code block is one, and its options are its own."""
-    top = {option for parameter in get_command(app).params for option in parameter.opts}
+    top = {option for parameter in get_command(command_line()).params for option in parameter.opts}
     checked = 0
     for page in PAGES:
         for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):

@@ -19,6 +19,7 @@ import pytest
 from qxfleet.config import load as config
 from qxfleet.errors import ConfigError
 from qxfleet.interfaces.cli import client
+from qxfleet.interfaces.cli.main import VERBS, _asked
 from qxfleet.store.tables import SCHEMA
 from tests.interfaces.conftest import PLAIN, Site, process, qxfleet
 from tests.parts import absent
@@ -160,10 +161,33 @@ def test_status_starts_without_the_heavy_parts(tmp_path: Path) -> None:
     script = (
         "import sys; from qxfleet.interfaces.cli.main import run_command; "
         f"assert run_command(['--config', {str(file)!r}, 'status']) == 3; "
-        "print(sorted({m.split('.')[0] for m in sys.modules} & {'sqlalchemy', 'apscheduler', 'asyncio', 'serial', 'textual'}))"
+        "heavy = {'sqlalchemy', 'apscheduler', 'asyncio', 'serial', 'textual', 'pydantic', 'numpy', 'scipy'}; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & heavy)); "
+        "print(sorted(m for m in sys.modules if m.startswith('qxfleet.interfaces.cli.')))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=PLAIN, check=True)
-    assert done.stdout == "[]\n"
+    heavy, verbs = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert "cli.fleet" in verbs
+    assert "cli.shutdown" not in verbs, "another verb was imported"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["status"], ["status"]),
+        (["--config", "status", "vars", "x"], ["vars"]),
+        (["--config=x", "test", "start", "all"], ["test"]),
+        (["status", "--help"], ["status"]),
+        ([], list(VERBS)),
+        (["--help"], list(VERBS)),
+        (["--version", "status"], list(VERBS)),
+        (["statsu"], list(VERBS)),
+        (["--config"], list(VERBS)),
+    ],
+)  # fmt: skip
+def test_only_the_verb_that_is_asked_for_is_imported(arguments: list[str], asked: list[str]) -> None:
+    assert list(_asked(arguments)) == asked
 
 
 def test_db(site: Site, own: Site) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qxfleet.interfaces.cli.main import app, run_command
+from qxfleet.interfaces.cli.main import command_line, run_command
 
 FILE = """
 [agent]
@@ -51,7 +51,7 @@ def config(tmp_path: Path) -> str:
 
 
 def run(config: str, *words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["--config", config, "shutdown", *words])
+    result = CliRunner().invoke(command_line(), ["--config", config, "shutdown", *words])
     return result.exit_code, result.stdout
 
 
