@@ -343,6 +343,8 @@ class Writer:
             batch = self._next()
             if batch is None:
                 return
+            if not batch:
+                continue
             self._transactions.commit(batch)
             self._finish(batch)
             if not self._queued():
@@ -394,8 +396,10 @@ class Writer:
             self._count(len(batch.readings), batch.given_up)
 
     def _next(self) -> Batch | None:
-        """The batch in hand, without what the side file has by now; else what is queued."""
+        """The batch in hand, without what the side file has by now; else what is queued. Empty: that file comes first again."""
         with self._lock:
+            if self._behind():
+                return Batch()
             if self._held is not None and self._held.spilled:
                 self._held.strip()
             if self._held:
@@ -407,7 +411,7 @@ class Writer:
             waiting = [done for done in self._waiting if done.set_running_or_notify_cancel()]
             batch = Batch(readings, self._events, jobs, waiting, due_s=self._due_s, taken_s=time.monotonic())
             self._events, self._jobs, self._waiting, self._due_s = [], [], [], inf
-            self._held = batch if batch else None
+            self._held = batch or None
             return self._held
 
     def _failed(self, error: BaseException) -> None:

@@ -484,6 +484,30 @@ async def test_an_outcome_and_its_event_are_one_record(sqlite_path: Path, troubl
         await store.close()
 
 
+async def test_what_goes_aside_just_before_it_would_be_written_is_stored_when_it_is_joined(
+    sqlite_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine stops the writer between joining the side file and taking what is queued, until that is in the file too."""
+    store = a_store(sqlite_path, troubles)
+    store.open()
+    writer = store._writer
+    take = writer._next
+
+    def late() -> Batch | None:
+        give_up = time.monotonic() + 20
+        while writer._events and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return take()
+
+    monkeypatch.setattr(writer, "_next", late)
+    try:
+        store.record_event(an_event(0))
+        assert await store.settled(30.0)
+        assert [item.event for item in await store.read(history.events)] == [an_event(0)]
+    finally:
+        await store.close()
+
+
 async def test_events_written_with_a_lock_that_comes_and_goes_are_there_once(sqlite_path: Path, troubles: list[str]) -> None:
     store = a_store(sqlite_path, troubles)
     store.open()
