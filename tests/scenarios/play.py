@@ -20,6 +20,7 @@ from qxfleet.testing.control import Control
 from qxfleet.testing.farm import Farm, Pace
 from qxfleet.testing.population import fleet
 from qxfleet.testing.unit import Unit
+from tests.scenarios.nursery import Forked, Nursery
 
 READY_S = 20.0
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
@@ -101,6 +102,7 @@ class Play:
         agent: Mapping[str, str] = {},
         detect: bool = False,
         environment: Mapping[str, str] = {},
+        nursery: Nursery | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qxplay", dir="/tmp"))  # short: socket paths end at 107 bytes
         self.farm = Farm(self.folder / "ups", upses, pace=pace)
@@ -109,10 +111,11 @@ class Play:
         self.database = f"sqlite:///{self.folder / 'fleet.db'}" if database == "sqlite:///fleet.db" else database
         beside = {} if self.database.startswith("sqlite") else {"state": '"state.db"'}
         self.state = self.database if not beside else f"sqlite:///{self.folder / 'state.db'}"
-        self.process: Process | None = None
+        self.process: Process | Forked | None = None
         self._agent = {"database": json.dumps(self.database), "control": '"agent.sock"', "name": '"play"', **beside, **agent}
         self._detect = detect
         self._environment = {**os.environ, **environment}
+        self._nursery = nursery
         self._followers: list[Follower] = []
 
     async def __aenter__(self) -> Self:
@@ -158,13 +161,16 @@ class Play:
     # -- the agent
 
     async def start(self, *, wait: bool = True) -> None:
-        """Start the agent; ``wait`` until it answers."""
+        """Start the agent, from the nursery if there is one; ``wait`` until it answers."""
         assert self.process is None
-        with (self.folder / "agent.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "qxfleet", "--config", str(self.config), "run", "--log-level", "warning",
-                stdin=DEVNULL, stdout=DEVNULL, stderr=log, env=self._environment,
-            )  # fmt: skip
+        if self._nursery is not None:
+            self.process = await self._nursery.fork(self.config, self.folder / "agent.log")
+        else:
+            with (self.folder / "agent.log").open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "qxfleet", "--config", str(self.config), "run", "--log-level", "warning",
+                    stdin=DEVNULL, stdout=DEVNULL, stderr=log, env=self._environment,
+                )  # fmt: skip
         if wait:
             await until(self._answers, READY_S, f"the agent answers; its log: {self.log()}")
 
