@@ -254,6 +254,13 @@ def forget_agent(connection: Connection, name: str, force: bool = False) -> str:
 
 # What is there
 
+_MARK: Final = text(
+    "WITH marked AS (INSERT INTO shipped (agent_id, stream, first, last) VALUES (:agent, :stream, :first, :last) "
+    "ON CONFLICT (agent_id, stream, first) DO UPDATE SET last = excluded.last) "
+    f"SELECT pg_notify('{CHANNEL}', CAST(CAST(:agent AS int) AS text))"
+)
+"""One exchange for both: a batch is small, and a server far away."""
+
 
 def shipped(connection: Connection, agent: int, stream: str) -> list[tuple[int, int]]:
     """What of a stream is there, as intervals in order."""
@@ -267,7 +274,10 @@ def shipped(connection: Connection, agent: int, stream: str) -> list[tuple[int, 
 def mark(
     connection: Connection, agent: int, stream: str, done: Sequence[tuple[int, int]], first: int, last: int
 ) -> list[tuple[int, int]]:
-    """Note in the transaction of its rows that ``first`` to ``last`` of a stream are there; the intervals then."""
+    """Note in the transaction of its rows that ``first`` to ``last`` of a stream are there, and wake whoever follows.
+
+    The intervals then.
+    """
     joined = [each for each in done if each[0] <= last + 1 and each[1] >= first - 1]
     begin, end = min([first, *(each[0] for each in joined)]), max([last, *(each[1] for each in joined)])
     others = [each[0] for each in joined if each[0] != begin]
@@ -275,23 +285,12 @@ def mark(
     if others:
         gone = text("DELETE FROM shipped WHERE agent_id = :agent AND stream = :stream AND first = ANY(:others)")
         connection.execute(gone, {**here, "others": others})
-    connection.execute(
-        text(
-            "INSERT INTO shipped (agent_id, stream, first, last) VALUES (:agent, :stream, :first, :last) "
-            "ON CONFLICT (agent_id, stream, first) DO UPDATE SET last = excluded.last"
-        ),
-        {**here, "first": begin, "last": end},
-    )
+    connection.execute(_MARK, {**here, "first": begin, "last": end})
     return sorted([*(each for each in done if each not in joined), (begin, end)])
 
 
 def seen(connection: Connection, agent: int, armed: bool | None) -> None:
-    """Note that an agent is in touch, and tell followers that something came."""
+    """Note that an agent is in touch."""
     connection.execute(
         text("UPDATE agent SET seen = clock_timestamp(), armed = :armed WHERE id = :agent"), {"agent": agent, "armed": armed}
     )
-
-
-def notify(connection: Connection, agent: int) -> None:
-    """Wake whoever follows, once a batch."""
-    connection.execute(text("SELECT pg_notify(:channel, :agent)"), {"channel": CHANNEL, "agent": str(agent)})

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Float, String, Table, Text, text
-from sqlalchemy.exc import DataError, IntegrityError
 
 from qxfleet.store import outbox
 from qxfleet.store.bulk import send_columns
@@ -20,7 +19,11 @@ from qxfleet.store.tiers import LATE_US, mark_late
 
 
 class Rows:
-    """Writes rows of one agent's state on one connection; numbers it has learned hold as long as the connection does."""
+    """Writes rows of one agent's state on one connection; numbers it has learned hold until a transaction is undone.
+
+    ``apart``: rows go by statements that take one that is there already, or a number that no column holds. Else readings go by
+    COPY, and any such row fails the transaction.
+    """
 
     def __init__(self, connection: Connection, state: sqlite3.Connection, agent: int) -> None:
         self._connection = connection
@@ -28,6 +31,12 @@ class Rows:
         self._agent = agent
         self._devices: dict[int, int] = {}
         self.count = 0
+        self.apart = False
+
+    def undone(self, count: int) -> None:
+        """The transaction was undone, and with it the UPSes that it entered; ``count`` as it was before."""
+        self._devices.clear()
+        self.count = count
 
     def put(self, entries: Iterable[tuple[str, Any]]) -> None:
         """Write the rows that entries stand for as they are now; one that is gone from the state goes here too."""
@@ -59,8 +68,11 @@ class Rows:
 
     def readings(self, columns: Sequence[Sequence[Any]], now_us: int) -> None:
         """Write readings, given column by column in the order of their table."""
-        devices = self._device_ids(set(columns[0]))
-        if any(device not in devices for device in columns[0]):  # of a UPS that is gone from the state
+        if not columns:
+            return
+        mine = set(columns[0])
+        devices = self._device_ids(mine)
+        if not mine <= devices.keys():  # some are of a UPS that is gone from the state
             columns = list(zip(*(row for row in zip(*columns, strict=True) if row[0] in devices), strict=True))
         if not columns:
             return
@@ -68,11 +80,10 @@ class Rows:
         oldest_us = min(columns[1])
         if oldest_us < now_us - LATE_US:
             mark_late(self._connection, oldest_us, f"{self._agent}.{uuid.uuid4().hex}")
-        try:
-            with self._connection.begin_nested():
-                send_columns(self._connection, columns)
-        except (DataError, IntegrityError, OverflowError):  # a reading that is there already, or a number that no column holds
+        if self.apart:
             self._merge(reading, [_within(row) for row in zip(*columns, strict=True)])
+        else:
+            send_columns(self._connection, columns)
         self.count += len(columns[0])
 
     def _put_history(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
@@ -95,7 +106,7 @@ class Rows:
         unknown = [row for row in rows if row not in self._devices]
         if unknown:
             table = metadata.tables["device"]
-            these = [row for number in unknown for row in outbox.rows_of(self._state, table, [number])]
+            these = outbox.rows_of(self._state, table, {"from": min(unknown), "to": max(unknown)})
             self._insert(table, these)
             names = {row[1]: row[0] for row in these}
             found = self._connection.execute(text("SELECT name, id FROM device WHERE name = ANY(:names)"), {"names": list(names)})

@@ -14,6 +14,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, text
@@ -137,6 +138,12 @@ def unpacked(body: bytes) -> list[list[Any]]:
     there = dict(zip(names, columns, strict=True))
     absent = [None] * len(columns[0])
     return [there.get(name, absent) for name in _COLUMNS]
+
+
+def joined(bodies: Sequence[bytes]) -> list[list[Any]]:
+    """The readings of several bodies, column by column; of none, no column."""
+    each = [unpacked(body) for body in bodies]
+    return each[0] if len(each) == 1 else [list(chain(*parts)) for parts in zip(*each, strict=True)]
 
 
 # Reading, on the shipper's thread

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -32,6 +31,9 @@ from qxfleet.store.engine import explain
 from qxfleet.store.fleet import AgentIdentity, Line, Refused
 from qxfleet.store.fleet_rows import Rows
 from qxfleet.store.outbox import READINGS, RECORDS
+
+STREAMS: Final = (RECORDS, READINGS)
+"""In the order in which they are shipped."""
 
 POLL_S: Final = 0.2
 """How often the state is asked for something new: one look at a counter."""
@@ -265,7 +267,7 @@ class Shipper:
             self._tell(Turn("set-up", made))
         with connection.begin():
             agent = fleet.register(connection, self._who, self._upses, seeded=self._seeded)
-            done = {stream: fleet.shipped(connection, agent, stream) for stream in (RECORDS, READINGS)}
+            done = {stream: fleet.shipped(connection, agent, stream) for stream in STREAMS}
         self._heads = {stream: outbox.ends(state, stream)[1] for stream in done}
         self._done = done
         self._alive_s = 0.0
@@ -281,9 +283,10 @@ class Shipper:
         if time.monotonic() >= self._measure_s:
             self._measure(state)
         worked = False
+        gaps = {stream: self._gaps(state, stream) for stream in STREAMS}
         for new in (True, False):
-            for stream in (RECORDS, READINGS):
-                gap = self._gap(state, stream, new=new)
+            for stream in STREAMS:
+                gap = next((each for each in gaps[stream] if (each[0] >= self._heads[stream]) == new), None)
                 if gap is not None and not self._closing:
                     self._allow(self._answer_s)
                     worked = self._ship(connection, state, rows, agent, stream, gap) or worked
@@ -304,31 +307,32 @@ class Shipper:
             after = max(after, last)
         return found
 
-    def _gap(self, state: sqlite3.Connection, stream: str, *, new: bool) -> tuple[int, int] | None:
-        head = self._heads[stream]
-        return next(((after, until) for after, until in self._gaps(state, stream) if (after >= head) == new), None)
-
     def _ship(
         self, connection: Connection, state: sqlite3.Connection, rows: Rows, agent: int, stream: str, gap: tuple[int, int]
     ) -> bool:
         """Ship the first of a gap in one transaction, with the mark of it and a notice to whoever follows."""
         after, until = gap
-        entries = outbox.records(state, after, until, ENTRIES) if stream == RECORDS else []
-        batches = outbox.batches(state, after, until, BATCH_ROWS) if stream == READINGS else []
-        last = entries[-1].seq if entries else batches[-1][0] if batches else until
         before = rows.count
-        told: list[str] = []
         state.execute("BEGIN")  # what several tables say of one thing is read as of one moment
         try:
-            with connection.begin():
-                if entries:
-                    told = self._put(connection, rows, entries)
-                if batches:
-                    bodies = [outbox.unpacked(body) for _, _, body in batches]
-                    whole = bodies[0] if len(bodies) == 1 else [list(chain(*parts)) for parts in zip(*bodies, strict=True)]
-                    rows.readings(whole, self._clock.wall_us())
-                done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
-                fleet.notify(connection, agent)
+            entries = outbox.records(state, after, until, ENTRIES) if stream == RECORDS else []
+            batches = outbox.batches(state, after, until, BATCH_ROWS) if stream == READINGS else []
+            last = entries[-1].seq if entries else batches[-1][0] if batches else until
+            columns = outbox.joined([body for _, _, body in batches])
+            try:
+                with connection.begin():
+                    rows.apart = False
+                    rows.put((entry.name, entry.key) for entry in entries)
+                    rows.readings(columns, self._clock.wall_us())
+                    done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
+                told = []
+            except ROW_AT_FAULT:
+                rows.undone(before)
+                with connection.begin():
+                    rows.apart = True
+                    told = self._put_apart(connection, rows, entries)
+                    rows.readings(columns, self._clock.wall_us())
+                    done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
         finally:
             state.execute("ROLLBACK")
         self._done[stream] = done
@@ -338,19 +342,16 @@ class Shipper:
             self._tell(Turn("row", sentence))
         return bool(entries or batches)
 
-    def _put(self, connection: Connection, rows: Rows, entries: Sequence[outbox.Entry]) -> list[str]:
-        """Write the rows of entries; those that the store can't take are left out, each with a sentence."""
-        try:
-            with connection.begin_nested():
-                rows.put((entry.name, entry.key) for entry in entries)
-            return []
-        except ROW_AT_FAULT:
-            told = []
+    def _put_apart(self, connection: Connection, rows: Rows, entries: Sequence[outbox.Entry]) -> list[str]:
+        """Write the rows of entries one by one; those that the store can't take are left out, each with a sentence."""
+        told = []
         for entry in entries:
+            before = rows.count
             try:
                 with connection.begin_nested():
                     rows.put([(entry.name, entry.key)])
             except ROW_AT_FAULT as error:
+                rows.undone(before)
                 why = " ".join(str(getattr(error, "orig", error)).split())
                 told.append(f"row {entry.key} of {entry.name} was not shipped to the fleet store: {why}")
         return told
@@ -361,7 +362,7 @@ class Shipper:
         self._measure_s = time.monotonic() + MEASURE_S
         if self._inode() != self._opened:
             raise sqlite3.OperationalError("another file is in its place now")
-        gaps = {stream: self._gaps(state, stream) for stream in (RECORDS, READINGS)}
+        gaps = {stream: self._gaps(state, stream) for stream in STREAMS}
         self._waiting = outbox.waiting(state, gaps)
         if self._at in ("ok", "behind"):
             new = {stream: [gap for gap in gaps[stream] if gap[0] >= self._heads[stream]] for stream in gaps}

@@ -112,19 +112,23 @@ def worker(kind: str, url: str, folder: str, first: int, count: int) -> None:
     while not all(agent.turns and agent.turns[-1].state == "ok" for agent in agents):
         time.sleep(0.1)
     if kind == "live":
+        begin_us = time.time_ns() // 1000
+        seconds = [
+            [packed(rows_of(agent.number, UPSES, begin_us + second * 1_000_000)) for agent in agents] for second in range(LIVE_S)
+        ]  # what making and packing readings costs is the agents', and measured with the writer
         go()
-        for second in range(LIVE_S):
+        for bodies in seconds:
             until_s = time.monotonic() + 1.0
-            for agent in agents:
-                agent.fill(packed(rows_of(agent.number, UPSES, time.time_ns() // 1000 - second)), event=True)
+            for agent, body in zip(agents, bodies, strict=True):
+                agent.fill(body, event=True)
                 time.sleep(max(0.0, (until_s - time.monotonic()) / count / 2))
             time.sleep(max(0.0, until_s - time.monotonic()))
         wanted = UPSES * LIVE_S + LIVE_S
     else:
-        bodies = [packed(rows_of(agent.number, ROWS, begin_us)) for agent in agents]
+        backlogs = [packed(rows_of(agent.number, ROWS, begin_us)) for agent in agents]
         go()
-        for agent, each in zip(agents, bodies, strict=True):
-            agent.fill(each)
+        for agent, backlog in zip(agents, backlogs, strict=True):
+            agent.fill(backlog)
         wanted = ROWS
     while not all(agent.done(wanted) for agent in agents):
         time.sleep(0.02)
