@@ -39,9 +39,12 @@ log = logging.getLogger(__name__)
 
 P = TypeVar("P")
 
-OPEN_S, READ_S, PART_S = 2.0, 1.0, 5.0
-"""What the state is given to open, to say what is known of the UPSes, and to let each part begin while it is in trouble: UPSes
-are asked within 5 s of the start, whatever a disk does."""
+OPEN_S, READ_S = 2.0, 1.0
+"""What the state is given to open, and to say what is known of the UPSes: they are asked within 5 s of the start, whatever a disk
+does."""
+
+PARTS_S, SOUND_PARTS_S = 5.0, 30.0
+"""What all parts together have to begin while the state is in trouble, and while it seems sound and may come to hang yet."""
 
 AGAIN_S = 1.0
 """How often what needs a record that can't be read is tried again."""
@@ -141,10 +144,11 @@ class Agent:
             self.fleet.apply(self.config.ups, identities, outages)
             self.schedule.ticks(SLOT_S, self.fleet.phase_s(0), self._tick)
             self.schedule.start()
+            began_s = self._loop.time()
             for part in self.parts:
                 sound = opening.done() and self.store.health().error is None
                 try:
-                    async with asyncio.timeout(None if sound else PART_S):
+                    async with asyncio.timeout_at(began_s + (SOUND_PARTS_S if sound else PARTS_S)):
                         await part.start()
                 except (StoreError, TimeoutError) as error:
                     what, why = _spelled(type(part).__name__), f": {error}" if str(error) else ""
@@ -280,9 +284,9 @@ class Agent:
         self._tell("clock-stepped", f"{step_s:.1f}", f"the clock was set {way} by {abs(step_s):.1f} s", Severity.NOTICE)
 
     def _store_trouble(self, text: str, severity: Severity) -> None:
-        """Called on a thread of the store."""
+        """Called on a thread of the store. While the agent stops, the store may be closed to events: the log has it then."""
         log.log(logging.INFO if severity < Severity.WARNING else logging.WARNING, "%s", text)
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed() and not self._stopping.is_set():
             name = "state-trouble" if severity > Severity.NOTICE else "state-well"
             self._loop.call_soon_threadsafe(self._tell, name, "", text, severity)
 

@@ -27,7 +27,9 @@ class StateLock:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Take the lock. :class:`StateHeld` where another agent has it; OSError where no lock can be kept there."""
+        """Take the lock, unless it is taken. :class:`StateHeld`: another agent has it; OSError: no lock can be kept there."""
+        if self._file is not None:
+            return
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError:

@@ -50,7 +50,13 @@ class State:
         self._file: tuple[int, int] | None = None
 
     def open(self) -> None:
-        """Bring it to the schema of this version; a file that is not there is made. :class:`StoreError` if that can't be."""
+        """Bring it to the schema of this version; a file that is not there is made. :class:`StoreError` if that can't be.
+
+        A lock that could not be taken before, because its folder was missing, is taken now.
+        """
+        if self._lock is not None:
+            with suppress(OSError):  # told where it was tried first
+                self._lock.take()
         upgrade(self._url, busy_s=BUSY_S)
         if self._lock is not None:
             with explained(self.writing), self.writing.begin() as connection:

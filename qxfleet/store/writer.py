@@ -231,17 +231,23 @@ class Writer:
         return None if silent_s is None else self._clock.wall_us() - round(silent_s * 1e6)
 
     def close(self) -> None:
-        """Write what is queued and end the threads; returns within five seconds, whatever the disks do."""
+        """Write what is queued and end the threads; returns within five seconds, whatever the disks do.
+
+        A state in trouble is waited for only while something is neither in it nor in the side file.
+        """
         with self._lock:
             self._give_up_s = time.monotonic() + CLOSE_S - 0.5
             self._closing.set()
+            self._error = self._error or self._silence()
             if self._error is not None:
                 self._due_s = self._aside_due_s = 0.0
         self._hurry.set()
         self._wake.set()
         self._spill_wake.set()
         if self._thread.ident is not None:
-            self._thread.join(CLOSE_S)
+            until_s = time.monotonic() + CLOSE_S
+            while self._thread.is_alive() and time.monotonic() < until_s and not (self._error is not None and self._kept()):
+                self._thread.join(0.05)
             self._ended.set()
             self._spill_wake.set()
             self._spiller.join(0.5)
@@ -267,13 +273,15 @@ class Writer:
     def _abandon(self) -> None:
         with self._lock:
             held = self._held or Batch()
+            if held.spilled:
+                held.strip()
             jobs, waiting = [*held.jobs, *self._jobs], [*held.waiting, *self._waiting]
-            events, readings = len(self._events) + len(held.events), len(self._readings) + len(held.readings)
-        if events or readings or jobs:
+            records = len(self._events) + len(held.events) + sum(job.record is not None for job in jobs)
+            readings = len(self._readings) + len(held.readings)
+            self._jobs, self._waiting = [], []  # a writer that was not waited for takes them no more
+        if records or readings:
             why = self._error or self._silence() or "the database did not answer"
-            self._trouble(
-                f"closing with {events + len(jobs)} events and orders and {readings} readings unwritten: {why}", Severity.CRITICAL
-            )
+            self._trouble(f"closing with {records} events and orders and {readings} readings unwritten: {why}", Severity.CRITICAL)
         if self._side is not None and self._side.waiting:
             self._trouble(
                 f"closing with {self._side.waiting} records in {self._side.path}, which the next start joins", Severity.WARNING
@@ -293,6 +301,8 @@ class Writer:
             raise
         finally:
             self.tried.set()
+            if self._ended.is_set():  # closing did not wait for what this was doing
+                self._state.dispose()
 
     def _loop(self) -> None:
         failures = 0
@@ -309,7 +319,7 @@ class Writer:
                 failures = 0
             self.tried.set()
             self._tell_dropped()
-            if closing and (not failures or self._empty() or time.monotonic() + BACKOFF_S[0] > self._give_up_s):
+            if closing and (not failures or self._kept() or time.monotonic() + BACKOFF_S[0] > self._give_up_s):
                 return
             self._wait(failures)
 
@@ -378,11 +388,12 @@ class Writer:
     def _queued(self) -> bool:
         return bool(self._readings or self._events or self._jobs or self._waiting)
 
-    def _empty(self) -> bool:
-        """Whether nothing is left that only memory has."""
+    def _kept(self) -> bool:
+        """Whether nothing is left that only memory has. What is no record can't be kept, and is undone at the end."""
         with self._lock:
-            held = self._held
-            return not self._queued() and (held is None or held.spilled)
+            held = Batch() if self._held is None or self._held.spilled else self._held
+            jobs = any(job.record is not None for job in (*held.jobs, *self._jobs))
+            return not (jobs or held.readings or held.events or self._readings or self._events)
 
     def _join(self) -> None:
         """What waits in the side file, oldest first. Records that were committed after all, only late, are passed over."""

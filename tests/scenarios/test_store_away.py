@@ -18,6 +18,7 @@ from qxfleet.store import history
 from qxfleet.store.engine import open_engine
 from tests.conftest import Postgres
 from tests.scenarios.play import SOAK, Follower, Play, family, measured, until
+from tests.store.test_side import locked
 
 
 def kept(follower: Follower, *names: str) -> list[bool]:
@@ -89,6 +90,35 @@ async def test_events_are_told_and_orders_carried_out_while_the_state_is_locked(
             engine.dispose()
         assert orders["ups-01"].outcome is Outcome.ACCEPTED
         assert not (play.folder / "fleet.db.spool").exists()
+
+
+@pytest.mark.parametrize("how", ["immediate", "exclusive"])
+async def test_an_agent_stopped_while_another_process_holds_the_state_ends_well(how: str) -> None:
+    """What it could not write is in the side file, and the next start has it."""
+    async with Play(family(4), agent={"poll_interval": '"1s"'}) as play:
+        await play.start()
+        await play.all_online()
+        if how == "exclusive":
+            assert await play.stop() == 0
+        with locked(play.folder / "fleet.db", how):
+            if how == "exclusive":
+                await play.start()
+                await play.all_online()
+            assert (await play.ask("command", ups="ups-01", name="beeper.toggle"))["result"]["outcome"] == "accepted"
+            assert await play.stop() == 0, play.log()
+            assert "unwritten" not in play.log() and "Traceback" not in play.log()
+        await play.start()
+        await until(lambda: not (play.folder / "fleet.db.spool").exists(), 30, "the next start joins it")
+        assert await play.stop() == 0
+        engine = open_engine(play.database, writing=False)
+        try:
+            with engine.connect() as connection:
+                [order] = history.orders(connection)
+                stopped = [item for item in history.events(connection) if item.event.name == "agent-stopped"]
+        finally:
+            engine.dispose()
+        assert order.outcome is Outcome.ACCEPTED
+        assert len(stopped) == (3 if how == "exclusive" else 2)
 
 
 UPSES, AWAY_S = (250, 600.0) if SOAK else (6, 4.0)

@@ -412,6 +412,50 @@ async def test_a_second_agent_is_refused_by_name(sqlite_path: Path, troubles: li
     await third.close()
 
 
+async def test_where_the_folder_comes_later_the_lock_is_taken_then(tmp_path: Path, troubles: list[str]) -> None:
+    path = tmp_path / "disk" / "state.db"
+    one = a_store(path, troubles, agent="row-a")
+    one.open()
+    try:
+        assert "no lock can be kept at" in troubles[0]
+        path.parent.mkdir()
+        await until(lambda: one.health().error is None and path.exists())
+        with pytest.raises(StateHeld, match="in use by agent row-a"):
+            a_store(path, troubles, agent="row-b").open()
+    finally:
+        await one.close()
+
+
+async def test_closed_while_another_process_holds_the_state_it_waits_for_nothing_that_is_kept(
+    sqlite_path: Path, troubles: list[str]
+) -> None:
+    """The service has 4.8 s from the signal to its end."""
+    with locked(sqlite_path, "exclusive"):
+        store = a_store(sqlite_path, troubles)
+        store.open()
+        store.record(a_reading())
+        await store.record_now(an_event(0))
+        undone = asyncio.ensure_future(store.commit(lambda connection: 42))
+        await until(lambda: store.health().error is not None)
+        await asyncio.sleep(2.0)  # the writer has it in hand
+        store.record_event(an_event(1))
+        began = time.monotonic()
+        await store.close()
+        assert time.monotonic() - began < 3.0
+        with pytest.raises(StoreError, match="the store was closed before this was written"):
+            await undone
+    assert not [text for text in troubles if "events and orders" in text], troubles
+    await until(lambda: not store._writer._thread.is_alive())
+    store = a_store(sqlite_path, troubles)
+    store.open()
+    try:
+        await in_state(store)
+        assert [item.event for item in await store.read(history.events)] == [an_event(0), an_event(1)]
+        assert len(await store.read(all_rows(reading))) == 1
+    finally:
+        await store.close()
+
+
 async def test_an_agent_keeps_its_uuid_in_a_state_begun_anew(sqlite_path: Path, troubles: list[str]) -> None:
     found = []
     for name, damage in (("row-a", False), ("row-a", True), ("row-b", False)):
