@@ -17,6 +17,9 @@ from qxfleet.store.tables import Microseconds, metadata, reading
 from qxfleet.store.tables.fleet import SERIAL, TIERS
 from qxfleet.store.tiers import LATE_US, mark_late
 
+_TABLES = tuple(metadata.sorted_tables)
+"""Parents before their children; sorting them takes a millisecond."""
+
 
 class Rows:
     """Writes rows of one agent's state on one connection; numbers it has learned hold until a transaction is undone.
@@ -44,7 +47,7 @@ class Rows:
         for name, key in entries:
             keys.setdefault(name, {})[str(key)] = key
         found: dict[str, dict[tuple[Any, ...], tuple[Any, ...]]] = {}
-        for table in reversed(metadata.sorted_tables):  # what is gone goes first, and children before their parents
+        for table in reversed(_TABLES):  # what is gone goes first, and children before their parents
             if table.name not in keys or table.name == "reading" or table.name in TIERS:
                 continue
             rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -59,7 +62,7 @@ class Rows:
             found[table.name] = rows
             if gone and table.name != "device":
                 self._delete(table, gone)
-        for table in metadata.sorted_tables:
+        for table in _TABLES:
             if found.get(table.name):
                 self._insert(table, list(found[table.name].values()))
         for name in ("reading", *sorted(TIERS)):

@@ -66,6 +66,8 @@ class OneAgent:
         with closing(sqlite3.connect(self.path)) as state, state:
             state.execute("PRAGMA synchronous=OFF")
             state.executemany("INSERT INTO device (name, created) VALUES (?, 1)", [(name,) for name in names])
+        self.state = sqlite3.connect(self.path, timeout=10)
+        self.state.execute("PRAGMA synchronous=OFF")
         self.turns: list[Turn] = []
         who = AgentIdentity(str(uuid.UUID(int=number + 1)), f"agent-{number}")
         self.shipper = Shipper(self.path, url, who, names, clock=Clock(), tell=self.turns.append)
@@ -73,8 +75,7 @@ class OneAgent:
     def fill(self, bodies: list[tuple[int, bytes]], event: bool = False) -> None:
         """Put batches into the outbox as the writer does, and an event."""
         now_us = time.time_ns() // 1000
-        with closing(sqlite3.connect(self.path, timeout=10)) as state, state:
-            state.execute("PRAGMA synchronous=OFF")
+        with self.state as state:
             put = "INSERT INTO outbox_readings (at, rows, body) VALUES (?, ?, ?)"
             state.executemany(put, [(now_us, *body) for body in bodies])
             if event:
@@ -136,6 +137,7 @@ def worker(kind: str, url: str, folder: str, first: int, count: int) -> None:
     sys.stdout.flush()
     for agent in agents:
         agent.shipper.close()
+        agent.state.close()
 
 
 def go() -> None:
