@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
 
+from qxfleet.config.cron import MONTHS
 from qxfleet.errors import ConfigError
 from qxfleet.model.clock import from_us
 
@@ -18,6 +19,7 @@ HORIZON_YEARS = 41
 
 _DAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
 _NAMED_DAYS = re.compile(rf"{_DAY}(?:-{_DAY})?")
+_MONTH = re.compile(rf"\b(?:{'|'.join(MONTHS)})\b")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  local times of any zone are counted from here
 
 
@@ -41,6 +43,7 @@ class Dates:
         if len(fields) != 5:
             raise ConfigError([f"cron {expression!r}: five fields expected (minute hour day month weekday), {len(fields)} given"])
         minute, hour, day, month, weekday = fields
+        month = _MONTH.sub(lambda found: str(MONTHS.index(found[0]) + 1), month.lower())  # APScheduler does not look behind names
         if weekday != "*" and not all(_NAMED_DAYS.fullmatch(part) for part in weekday.lower().split(",")):
             raise ConfigError(
                 [f"cron {expression!r}: write weekdays by name (mon, mon-fri, sat,sun), numbers mean different days elsewhere"]

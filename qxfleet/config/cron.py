@@ -53,8 +53,13 @@ def _check(field: _Field, item: str, whole: str) -> None:
     first, last = (_number(field, word, whole) for word in match.group(2, 3))
     if first is not None and last is not None and last < first:
         raise ValueError(f'the {field.name} range "{item}" runs backwards in {toml_text(whole)}: write two, with a comma between')
-    if match[4] is not None and int(match[4]) == 0:
+    if match[4] is None:
+        return
+    low, high, step = first or field.low, last if last is not None else field.high, int(match[4])
+    if step == 0:
         raise ValueError(f'a step of 0 never comes, found "{item}" in {toml_text(whole)}')
+    if step > high - low:
+        raise ValueError(f'a step of {step} never comes within {low}-{high}, found "{item}" in {toml_text(whole)}')
 
 
 def _number(field: _Field, word: str | None, whole: str) -> int | None:

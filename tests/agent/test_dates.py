@@ -154,3 +154,11 @@ def test_the_rarest_date_is_found() -> None:
     assert day == next(
         each for year in range(2089, 2200) if year % 4 == 0 and year % 100 and (each := date(year, 2, 29)).weekday() == 6
     )
+
+
+@pytest.mark.parametrize(
+    ("months", "meant"), [("jan-apr/2", [1, 3]), ("nov-12", [11, 12]), ("2-MAR", [2, 3]), ("jan,jul", [1, 7])]
+)
+def test_steps_and_ranges_of_named_months(months: str, meant: list[int]) -> None:
+    found = dates(f"0 3 1 {months} *", ZoneInfo("UTC"), us(FIRST), us(FIRST + 365 * DAY))
+    assert [datetime.fromtimestamp(at / 1e6, UTC).month for at in found] == meant

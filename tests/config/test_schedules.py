@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from qxfleet.config.cron import Cron
+from qxfleet.agent.dates import Dates
+from qxfleet.config.cron import MONTHS, Cron
 from qxfleet.config.load import Config, load
 from qxfleet.config.targets import Member, select
 from qxfleet.errors import ConfigError
@@ -119,20 +123,42 @@ def test_a_target_that_means_nobody_by_mistake_is_one(target: str) -> None:
 
 @pytest.mark.parametrize(
     "good", ["0 3 * * sun", "*/15 * * * *", "0 3 1-7 jan,apr,7 *", "0 0 1 1 mon-fri", "5,35 22-23/1 * * sat,sun", "0 3 * * SUN",
-             "0 3 29 feb *"]
+             "0 3 29 feb *", "0 3 */30 * *", "58/1 */23 * * *"]
 )  # fmt: skip
 def test_what_the_calendar_takes_is_taken_here(good: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    from qxfleet.agent.dates import Dates
-
     Dates.read(str(Cron().read(good)), ZoneInfo("UTC"))
 
 
 @pytest.mark.parametrize(
     "bad", ["", "0 3 * *", "60 3 * * *", "0 24 * * *", "0 3 0 * *", "0 3 * 13 *", "0 3 * * 1", "0 3 * * sunday", "5-1 * * * *",
-            "*/0 * * * *", "0 3 * * fri-mon", "0 3 ? * *", 7]
+            "*/0 * * * *", "0 3 * * fri-mon", "0 3 ? * *", "0 3 */31 * *",
+            "59/1 3 * * *", "*/60 * * * *", 7]
 )  # fmt: skip
 def test_what_it_does_not_take_is_refused_here(bad: object) -> None:
     with pytest.raises(ValueError, match=r"expected|weekday|backwards|never comes"):
         Cron().read(bad)
+
+
+NUMBERS = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12)}
+
+
+@st.composite
+def fields(draw: st.DrawFn, low: int, high: int, words: tuple[str, ...]) -> str:
+    """One field: *, numbers, names, ranges and steps as people write them, often a little beyond what there is."""
+    number = st.integers(low, high).map(str) | (st.sampled_from(words) if words else st.nothing())
+    once = st.just("*") | number | st.tuples(number, number).map("-".join)
+    stepped = st.tuples(once, st.integers(1, high + 1)).map(lambda both: f"{both[0]}/{both[1]}")
+    return ",".join(draw(st.lists(once | stepped, min_size=1, max_size=2)))
+
+
+@given(st.tuples(*(fields(low, high, MONTHS if name == "month" else ()) for name, (low, high) in NUMBERS.items())))
+@example(("0", "3", "*/31", "*"))
+@example(("59/1", "3", "*", "*"))
+@example(("0", "3", "*", "jan-mar/2"))
+@settings(max_examples=400)
+def test_what_is_taken_here_the_calendar_takes_too(parts: tuple[str, ...]) -> None:
+    try:
+        read = str(Cron().read(" ".join([*parts, "*"])))
+    except ValueError:
+        return
+    Dates.read(read, ZoneInfo("UTC"))
