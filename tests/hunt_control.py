@@ -1,4 +1,4 @@
-"""Wild requests at the control socket: every line gets exactly one answer, and none tells of a fault of ours. Run by ``tests.hunt``."""
+"""Wild requests at the control socket: every line gets one answer, and none tells of a fault of ours. Run by ``tests.hunt``."""
 
 from __future__ import annotations
 

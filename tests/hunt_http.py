@@ -1,4 +1,4 @@
-"""Wild requests at the HTTP port, many on one connection: each gets exactly one answer, and none is 500. Run by ``tests.hunt``."""
+"""Wild requests at the HTTP port, many on one connection: each gets one answer, and none is 500. Run by ``tests.hunt``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from tests.hunt import ANSWERED_S, Findings, Stand
 LINES_A_CONNECTION = 200
 
 PAGES = ("/", "/ups/ups-01", "/ups/nobody", "/batteries", "/tests", "/shutdown", "/events", "/audit", "/agents", "/login",
-         "/static/none.css", "/static/../../../etc/passwd", "/%00", "/..%2f..%2f", "//", "/api", "/api/v1", "/docs", "/metrics")  # fmt: skip
+         "/static/none.css", "/static/../../../etc/passwd", "/%00", "/..%2f..%2f", "//", "/api", "/api/v1", "/docs",
+         "/metrics")  # fmt: skip
 
 VALUES = (
     "ups-01", "ups-02", "UPS-01", "nobody", "all", "group:feed-a", "group:", "input.voltage", "ups.status", "ups.delay.start",
     "beeper.toggle", "test.battery.start.quick", "load.off", "24h", "30d", "1h", "2026-01-01", "2026-01-01T00:00:00Z", "0", "1",
-    "-1", "100", "10000", "10001", "9" * 30, "1e9", "0.5", "nan", "true", "null", "", " ", "%", "\x00", "\x1b[31m", "a\r\nb", "é" * 40,
+    "-1", "100", "10000", "10001", "9" * 30, "1e9", "0.5", "nan", "true", "null", "", " ", "%", "\x00", "\x1b[31m", "a\r\nb",
+    "é" * 40,
     "\u202e", "A" * 3000, "../../etc/passwd", "';--", "{{7*7}}", "<script>", "raw", "15m", "csv", "op", "quick",
 )  # fmt: skip
 BODIES: tuple[Any, ...] = (

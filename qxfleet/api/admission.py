@@ -5,7 +5,7 @@ Who it is was proven to the interfaces; what they may is not theirs to say.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qxfleet.api import requests
 from qxfleet.api.requests import Request
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qxfleet.config.access import User
 
 
-async def admit(agent: Agent, request: Request, actor: str) -> None:
+async def admit(agent: Agent, request: Request[Any], actor: str) -> None:
     """Let a request of an actor (``http:operator/token@192.0.2.7``) pass. Raises Forbidden."""
     user, token = _party(agent, actor)
     if user is None:
@@ -51,7 +51,7 @@ async def _allowed(agent: Agent, token: str, user: User) -> frozenset[str]:
     return frozenset()
 
 
-def _may(user: User, allowed: frozenset[str] | None, request: Request) -> bool:
+def _may(user: User, allowed: frozenset[str] | None, request: Request[Any]) -> bool:
     if request.right is None:
         return False
     if request.right == "self":

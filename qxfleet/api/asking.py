@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qxfleet.agent.agent import Agent
-from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported, QxfleetError
 
-Verb = Callable[[Any, str], Awaitable[Document]]
-"""(request of its type, actor) → result. A QxfleetError becomes the answer; anything else is our own fault."""
+Verb = Callable[[Any, str], Awaitable[Any]]
+"""(request of its type, actor) → the answer it promises. A QxfleetError becomes the answer; anything else is our own fault."""
 
-Say = Callable[[Document], Awaitable[None]]
+T = TypeVar("T")
+Say = Callable[[T], Awaitable[None]]
 """Hands one item to the client and waits until it is taken."""
 
-Stream = Callable[[Any, str, Say], Awaitable[None]]
+Stream = Callable[[Any, str, Say[Any]], Awaitable[None]]
 """(request of its type, actor, say) → items until it returns; cancelled when the client hangs up or says anything."""
 
 Verbs = Mapping[type[Any], Verb]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from qxfleet.agent.agent import Agent
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.api.asking import Streams, Verbs, one
-from qxfleet.api.shapes import Document
 from qxfleet.battery.keeper import Batteries
 from qxfleet.errors import QxfleetError
 from qxfleet.model.clock import iso
@@ -16,7 +15,7 @@ FACTS = ("type", "chemistry", "cells", "capacity_ah", "made", "note")
 def verbs(agent: Agent) -> Verbs:
     """``battery-replaced``."""
 
-    async def replaced(request: requests.BatteryReplaced, actor: str) -> Document:
+    async def replaced(request: requests.BatteryReplaced, actor: str) -> responses.Replaced:
         """Another battery is in a UPS since ``since_us``; ``battery`` names one, else it is a new one."""
         part = agent.part(Batteries)
         if part is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qxfleet.api.shapes import Document
+from qxfleet.api import responses
 from qxfleet.battery.health import Health
 from qxfleet.battery.runtime import RuntimeBand
 from qxfleet.model.clock import from_us, iso
@@ -10,7 +10,7 @@ from qxfleet.model.discharge import Discharge, Sample
 from qxfleet.store.batteries import Capacity, Placement, Rest
 
 
-def battery_document(health: Health) -> Document:
+def battery_document(health: Health) -> responses.Battery:
     """One battery of ``battery --json``; null is "insufficient"."""
     known = health.evidence
     return {
@@ -42,21 +42,24 @@ def battery_document(health: Health) -> Document:
     }
 
 
-def _capacity(each: Capacity) -> Document:
+def _capacity(each: Capacity) -> responses.CapacityShape:
     return {"time": iso(each.at_us), "percent": each.percent, "error": each.error, "method": each.method.value}
 
 
-def _rest(rest: Rest | None) -> Document | None:
+def _rest(rest: Rest | None) -> responses.Rest | None:
     if rest is None:
         return None
-    figures = {
-        "days": rest.days, "ageing": rest.ageing, "temperature": rest.temperature_c, "float_voltage": rest.float_v,
-        "load": rest.load_percent,
+    return {
+        "days": _rounded(rest.days), "ageing": _rounded(rest.ageing), "temperature": _rounded(rest.temperature_c),
+        "float_voltage": _rounded(rest.float_v), "load": _rounded(rest.load_percent),
     }  # fmt: skip
-    return {name: None if value is None else round(value, 3) for name, value in figures.items()}
 
 
-def discharge_document(each: Discharge) -> Document:
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def discharge_document(each: Discharge) -> responses.DischargeShape:
     """One discharge of ``outages --json``."""
     return {
         "ups": each.ups,
@@ -78,7 +81,7 @@ def discharge_document(each: Discharge) -> Document:
     }
 
 
-def sample_document(each: Sample) -> Document:
+def sample_document(each: Sample) -> responses.SampleShape:
     """One point of a curve."""
     return {
         "time": iso(each.at_us), "battery_voltage": each.battery_v, "load_percent": each.load_percent,
@@ -86,7 +89,7 @@ def sample_document(each: Sample) -> Document:
     }  # fmt: skip
 
 
-def placement_document(place: Placement) -> Document:
+def placement_document(place: Placement) -> responses.Placement:
     """One line of ``battery list --json``."""
     row = place.battery
     return {
@@ -96,7 +99,7 @@ def placement_document(place: Placement) -> Document:
     }  # fmt: skip
 
 
-def band_document(band: RuntimeBand | None) -> Document | None:
+def band_document(band: RuntimeBand | None) -> dict[str, int] | None:
     """A predicted runtime; null where nothing supports one."""
     return None if band is None else {name: round(value) for name, value in band._asdict().items()}
 

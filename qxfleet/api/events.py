@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qxfleet.agent.agent import Agent
-from qxfleet.api import requests, shapes
+from qxfleet.api import requests, responses, shapes
 from qxfleet.api.asking import Say, Streams, TooSlow, Verbs, names
 from qxfleet.model.events import Event
 
@@ -22,7 +22,9 @@ def verbs(agent: Agent) -> Verbs:
 def streams(agent: Agent) -> Streams:
     """``follow``."""
 
-    async def follow(request: requests.Follow, actor: str, say: Say) -> None:
+    async def follow(
+        request: requests.Follow, actor: str, say: Say[responses.FollowItem | responses.EventFollowed]
+    ) -> None:
         """Events from now on; those of the agent itself too unless targets are named.
 
         What is shown is stored. An event that the database does not take in time is shown as not stored rather than late.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qxfleet.api.shapes import Document, audit_document
+from qxfleet.api import responses
+from qxfleet.api.shapes import audit_document, event_shape
 from qxfleet.model.clock import iso
 from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import value_text
@@ -20,7 +21,7 @@ SILENT_S = 60.0
 """An agent that was not in touch for so long is shown as silent: it is every few seconds."""
 
 
-def shipping_document(health: ShipperHealth, wall_us: int) -> Document:
+def shipping_document(health: ShipperHealth, wall_us: int) -> responses.Shipping:
     """How shipping goes: ``state`` is ``ok``, ``away``, ``refused``, ``behind`` or ``starting``; what waits, and since when."""
     oldest_us = health.oldest_us
     return {
@@ -30,7 +31,7 @@ def shipping_document(health: ShipperHealth, wall_us: int) -> Document:
     }  # fmt: skip
 
 
-def agents_document(wall_us: int, agents: Iterable[StoredAgent]) -> Document:
+def agents_document(wall_us: int, agents: Iterable[StoredAgent]) -> responses.Agents:
     """``fleet status --json``."""
     return {
         "time": iso(wall_us),
@@ -44,7 +45,7 @@ def agents_document(wall_us: int, agents: Iterable[StoredAgent]) -> Document:
     }  # fmt: skip
 
 
-def fleet_document(wall_us: int, agents: Iterable[StoredAgent], upses: Sequence[StoredUps]) -> Document:
+def fleet_document(wall_us: int, agents: Iterable[StoredAgent], upses: Sequence[StoredUps]) -> responses.FleetView:
     """``status --fleet --json``: every UPS of every agent as the fleet store knows it; ``age_s`` null: it never read anything."""
     return {
         **agents_document(wall_us, agents),
@@ -60,11 +61,11 @@ def fleet_document(wall_us: int, agents: Iterable[StoredAgent], upses: Sequence[
     }  # fmt: skip
 
 
-def fleet_events(found: Iterable[tuple[str, StoredEvent]]) -> list[Document]:
+def fleet_events(found: Iterable[tuple[str, StoredEvent]]) -> list[responses.FleetEvent]:
     """Events of all agents: the shape of ``events --json`` and the agent."""
-    return [{**stored.event.as_json(), "agent": name} for name, stored in found]
+    return [{**event_shape(stored.event), "agent": name} for name, stored in found]
 
 
-def fleet_audit(found: Iterable[tuple[str, Entry]]) -> list[Document]:
+def fleet_audit(found: Iterable[tuple[str, Entry]]) -> list[responses.FleetAct]:
     """The audit of all agents: the shape of ``audit --json`` and the agent."""
     return [{**audit_document(entry), "agent": name} for name, entry in found]

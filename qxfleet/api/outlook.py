@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from qxfleet.agent.agent import Agent
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.api.asking import Streams, Verbs
-from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderNotSupported
 from qxfleet.shutdown.run import StagedShutdown
 
@@ -13,7 +12,7 @@ from qxfleet.shutdown.run import StagedShutdown
 def verbs(agent: Agent) -> Verbs:
     """``shutdown-outlook``."""
 
-    async def outlook(request: requests.ShutdownOutlook, actor: str) -> Document:
+    async def outlook(request: requests.ShutdownOutlook, actor: str) -> responses.Outlook:
         """What is known now of each UPS, and of each load what its stop took at worst."""
         part = agent.part(StagedShutdown)
         if part is None:
@@ -25,7 +24,7 @@ def verbs(agent: Agent) -> Verbs:
     return {requests.ShutdownOutlook: outlook}
 
 
-def _ups(agent: Agent, part: StagedShutdown, name: str) -> Document:
+def _ups(agent: Agent, part: StagedShutdown, name: str) -> responses.UpsOutlook:
     """What is known of one UPS: how long it lasts or why that is not known, what it carries, and which orders it takes."""
     seen = part.world.upses.get(name)
     runtime_s, low_s = part.forecast(name)

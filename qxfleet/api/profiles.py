@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 from qxfleet.agent import profiles
 from qxfleet.agent.agent import Agent
-from qxfleet.api import requests, shapes
+from qxfleet.api import requests, responses, shapes
 from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs
-from qxfleet.api.shapes import Document
 from qxfleet.config.profile import Profile
 
 
 def verbs(agent: Agent) -> Verbs:
     """``profile-check``."""
 
-    async def check(request: requests.ProfileCheck, actor: str) -> Document:
+    async def check(request: requests.ProfileCheck, actor: str) -> responses.Profiles:
         """How far devices are from the profiles named, or from all."""
         chosen = [_profile(agent, name) for name in request.names] or agent.config.profiles
         return {"profiles": [shapes.profile_document(each, profiles.check(agent.fleet, each)) for each in chosen]}
@@ -26,7 +26,7 @@ def verbs(agent: Agent) -> Verbs:
 def streams(agent: Agent) -> Streams:
     """``profile-apply``."""
 
-    async def apply(request: requests.ProfileApply, actor: str, say: Say) -> None:
+    async def apply(request: requests.ProfileApply, actor: str, say: Say[responses.Applied]) -> None:
         """Each setting as it ends, then how it ended; anything said meanwhile ends it behind the setting under way."""
         stop = asyncio.Event()
         work = asyncio.create_task(_apply(agent, request, actor, say, stop))
@@ -39,15 +39,17 @@ def streams(agent: Agent) -> Streams:
     return {requests.ProfileApply: apply}
 
 
-async def _apply(agent: Agent, request: requests.ProfileApply, actor: str, say: Say, stop: asyncio.Event) -> None:
+async def _apply(
+    agent: Agent, request: requests.ProfileApply, actor: str, say: Say[responses.Applied], stop: asyncio.Event
+) -> None:
     profile = _profile(agent, request.name)
     go_on, refused = request.go_on or profile.go_on, 0
     await say({"profile": profile.name, "ups": list(profile.upses), "settings": dict(profile.settings)})
     async for step in profiles.applying(agent.fleet, profile, actor=actor, go_on=go_on, stop=stop):
         refused += step.refused
         await say({"step": shapes.step_document(step)})
-    ended = "stopped" if stop.is_set() else "refused" if refused and not go_on else "complete"
-    await say({"ended": ended, "refused": refused})
+    in_whole: Literal["refused", "complete"] = "refused" if refused and not go_on else "complete"
+    await say({"ended": "stopped" if stop.is_set() else in_whole, "refused": refused})
 
 
 def _profile(agent: Agent, name: object) -> Profile:

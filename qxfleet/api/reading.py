@@ -37,7 +37,7 @@ LONGEST_ITEM = 200
 """Characters of one text of a list."""
 
 
-def read_request(do: object, arguments: object) -> Request:
+def read_request(do: object, arguments: object) -> Request[Any]:
     """The request of that name with these arguments. Raises BadRequest."""
     from qxfleet.api.requests import REQUESTS
 
@@ -68,7 +68,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     return _HINTS.setdefault(kind, {field.name: hints[field.name] for field in fields(kind)})
 
 
-def _names(kind: type[Request]) -> str:
+def _names(kind: type[Request[Any]]) -> str:
     return ", ".join(_hints(kind)) or "no arguments"
 
 

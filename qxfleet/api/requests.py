@@ -1,4 +1,4 @@
-"""Every request, as a type: its name on the wire, its arguments with their bounds, and the right that it takes.
+"""Every request, as a type: its name on the wire, its arguments with their bounds, the right that it takes, and its answer.
 
 ``right`` is what a ``[[user]]`` of the network needs; ``self``: that it is about them, and that they came with their password;
 None: only whoever may open the control socket. Imports nothing heavy: commands that must answer at once make these.
@@ -7,8 +7,9 @@ None: only whoever may open the control socket. Imports nothing heavy: commands 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
+from qxfleet.api import responses
 from qxfleet.api.reading import Between, Longest, OrNumber
 
 Name = Annotated[str, Longest(64)]
@@ -22,9 +23,12 @@ Moment = Annotated[int, Between(0, 1 << 62)]
 """Wall time, microseconds."""
 
 
+R_co = TypeVar("R_co", covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Anything that may be asked."""
+class Request(Generic[R_co]):
+    """Anything that may be asked, and of what type its answer is, or each item of its stream."""
 
     do: ClassVar[str]
     right: ClassVar[str | None] = None
@@ -40,7 +44,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class About(Request):
+class About(Request[responses.AgentAbout]):
     """Which agent this is, and who asks."""
 
     do = "about"
@@ -48,7 +52,7 @@ class About(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Status(Request):
+class Status(Request[responses.FleetStatus]):
     """The fleet, or the UPSes meant; with what links did to mend themselves."""
 
     do = "status"
@@ -58,7 +62,7 @@ class Status(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch(Request):
+class Watch(Request[responses.FleetStatus]):
     """:class:`Status` again and again."""
 
     do = "watch"
@@ -69,7 +73,7 @@ class Watch(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Vars(Request):
+class Vars(Request[responses.UpsVars]):
     """Every variable of one UPS."""
 
     do = "vars"
@@ -78,7 +82,7 @@ class Vars(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Commands(Request):
+class Commands(Request[responses.CommandsAndLoads]):
     """The instant commands of one UPS."""
 
     do = "commands"
@@ -87,7 +91,7 @@ class Commands(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(Request):
+class Settings(Request[responses.Settings]):
     """The writable variables of one UPS."""
 
     do = "settings"
@@ -96,7 +100,7 @@ class Settings(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Command(Request):
+class Command(Request[responses.OrderTold]):
     """Have a UPS do something; the answer is what came of it."""
 
     do = "command"
@@ -107,7 +111,7 @@ class Command(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Set(Request):
+class Set(Request[responses.OrderTold]):
     """Change a setting; the answer is what came of it."""
 
     do = "set"
@@ -118,7 +122,7 @@ class Set(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Force(Request):
+class Force(Request[responses.Forced]):
     """Tell every NUT client of a UPS to shut down."""
 
     do = "force"
@@ -127,7 +131,7 @@ class Force(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Follow(Request):
+class Follow(Request[responses.FollowItem]):
     """Events as they happen."""
 
     do = "follow"
@@ -137,7 +141,7 @@ class Follow(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class BatteryReplaced(Request):
+class BatteryReplaced(Request[responses.Replaced]):
     """Another battery is in a UPS since a moment; ``battery`` names one that is known, else it is a new one."""
 
     do = "battery-replaced"
@@ -156,7 +160,7 @@ class BatteryReplaced(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileCheck(Request):
+class ProfileCheck(Request[responses.Profiles]):
     """How far devices are from profiles; from all of them where none is named."""
 
     do = "profile-check"
@@ -165,7 +169,7 @@ class ProfileCheck(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileApply(Request):
+class ProfileApply(Request[responses.Applied]):
     """Bring devices to a profile: each setting as it ends."""
 
     do = "profile-apply"
@@ -183,7 +187,7 @@ Many = Annotated[int, Between(1, 10_000)]
 
 
 @dataclass(frozen=True, slots=True)
-class TestForesee(Request):
+class TestForesee(Request[responses.Foreseen]):
     """What :class:`TestStart` would test now, and what not, and why."""
 
     do = "test-foresee"
@@ -197,7 +201,7 @@ class TestForesee(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TestStart(Request):
+class TestStart(Request[responses.WaveItem]):
     """A wave of battery tests, member after member, to its end. Hanging up does not end it."""
 
     do = "test-start"
@@ -212,7 +216,7 @@ class TestStart(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TestStop(Request):
+class TestStop(Request[responses.Stopped]):
     """End the tests of UPSes."""
 
     do = "test-stop"
@@ -221,7 +225,7 @@ class TestStop(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TestResults(Request):
+class TestResults(Request[responses.Tests]):
     """Tests that were, and waves that are under way."""
 
     do = "test-results"
@@ -233,7 +237,7 @@ class TestResults(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedules(Request):
+class Schedules(Request[responses.Schedules]):
     """What the calendar does, and when next."""
 
     do = "schedules"
@@ -241,7 +245,7 @@ class Schedules(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduleForesee(Request):
+class ScheduleForesee(Request[responses.Foreseen | responses.ScheduledAct]):
     """What a schedule would do now."""
 
     do = "schedule-foresee"
@@ -250,7 +254,7 @@ class ScheduleForesee(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduleAct(Request):
+class ScheduleAct(Request[responses.ScheduledAct]):
     """Do now what a schedule of commands or reports does."""
 
     do = "schedule-act"
@@ -258,7 +262,7 @@ class ScheduleAct(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduleRun(Request):
+class ScheduleRun(Request[responses.WaveItem]):
     """Run a schedule of tests now, to its end."""
 
     do = "schedule-run"
@@ -267,7 +271,7 @@ class ScheduleRun(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class Maintenance(Request):
+class Maintenance(Request[responses.Maintenance]):
     """UPSes in maintenance."""
 
     do = "maintenance"
@@ -275,7 +279,7 @@ class Maintenance(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class MaintenanceStart(Request):
+class MaintenanceStart(Request[responses.Begun]):
     """Put UPSes into maintenance."""
 
     do = "maintenance-start"
@@ -286,7 +290,7 @@ class MaintenanceStart(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class MaintenanceStop(Request):
+class MaintenanceStop(Request[responses.Stopped]):
     """End the maintenance of UPSes."""
 
     do = "maintenance-stop"
@@ -298,7 +302,7 @@ class MaintenanceStop(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownStatus(Request):
+class ShutdownStatus(Request[responses.Shutdown]):
     """How it stands."""
 
     do = "shutdown-status"
@@ -306,7 +310,7 @@ class ShutdownStatus(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownFollow(Request):
+class ShutdownFollow(Request[responses.Shutdown]):
     """How it stands, again and again."""
 
     do = "shutdown-follow"
@@ -316,7 +320,7 @@ class ShutdownFollow(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownPreview(Request):
+class ShutdownPreview(Request[responses.Preview]):
     """What a start with these targets would stop."""
 
     do = "shutdown-preview"
@@ -325,7 +329,7 @@ class ShutdownPreview(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownStart(Request):
+class ShutdownStart(Request[responses.ShutdownStarted]):
     """Begin a staged shutdown, or a drill of one."""
 
     do = "shutdown-start"
@@ -336,7 +340,7 @@ class ShutdownStart(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownCancel(Request):
+class ShutdownCancel(Request[responses.Cancelled]):
     """Stop nothing more, and bring back what was stopped."""
 
     do = "shutdown-cancel"
@@ -344,7 +348,7 @@ class ShutdownCancel(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownEnd(Request):
+class ShutdownEnd(Request[responses.ShutdownEnded]):
     """End a run that people settled by hand."""
 
     do = "shutdown-end"
@@ -354,7 +358,7 @@ class ShutdownEnd(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownArm(Request):
+class ShutdownArm(Request[responses.Armed]):
     """Arm or disarm."""
 
     do = "shutdown-arm"
@@ -364,7 +368,7 @@ class ShutdownArm(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownHistory(Request):
+class ShutdownHistory(Request[responses.Runs]):
     """Runs that were: one, or the last so many."""
 
     do = "shutdown-history"
@@ -374,7 +378,7 @@ class ShutdownHistory(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ShutdownOutlook(Request):
+class ShutdownOutlook(Request[responses.Outlook]):
     """What a rehearsal wants to know: how long batteries last, how long stops took, whether the plan is armed."""
 
     do = "shutdown-outlook"
@@ -385,7 +389,7 @@ class ShutdownOutlook(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCreate(Request):
+class TokenCreate(Request[responses.NewToken]):
     """Make a token; the answer is the only place where its secret ever stands."""
 
     do = "token-create"
@@ -397,7 +401,7 @@ class TokenCreate(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenList(Request):
+class TokenList(Request[responses.Tokens]):
     """Every token, or those of one user."""
 
     do = "token-list"
@@ -406,7 +410,7 @@ class TokenList(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRevoke(Request):
+class TokenRevoke(Request[responses.Revoked]):
     """End a token, if it is that user's where one is named."""
 
     do = "token-revoke"
@@ -415,5 +419,5 @@ class TokenRevoke(Request):
     user: Name | None = None
 
 
-REQUESTS: dict[str, type[Request]] = {each.do: each for each in Request.__subclasses__()}
+REQUESTS: dict[str, type[Request[Any]]] = {each.do: each for each in Request.__subclasses__()}
 """By their names on the wire."""

@@ -1,15 +1,16 @@
-"""The documents every face shows, in the shapes the outside face fixes (JSON shapes)."""
+"""What an agent knows, made into answers: see ``responses``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from qxfleet.agent.profiles import Drift, Step
+from qxfleet.api import responses
 from qxfleet.config.profile import Profile
 from qxfleet.dialects.spec import Order
 from qxfleet.model.clock import iso
-from qxfleet.model.events import Event, SettingInfo
+from qxfleet.model.events import Event, OrderResult, SettingInfo
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Origin
 from qxfleet.model.state import DeviceState
@@ -21,15 +22,12 @@ if TYPE_CHECKING:
     from qxfleet.store.audit import Entry
     from qxfleet.store.tokens import StoredToken
 
-Document = dict[str, Any]
-
-
-def fleet_document(agent: str, wall_us: int, upses: Iterable[Document]) -> Document:
+def fleet_document(agent: str, wall_us: int, upses: Iterable[responses.UpsStatus]) -> responses.FleetStatus:
     """``status --json``."""
     return {"agent": agent, "time": iso(wall_us), "ups": list(upses)}
 
 
-def state_told(agent: Agent) -> Document:
+def state_told(agent: Agent) -> responses.StateTold:
     """``state_trouble``, one sentence while the state takes no records: since when, why, and where they are meanwhile."""
     health, side = agent.store.health(), agent.config.agent.spool
     if health.error is None:
@@ -39,8 +37,13 @@ def state_told(agent: Agent) -> Document:
     return {"state_trouble": f"the state takes no records{since}: {health.error}; what happens is kept {kept}"}
 
 
-def ups_document(options: UpsOptions, state: DeviceState, mono_s: float, *, forced: bool = False) -> Document:
-    """One UPS of ``status --json``; ``age_s`` is null before the first reading. ``forced``: its clients are to shut down."""
+def ups_document(options: UpsOptions, state: DeviceState, mono_s: float, *, forced: bool = False) -> responses.UpsStatus:
+    """One UPS of ``status --json``."""
+    return {**ups_facts(options, state, mono_s, forced=forced), "variables": variable_texts(state, forced=forced)}
+
+
+def ups_facts(options: UpsOptions, state: DeviceState, mono_s: float, *, forced: bool = False) -> responses.UpsFacts:
+    """One UPS, its variables apart; ``age_s`` is null before the first reading. ``forced``: its clients are to shut down."""
     reading, identity = state.reading, state.identity
     return {
         "name": options.name,
@@ -52,7 +55,6 @@ def ups_document(options: UpsOptions, state: DeviceState, mono_s: float, *, forc
         "status": shown_status(state, forced) if reading else "",
         "alarms": list(state.alarms),
         "age_s": round(max(0.0, mono_s - reading.mono_s), 3) if reading else None,
-        "variables": variable_texts(state, forced=forced),
     }
 
 
@@ -74,7 +76,7 @@ def variable_texts(state: DeviceState, *, forced: bool = False) -> dict[str, str
     return dict(sorted(texts.items()))
 
 
-def vars_document(state: DeviceState, *, forced: bool = False) -> Document:
+def vars_document(state: DeviceState, *, forced: bool = False) -> responses.Vars:
     """``vars --json``: variables with where each comes from."""
     variables = variable_texts(state, forced=forced)
     origins = state.reading.origins if state.reading else {}
@@ -89,7 +91,7 @@ def _origin(state: DeviceState, origins: Mapping[str, Origin], name: str) -> Ori
     return Origin.AGENT if name in state.told else origins.get(name, Origin.MEASURED)
 
 
-def orders_document(ups: str, orders: Sequence[Order]) -> Document:
+def orders_document(ups: str, orders: Sequence[Order]) -> responses.Commands:
     """``commands --json``; ``value`` is null for a command that takes none, else its bounds in seconds."""
     return {
         "ups": ups,
@@ -98,19 +100,23 @@ def orders_document(ups: str, orders: Sequence[Order]) -> Document:
                 "name": order.name,
                 "description": order.description,
                 "hazard": order.hazard.value,
-                "value": None if order.value is None else dict(zip(("min", "max", "default"), order.value, strict=True)),
+                "value": None if order.value is None else _bounds(*order.value),
             }
             for order in sorted(orders, key=lambda order: order.name)
         ],
     }
 
 
-def settings_document(ups: str, settings: Sequence[SettingInfo]) -> Document:
+def _bounds(low: float, high: float, default: float | None) -> responses.Bounds:
+    return {"min": low, "max": high, "default": default}
+
+
+def settings_document(ups: str, settings: Sequence[SettingInfo]) -> responses.Settings:
     """``settings --json``."""
     return {"ups": ups, "settings": settings_shape(settings)}
 
 
-def settings_shape(settings: Sequence[SettingInfo]) -> Document:
+def settings_shape(settings: Sequence[SettingInfo]) -> dict[str, responses.Setting]:
     """Writable variables by name: value in NUT's text format, bounds in the variable's unit, choices."""
     return {
         setting.name: {
@@ -124,7 +130,7 @@ def settings_shape(settings: Sequence[SettingInfo]) -> Document:
     }
 
 
-def profile_document(profile: Profile, drift: Iterable[Drift]) -> Document:
+def profile_document(profile: Profile, drift: Iterable[Drift]) -> responses.Profile:
     """One profile of ``profile check --json``."""
     return {
         "profile": profile.name,
@@ -140,7 +146,7 @@ def profile_document(profile: Profile, drift: Iterable[Drift]) -> Document:
     }  # fmt: skip
 
 
-def step_document(step: Step) -> Document:
+def step_document(step: Step) -> responses.ProfileStep:
     """One setting of ``profile apply --json``."""
     drift, result = step.drift, step.result
     return {
@@ -149,12 +155,22 @@ def step_document(step: Step) -> Document:
     }  # fmt: skip
 
 
-def event_item(event: Event, *, stored: bool = True) -> Document:
+def event_shape(event: Event) -> responses.EventShape:
+    """One line of ``events --json``."""
+    return cast(responses.EventShape, event.as_json())
+
+
+def event_item(event: Event, *, stored: bool = True) -> responses.EventFollowed:
     """One event of a stream: its contract shape, and beside it how loud it is and whether the database has it for good."""
-    return {"event": event.as_json(), "severity": int(event.severity), "stored": stored}
+    return {"event": event_shape(event), "severity": int(event.severity), "stored": stored}
 
 
-def audit_document(entry: Entry) -> Document:
+def order_told(result: OrderResult) -> responses.OrderTold:
+    """The end of an order, and all that is known of it."""
+    return cast(responses.OrderTold, {**result.as_json(), "sent": result.sent, "text": result.text})
+
+
+def audit_document(entry: Entry) -> responses.Act:
     """One entry of ``audit --json``; ``outcome`` is null for an order whose end is not known."""
     who, where = parties(entry.actor)
     return {
@@ -170,10 +186,10 @@ def parties(actor: str) -> tuple[str, str]:
     return (who, f"{face} {address}") if at else (rest or face, face)
 
 
-def token_document(token: StoredToken) -> Document:
+def token_document(token: StoredToken) -> responses.Token:
     """One token of ``token list --json``: never its secret. ``allow`` is null for every right of its user."""
     return {
         "name": token.name, "user": token.user, "allow": None if token.allow is None else list(token.allow),
-        "created": iso(token.created_us), "expires": token.expires_us and iso(token.expires_us),
-        "used": token.used_us and iso(token.used_us),
+        "created": iso(token.created_us), "expires": None if token.expires_us is None else iso(token.expires_us),
+        "used": None if token.used_us is None else iso(token.used_us),
     }  # fmt: skip

@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from qxfleet.agent import audit
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import Act
 from qxfleet.agent.maintenance import Maintenance
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.api.asking import Say, Streams, UnknownTarget, Verbs, names
-from qxfleet.api.shapes import Document
 from qxfleet.config.schedules import Schedule
 from qxfleet.model.clock import iso
 from qxfleet.model.selftest import Asked, Rules
@@ -34,27 +33,27 @@ STILL_S = 10.0
 def verbs(agent: Agent) -> Verbs:
     """What each is called stands at the end; those that begin tests are streams."""
 
-    async def test_foresee(request: requests.TestForesee, actor: str) -> Document:
+    async def test_foresee(request: requests.TestForesee, actor: str) -> responses.Foreseen:
         upses, asked, rules = names(agent, request.targets), _asked(request), _rules(agent, request)
         return _foreseen("", asked, rules, _tests(agent).foresee(upses, asked, rules), None)
 
-    async def test_stop(request: requests.TestStop, actor: str) -> Document:
+    async def test_stop(request: requests.TestStop, actor: str) -> responses.Stopped:
         stopped = await _tests(agent).stop_tests(names(agent, request.targets), actor)
         for ups in stopped:
             await audit.record(agent, actor, Act.TEST, ups, "test-stop", audit.ACCEPTED)
         return {"stopped": list(stopped)}
 
-    async def test_results(request: requests.TestResults, actor: str) -> Document:
+    async def test_results(request: requests.TestResults, actor: str) -> responses.Tests:
         chosen = names(agent, request.targets) if request.targets else None
         query = partial(stored.tests, ups=chosen, since_us=request.since_us, limit=request.limit)
-        rows = [document(test) for test in await agent.store.read(query)]
+        rows = [cast(responses.Test, document(test)) for test in await agent.store.read(query)]
         if request.curve:
             for row in rows:
                 curve = await agent.store.read(partial(stored.points, test_id=row["id"]))
                 row["curve"] = [{"time": iso(each.at_us), "status": each.status, **each.values} for each in curve]
         return {"tests": rows, "waves": [_wave(each) for each in _tests(agent).waves().values()]}
 
-    async def schedules(request: requests.Schedules, actor: str) -> Document:
+    async def schedules(request: requests.Schedules, actor: str) -> responses.Schedules:
         calendar = _calendar(agent)
         return {"schedules": [
             {
@@ -66,21 +65,21 @@ def verbs(agent: Agent) -> Verbs:
             for due in calendar.due()
         ]}  # fmt: skip
 
-    async def schedule_foresee(request: requests.ScheduleForesee, actor: str) -> Document:
+    async def schedule_foresee(request: requests.ScheduleForesee, actor: str) -> responses.Foreseen | responses.ScheduledAct:
         schedule = _schedule(agent, request.name)
         if schedule.do != "test":
             return {"schedule": schedule.name, "do": schedule.do, "what": schedule.what, "ups": list(schedule.upses)}
         foreseen = _tests(agent).foresee(schedule.upses, schedule.test, schedule.rules)
         return {"do": "test", **_foreseen(schedule.name, schedule.test, schedule.rules, foreseen, schedule.window_s)}
 
-    async def schedule_act(request: requests.ScheduleAct, actor: str) -> Document:
+    async def schedule_act(request: requests.ScheduleAct, actor: str) -> responses.ScheduledAct:
         schedule = _schedule(agent, request.name)
         if schedule.do == "test":
             raise UnknownTarget(f"{schedule.name} runs tests: they are followed as a stream")
         await _calendar(agent).run(schedule, agent.clock.wall_us(), actor)
         return {"schedule": schedule.name, "do": schedule.do, "what": schedule.what, "ups": list(schedule.upses)}
 
-    async def maintenance(request: requests.Maintenance, actor: str) -> Document:
+    async def maintenance(request: requests.Maintenance, actor: str) -> responses.Maintenance:
         windows = _maintenance(agent).all().values()
         return {"maintenance": [
             {
@@ -90,14 +89,14 @@ def verbs(agent: Agent) -> Verbs:
             for each in windows
         ]}  # fmt: skip
 
-    async def maintenance_start(request: requests.MaintenanceStart, actor: str) -> Document:
+    async def maintenance_start(request: requests.MaintenanceStart, actor: str) -> responses.Begun:
         upses, reason = names(agent, request.targets), request.reason
         await _maintenance(agent).begin(upses, request.for_s, reason, actor)
         for ups in upses:
             await audit.record(agent, actor, Act.MAINTENANCE, ups, "maintenance-start", audit.ACCEPTED, text=reason)
         return {"started": list(upses)}
 
-    async def maintenance_stop(request: requests.MaintenanceStop, actor: str) -> Document:
+    async def maintenance_stop(request: requests.MaintenanceStop, actor: str) -> responses.Stopped:
         stopped = await _maintenance(agent).end(names(agent, request.targets), actor)
         for ups in stopped:
             await audit.record(agent, actor, Act.MAINTENANCE, ups, "maintenance-stop", audit.ACCEPTED)
@@ -114,13 +113,13 @@ def verbs(agent: Agent) -> Verbs:
 def streams(agent: Agent) -> Streams:
     """``test-start``, ``schedule-run``: a wave, member after member, to its end. Hanging up does not end the wave."""
 
-    async def test_start(request: requests.TestStart, actor: str, say: Say) -> None:
+    async def test_start(request: requests.TestStart, actor: str, say: Say[responses.WaveItem]) -> None:
         upses, asked = names(agent, request.targets), _asked(request)
         wave = await _tests(agent).begin_wave(upses, asked, _rules(agent, request), actor)
         await audit.record(agent, actor, Act.TEST, ",".join(request.targets), "test-start", audit.ACCEPTED, value=str(asked))
         await _follow(wave, say)
 
-    async def schedule_run(request: requests.ScheduleRun, actor: str, say: Say) -> None:
+    async def schedule_run(request: requests.ScheduleRun, actor: str, say: Say[responses.WaveItem]) -> None:
         schedule = _schedule(agent, request.name)
         wave = await _calendar(agent).run(schedule, agent.clock.wall_us(), actor)
         if wave is None:
@@ -131,7 +130,7 @@ def streams(agent: Agent) -> Streams:
     return {requests.TestStart: test_start, requests.ScheduleRun: schedule_run}
 
 
-async def _follow(wave: Wave, say: Say) -> None:
+async def _follow(wave: Wave, say: Say[responses.WaveItem]) -> None:
     """Every change of a member, and now and then that it goes on."""
     loop = asyncio.get_running_loop()
     await say({"wave": _wave(wave)})
@@ -153,7 +152,7 @@ async def _follow(wave: Wave, say: Say) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _wave(wave: Wave) -> Document:
+def _wave(wave: Wave) -> responses.Wave:
     row = wave.stored
     return {
         "id": row.id, "schedule": row.schedule or None, "test": str(row.asked), "actor": row.actor,
@@ -163,12 +162,14 @@ def _wave(wave: Wave) -> Document:
     }  # fmt: skip
 
 
-def _member(member: StoredMember) -> Document:
-    verdict = None if member.verdict is None else member.verdict.value
-    return {"ups": member.ups, "state": member.state, "verdict": verdict, "text": member.text, "test": member.test_id}
+def _member(member: StoredMember) -> responses.WaveMember:
+    verdict, state = None if member.verdict is None else member.verdict.value, cast(responses.MemberState, member.state)
+    return {"ups": member.ups, "state": state, "verdict": verdict, "text": member.text, "test": member.test_id}
 
 
-def _foreseen(schedule: str, asked: Asked, rules: Rules, found: Sequence[Foreseen], window_s: float | None) -> Document:
+def _foreseen(
+    schedule: str, asked: Asked, rules: Rules, found: Sequence[Foreseen], window_s: float | None
+) -> responses.Foreseen:
     tested = sum(not each.reasons for each in found)
     needs_s = max((each.over_s for each in found if each.over_s is not None), default=0.0)
     return {

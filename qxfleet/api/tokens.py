@@ -10,9 +10,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from qxfleet.agent.audit import ACCEPTED, REJECTED, Act, record
-from qxfleet.api import requests, shapes
+from qxfleet.api import requests, responses, shapes
 from qxfleet.api.asking import Streams, UnknownTarget, Verbs
-from qxfleet.api.shapes import Document
 from qxfleet.config.access import RIGHTS
 from qxfleet.errors import OrderInvalid, OrderNotSupported, QxfleetError, StoreError
 from qxfleet.store.tokens import StoredToken, delete_token, insert_token, token_of, tokens
@@ -133,16 +132,16 @@ def verbs(agent: Agent) -> Verbs:
             raise QxfleetError("this agent was started without network faces")
         return found
 
-    async def create(request: requests.TokenCreate, actor: str) -> Document:
+    async def create(request: requests.TokenCreate, actor: str) -> responses.NewToken:
         """``expires_s`` from now on; the answer is the only place where the secret ever stands."""
         expires_us = None if request.expires_s is None else agent.clock.wall_us() + round(request.expires_s * 1e6)
         secret, made = await part().create(request.name, request.user, request.allow, expires_us, actor=actor)
         return {**shapes.token_document(made), "token": secret}
 
-    async def listing(request: requests.TokenList, actor: str) -> Document:
+    async def listing(request: requests.TokenList, actor: str) -> responses.Tokens:
         return {"tokens": [shapes.token_document(each) for each in await part().all(request.user)]}
 
-    async def revoke(request: requests.TokenRevoke, actor: str) -> Document:
+    async def revoke(request: requests.TokenRevoke, actor: str) -> responses.Revoked:
         name = request.name
         if not await part().revoke(name, actor=actor, user=request.user):
             raise UnknownTarget(f"no token is named {name!r}; `qxfleet token list` shows them")

@@ -25,7 +25,7 @@ from qxfleet.agent.part import Part
 from qxfleet.agent.shipping import QUERIES, Shipping
 from qxfleet.api import requests
 from qxfleet.api.requests import Request
-from qxfleet.api.shapes import Document
+from qxfleet.api.responses import OrderTold
 from qxfleet.config.load import Config
 from qxfleet.dialects.spec import Order
 from qxfleet.errors import OrderNotSupported, QxfleetError, StoreError
@@ -219,7 +219,7 @@ class Mirror:
         """Set when everything there is to know has come once."""
         self._reader, self._writer = reader, writer
         self._keys = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Document]] = {}
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._told_logins: dict[str, list[list[str]]] | None = None
         self._use(config)
 
@@ -240,13 +240,13 @@ class Mirror:
 
     # -- up
 
-    async def do(self, request: Request, actor: str) -> Document:
+    async def do(self, request: Request[P], actor: str) -> P:
         """The core's answer; it decides whether this actor may. Raises QxfleetError."""
-        return await self.call("do", do=request.do, args=request.arguments(), actor=actor)
+        return cast(P, await self.call("do", do=request.do, args=request.arguments(), actor=actor))
 
-    async def begin(self, request: Request, actor: str) -> Document:
+    async def begin(self, request: Request[P], actor: str) -> P:
         """The first item of a stream; what it began goes on without us. Raises QxfleetError."""
-        return await self.call("begin", do=request.do, args=request.arguments(), actor=actor)
+        return cast(P, await self.call("begin", do=request.do, args=request.arguments(), actor=actor))
 
     async def record(
         self, actor: str, act: Act, target: str, name: str, outcome: str, *, value: str | None = None, text: str = ""
@@ -263,10 +263,10 @@ class Mirror:
         """Tell every NUT client of a UPS to shut down."""
         await self.do(requests.Force(ups), actor)
 
-    async def call(self, kind: str, **message: Any) -> Document:
+    async def call(self, kind: str, **message: Any) -> dict[str, Any]:
         """One message up that is answered. Raises QxfleetError."""
         key = next(self._keys)
-        future: asyncio.Future[Document] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[key] = future
         try:
             self.say(kind, key=key, **message)
@@ -353,7 +353,7 @@ class Mirror:
         self._see_whether_begun()
         self.tell_logins(tuple(self.fleet.states))
 
-    def _answer(self, key: int, result: Document | None, refused: tuple[type[QxfleetError], str] | None) -> None:
+    def _answer(self, key: int, result: dict[str, Any] | None, refused: tuple[type[QxfleetError], str] | None) -> None:
         future = self._waiting.get(key)
         if future is None or future.done():
             return
@@ -367,7 +367,7 @@ class Mirror:
             future.set_exception(QxfleetError(text))
 
 
-def _result(document: Document) -> OrderResult:
+def _result(document: OrderTold) -> OrderResult:
     return OrderResult(
         document["ups"], document["name"], document["value"], Outcome(document["outcome"]), document["reply"],
         sent=document["sent"], text=document["text"],

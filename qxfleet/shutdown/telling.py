@@ -1,15 +1,12 @@
-"""A staged shutdown in words: events for those who are told, one document for those who ask."""
+"""A staged shutdown in words: events for those who are told, sentences for those who ask."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
-from qxfleet.config.durations import duration_text
-from qxfleet.model.clock import iso
 from qxfleet.model.events import Event, EventKind, Severity
-from qxfleet.model.loads import Load, Plan
+from qxfleet.model.loads import Plan
 from qxfleet.shutdown.ending import names
 from qxfleet.shutdown.model import (
     Act,
@@ -23,12 +20,8 @@ from qxfleet.shutdown.model import (
     Step,
     Taken,
     UpsPhase,
-    UpsSeen,
     World,
 )  # fmt: skip
-from qxfleet.shutdown.record import Scale
-
-Document = dict[str, Any]
 
 BEGUN = {
     Act.STOP: ("load-stopping", "is being stopped"), Act.START: ("load-starting", "is being started"),
@@ -127,44 +120,7 @@ def _comes_back(record: Record) -> str:
     return "stays off until it is switched on" if stays else "comes back by itself with the mains"
 
 
-# -- the whole, for those who ask
-
-
-def document(
-    plan: Plan, record: Record, decision: Decision, world: World, scale: Scale, *, run: Document | None, arming: Document,
-    forced: Mapping[str, str] = {},
-) -> Document:  # fmt: skip
-    """How the staged shutdown stands: the headline, each load and UPS that is concerned, what only a person can do.
-
-    ``forced``: UPSes whose NUT clients are told to shut down because one of them said so, each with who that was.
-    """
-    last = {taken.step.target: taken for taken in record.taken}
-    loads = [
-        _load(load, phase, last.get(load.name), decision, world, scale)
-        for load in plan.loads
-        if (phase := decision.loads.get(load.name, LoadPhase.UNTOUCHED)) is not LoadPhase.UNTOUCHED
-        or load.name in decision.by_hand
-    ]
-    upses = [
-        _ups(name, decision.upses.get(name, UpsPhase.GOOD), last.get(name), world.upses.get(name), scale)
-        for name in sorted({ups for load in plan.loads for ups in load.fed_by})
-        if decision.upses.get(name, UpsPhase.GOOD) is not UpsPhase.GOOD
-    ]
-    told = any(was_told(taken) for taken in record.taken)
-    counts = dict(Counter(each["phase"] for each in loads))
-    return {
-        "advice": advice(record, counts, cut_told=told) if run is not None else FORCED_ADVICE if forced else "",
-        "headline": headline(plan, record, decision, world, running=run is not None, armed=arming["armed"], forced=forced),
-        "forced": dict(forced),
-        **arming,
-        "run": run,
-        "loads": loads,
-        "upses": upses,
-        "by_hand": dict(decision.by_hand),
-        "counts": counts,
-        "loads_configured": len(plan.loads),
-        "cut_told": told,
-    }
+# -- how it stands, for those who ask
 
 
 def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
@@ -197,7 +153,8 @@ FORCED_ADVICE = "`qxfleet shutdown cancel` tells them no longer to shut down; wh
 def headline(
     plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool, forced: Mapping[str, str] = {}
 ) -> str:
-    """One sentence that is true and says the worst first; ``forced`` as for :func:`document`."""
+    """One sentence that is true and says the worst first; ``forced``: UPSes whose NUT clients are told to
+    shut down because one of them said so, each with who that was."""
     others = _others(decision, world, forced)
     off = [ups for ups in world.upses.values() if ups.mains is Mains.OFF]
     if not plan.loads:
@@ -231,70 +188,3 @@ def _others(decision: Decision, world: World, forced: Mapping[str, str]) -> list
     told = [f"all NUT clients of {names(list(forced))} are told to shut down (FSD), by {names(sorted(set(forced.values())))}"]
     count = f"count{'s' if len(cut) == 1 else ''} down to {'its' if len(cut) == 1 else 'their'} cut"
     return [*([f"{names(cut)} {count}"] if cut else []), *(told if forced else [])]
-
-
-def _load(
-    load: Load, phase: LoadPhase, taken: Taken | None, decision: Decision, world: World, scale: Scale
-) -> Document:
-    seen = world.loads.get(load.name)
-    limit_s = load.start_time_s if taken is not None and taken.step.act is Act.START else load.stop_time_s
-    return {
-        "load": load.name, "phase": phase.value, "stands": LOAD_WORDS[phase],
-        "up": seen.up if seen else None, "fed_by": list(load.fed_by),
-        "after": list(load.after), **_step(taken, scale), "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name),
-        "waits_for": [name for name in load.after if decision.loads.get(name) in GOING] if phase is LoadPhase.WAITING else [],
-    }  # fmt: skip
-
-
-def _ups(name: str, phase: UpsPhase, taken: Taken | None, seen: UpsSeen | None, scale: Scale) -> Document:
-    age_s = None if seen is None else max(0.0, scale.now_s - seen.seen_s)
-    left_s = None
-    if seen is not None and seen.mains is Mains.OFF and seen.runtime_s is not None and age_s is not None:
-        left_s = max(0.0, seen.runtime_s - age_s)
-    return {
-        "ups": name, "phase": phase.value, "stands": UPS_WORDS[phase],
-        "mains": seen.mains.value if seen else None, "contact": bool(seen and seen.contact),
-        "charge": seen.charge if seen else None, "runtime_s": left_s, "low_battery": bool(seen and seen.low_battery),
-        **_step(taken, scale),
-    }  # fmt: skip
-
-
-def _step(taken: Taken | None, scale: Scale) -> Document:
-    if taken is None:
-        return {"since": None, "for_s": None, "why": None, "try": None, "answer": None, "text": None}
-    ended_s = scale.now_s if taken.ended_s is None else taken.ended_s
-    return {
-        "since": iso(scale.wall_us(taken.begun_s)), "for_s": round(max(0.0, ended_s - taken.begun_s), 1),
-        "why": taken.step.why, "try": taken.step.attempt, "answer": taken.answer.value if taken.answer else None,
-        "text": taken.text or None,
-    }  # fmt: skip
-
-
-def duration(seconds: float | None) -> str:
-    """Whole seconds or minutes, as people say them."""
-    if seconds is None:
-        return "?"
-    if seconds >= 120:
-        return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-    return duration_text(round(seconds)).replace("m", " min") if seconds == 60 else f"{seconds:.0f} s"
-
-
-def report(run: Any, loads: Mapping[str, Load]) -> Document:
-    """A run as a report: every load and UPS it acted on, how that ended, what it took and what it was given."""
-    rows = []
-    for step in run.steps:
-        load = loads.get(step.target)
-        allowed = None if load is None else load.start_time_s if step.act == "start" else load.stop_time_s
-        rows.append({
-            "number": step.number, "act": step.act, "target": step.target, "try": step.step.get("attempt", 1),
-            "why": step.step.get("why", ""), "begun": iso(step.begun_us), "answer": step.answer, "result": step.result,
-            "ended": None if step.ended_us is None else iso(step.ended_us), "took_s": step.took_s,
-            "for_s": None if step.ended_us is None else round((step.ended_us - step.begun_us) / 1e6, 1),
-            "limit_s": allowed if load is not None else None, "text": step.text,
-        })  # fmt: skip
-    ordered = run.ordered or {}
-    return {
-        "run": run.id, "kind": "drill" if ordered.get("drill") else "ordered" if ordered else "outage", "armed": run.armed,
-        "actor": run.actor, "started": iso(run.started_us), "ended": None if run.ended_us is None else iso(run.ended_us),
-        "outcome": run.outcome, "text": run.text, "steps": rows,
-    }  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
+from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import get_original_bases
 
 from qxfleet.api import requests
+from qxfleet.api.door import NOUNS
 from qxfleet.api.reading import read_request
 from qxfleet.api.requests import REQUESTS, Request
 from qxfleet.config.access import RIGHTS
@@ -53,6 +56,20 @@ def test_every_request_goes_over_the_wire_and_back() -> None:
         request = kind(**needed)  # type: ignore[arg-type]
         assert read_request(kind.do, json.loads(json.dumps(request.arguments()))) == request
         assert kind.right in (None, "self", *RIGHTS)
+
+
+def test_every_request_is_carried_out_as_it_promises() -> None:
+    """What a verb or stream returns is, by its annotation, the answer that the type of its request names."""
+    carried: dict[type[Request[Any]], object] = {}
+    for noun in NOUNS:
+        for kind, verb in noun.verbs(cast(Any, None)).items():
+            carried[kind] = get_type_hints(verb)["return"]
+        for kind, stream in noun.streams(cast(Any, None)).items():
+            (carried[kind],) = get_args(get_type_hints(stream)["say"])[0][:1]
+    assert carried.keys() == set(REQUESTS.values())
+    for kind, answer in carried.items():
+        (promised,) = get_args(get_original_bases(kind)[0])
+        assert answer == promised or promised in get_args(answer), kind
 
 
 def test_numbers_are_taken_for_the_text_of_a_value() -> None:

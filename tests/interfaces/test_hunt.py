@@ -9,7 +9,7 @@ from tests.scenarios.play import SOAK
 
 
 @pytest.mark.timeout(14_400 if SOAK else 180)
-@pytest.mark.parametrize("door", ["nut", pytest.param("control", marks=pytest.mark.more), pytest.param("http", marks=pytest.mark.more)])
+@pytest.mark.parametrize("door", ["nut", *(pytest.param(door, marks=pytest.mark.more) for door in ("control", "http"))])
 async def test_no_request_and_no_cut_connection_harms_the_agent(door: str) -> None:
     requests, connections = (1_000_000, 50_000) if SOAK else (5_000, 500)
     found = await hunt(door, requests, connections, seed=7, grown=SOAK)

@@ -247,7 +247,7 @@ async def test_memory_is_flat_with_every_interface_and_clients_at_all(tmp_path: 
         grown = {name: growth(each) for name, each in memory.items()}
         measured(
             f"{UPSES} UPSes, {MINUTES:g} min: growth after {WARM_MINUTES:g} min "
-            + ", ".join(f"{name} {each[0] / 1024:.1f} to {each[-1] / 1024:.1f} MiB ({grown[name]:+d} KiB by medians), descriptors "
+            + ", ".join(f"{name} {each[0] / 1024:.1f} to {each[-1] / 1024:.1f} MiB ({grown[name]:+d} KiB by medians), files "
                         f"{min(files[name])} to {max(files[name])}" for name, each in memory.items())
             + f"; clients {dict(clients.done.most_common())}"
         )  # fmt: skip

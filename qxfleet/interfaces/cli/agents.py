@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qxfleet.api.responses import AgentItem, Shipping
 from qxfleet.errors import StoreError
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table, printable
 
@@ -90,14 +91,15 @@ def _fleet(context: typer.Context) -> FleetSettings:
     return fleet
 
 
-def _agent_row(each: dict[str, Any]) -> list[tuple[str, str | None]]:
+def _agent_row(each: AgentItem) -> list[tuple[str, str | None]]:
     from qxfleet.api.fleet_shapes import SILENT_S
     from qxfleet.interfaces.cli.fleet import age
 
-    plan = {True: ("armed", "green"), False: ("not armed", None)}.get(each["armed"], ("-", None))
+    words: dict[bool | None, tuple[str, str | None]] = {True: ("armed", "green"), False: ("not armed", None), None: ("-", None)}
     silent = each["age_s"] > SILENT_S
     return [
-        (each["name"], "bold"), (each["site"] or "-", None), (each["version"] or "-", None), plan, (str(each["ups"]), None),
+        (each["name"], "bold"), (each["site"] or "-", None), (each["version"] or "-", None), words[each["armed"]],
+        (str(each["ups"]), None),
         (age(each["age_s"]), "red" if silent else None),
     ]  # fmt: skip
 
@@ -141,7 +143,7 @@ def show_fleet(context: typer.Context, targets: list[str] | None, json: bool) ->
             complain(f"agent {each['name']} was not in touch for {age(each['age_s'])}: what is shown of its UPSes is that old")
 
 
-def shipping_line(shipping: dict[str, Any]) -> str | None:
+def shipping_line(shipping: Shipping) -> str | None:
     """What is to be said of shipping below the table of ``status``; None while all goes well."""
     from qxfleet.interfaces.cli.fleet import age
 

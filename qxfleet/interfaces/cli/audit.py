@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qxfleet.api import responses
 from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
 
@@ -34,9 +35,11 @@ def audit(
     from qxfleet.api.shapes import audit_document
 
     if fleet:
-        documents = _of_the_fleet(context, since or DEFAULT_SINCE, limit)
+        found = _of_the_fleet(context, since or DEFAULT_SINCE, limit)
+        documents, agents = list[responses.Act](found), [[each["agent"]] for each in found]
     else:
         documents = [audit_document(entry) for entry in _recorded(context, since or DEFAULT_SINCE, limit)]
+        agents = [[] for _ in documents]
     if json:
         emit({"audit": documents})
         return
@@ -45,18 +48,18 @@ def audit(
         return
     agent = ("agent",) if fleet else ()
     headings = [(name, "left") for name in ("time", *agent, "who", "from", "what", "to", "outcome", "more")]
-    print_table(headings, (_row(each, agent) for each in documents))
+    print_table(headings, map(_row, documents, agents))
 
 
-def _row(document: dict[str, str | None], agent: tuple[str, ...] = ()) -> list[tuple[str, str | None]]:
+def _row(document: responses.Act, agent: list[str]) -> list[tuple[str, str | None]]:
     what = " ".join(filter(None, (document["name"], document["value"])))
     outcome = document["outcome"] or "not known"
     style = STYLES.get(outcome, "red")
-    plain = [document["time"], *(document[key] for key in agent), document["who"], document["where"], what, document["target"]]
+    plain = [document["time"], *agent, document["who"], document["where"], what, document["target"]]
     return [*((text or "", None) for text in plain), (outcome, style), (document["text"] or "", None)]
 
 
-def _of_the_fleet(context: typer.Context, since: str, limit: int | None) -> list[dict[str, Any]]:
+def _of_the_fleet(context: typer.Context, since: str, limit: int | None) -> list[responses.FleetAct]:
     from qxfleet.api.fleet_shapes import fleet_audit
     from qxfleet.interfaces.cli.recorded import recorded_fleet
     from qxfleet.interfaces.cli.when import since_us

@@ -12,11 +12,12 @@ import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qxfleet.api.requests import Request
 from qxfleet.errors import AgentUnreachable, ConfigError, QxfleetError
 
+R = TypeVar("R")
 ENVIRONMENT = "QXFLEET_CONFIG"
 STANDARD_FILE = Path("/etc/qxfleet/qxfleet.toml")
 STANDARD_SOCKET = "/run/qxfleet/agent.sock"
@@ -107,7 +108,7 @@ def _connected(path: Path, timeout_s: float) -> Iterator[tuple[socket.socket, _L
         yield link, _Lines(link)
 
 
-def ask(path: Path, request: Request, timeout_s: float = ANSWER_S) -> dict[str, Any]:
+def ask(path: Path, request: Request[R], timeout_s: float = ANSWER_S) -> R:
     """The agent's answer to one request. Raises AgentUnreachable, AgentRefused, PermissionError."""
     with _connected(path, timeout_s) as (link, lines):
         try:
@@ -117,10 +118,11 @@ def ask(path: Path, request: Request, timeout_s: float = ANSWER_S) -> dict[str, 
             raise AgentUnreachable(f"the agent on {path} gave no answer within {timeout_s:.0f} s") from None
         except ConnectionError as error:
             raise AgentUnreachable(f"the agent on {path} went away before it answered ({error})") from None
-        return taken(line, path)["result"]  # type: ignore[no-any-return]
+        answer: R = taken(line, path)["result"]
+        return answer
 
 
-def follow(path: Path, request: Request) -> Generator[dict[str, Any], None, None]:
+def follow(path: Path, request: Request[R]) -> Generator[R, None, None]:
     """Items of a stream as they come, until the agent ends (AgentUnreachable) or drops the stream (AgentRefused)."""
     with _connected(path, ANSWER_S) as (link, lines):
         try:
@@ -136,7 +138,7 @@ def follow(path: Path, request: Request) -> Generator[dict[str, Any], None, None
             raise AgentUnreachable(f"the agent on {path} went away ({error})") from None
 
 
-def work(path: Path, request: Request, timeout_s: float = ORDER_S) -> Iterator[dict[str, Any]]:
+def work(path: Path, request: Request[R], timeout_s: float = ORDER_S) -> Iterator[R]:
     """Items of a stream that ends by itself, the last with ``ended``. Raises AgentUnreachable, AgentRefused, PermissionError.
 
     The first Ctrl-C asks the agent to end it behind what is under way; a second one leaves at once.
@@ -150,9 +152,10 @@ def work(path: Path, request: Request, timeout_s: float = ORDER_S) -> Iterator[d
         before = signal.signal(signal.SIGINT, end)
         try:
             link.sendall(line_of(request))
-            item: dict[str, Any] = {}
-            while "ended" not in item:
+            ended = False
+            while not ended:
                 item = taken(lines.next(timeout_s), path)["item"]
+                ended = "ended" in item
                 yield item
         except TimeoutError:
             raise AgentUnreachable(f"the agent on {path} said nothing for {timeout_s:.0f} s") from None
@@ -164,7 +167,7 @@ def work(path: Path, request: Request, timeout_s: float = ORDER_S) -> Iterator[d
             signal.signal(signal.SIGINT, before)
 
 
-def line_of(request: Request) -> bytes:
+def line_of(request: Request[Any]) -> bytes:
     """One request as it goes over the socket."""
     return json.dumps({"id": 1, "do": request.do, "args": request.arguments()}).encode() + b"\n"
 

@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qxfleet.api import requests
+from qxfleet.api.responses import OrderTold
 from qxfleet.errors import AgentUnreachable, ConfigError
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
 from qxfleet.interfaces.cli.orders import SENTENCES, Yes, behind, consent
@@ -136,7 +137,7 @@ def _monitored() -> list[str]:
         return []
 
 
-def _through_agent(path: Path | None, upses: Sequence[UpsOptions]) -> list[dict[str, Any]] | None:
+def _through_agent(path: Path | None, upses: Sequence[UpsOptions]) -> list[OrderTold] | None:
     """What the running agent made of it; None where none runs."""
     results = []
     where = control_socket(path)
@@ -149,14 +150,15 @@ def _through_agent(path: Path | None, upses: Sequence[UpsOptions]) -> list[dict[
     return results
 
 
-def _alone(upses: Sequence[UpsOptions]) -> list[dict[str, Any]]:
+def _alone(upses: Sequence[UpsOptions]) -> list[OrderTold]:
     import asyncio
 
     from qxfleet.agent.agent import open_transport
+    from qxfleet.api.shapes import order_told
     from qxfleet.session.cutting import cut_alone
 
-    async def all_of_them() -> list[dict[str, Any]]:
+    async def all_of_them() -> list[OrderTold]:
         results = await asyncio.gather(*(cut_alone(ups, open_transport, HELD_S) for ups in upses))
-        return [{**result.as_json(), "text": result.text} for result in results]
+        return [order_told(result) for result in results]
 
     return asyncio.run(all_of_them())

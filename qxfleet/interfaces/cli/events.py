@@ -5,11 +5,12 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qxfleet.api import requests
+from qxfleet.api.responses import EventFollowed, FollowItem
 from qxfleet.errors import AgentUnreachable
 from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.client import AgentRefused, ask, control_socket, follow
@@ -60,11 +61,11 @@ def events(
     wanted = {kind.value for kind in kinds or EventKind}
     before = {json_text.dumps(item["event"]) for item in shown}
     try:
-        for item in shown:
-            _print(item, json)
-        for item in stream:
-            if item["event"]["kind"] in wanted and json_text.dumps(item["event"]) not in before:
-                _print(item, json)
+        for stored in shown:
+            _print(stored, json)
+        for news in stream:
+            if news["event"]["kind"] in wanted and json_text.dumps(news["event"]) not in before:
+                _print(news, json)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -76,7 +77,7 @@ def _complain_of_state(context: typer.Context) -> None:
             complain(f"{trouble}, and is not shown here")
 
 
-def _print(item: dict[str, Any], json: bool) -> None:
+def _print(item: EventFollowed | FollowItem, json: bool) -> None:
     typer.echo(json_text.dumps(item["event"], ensure_ascii=False) if json else event_line(item))
 
 
@@ -101,7 +102,7 @@ def _show_fleet(
         typer.echo(printable(f"{agent:<14} ") + event_line(event_item(stored.event)))
 
 
-def event_line(item: dict[str, Any]) -> str:
+def event_line(item: EventFollowed | FollowItem) -> str:
     """One event as people read it: time, UPS, what, value, text."""
     event = item["event"]
     name = coloured(f"{event['name']:<24}", COLOURS[item["severity"]])
@@ -111,7 +112,7 @@ def event_line(item: dict[str, Any]) -> str:
 
 def _recorded(
     context: typer.Context, targets: list[str] | None, since: str, until: str | None, kinds: list[EventKind] | None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[EventFollowed]:
     from qxfleet.api.shapes import event_item
     from qxfleet.interfaces.cli.recorded import chosen, recorded, span_us
     from qxfleet.model.clock import Clock

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.agents import Fleet, shipping_line, show_fleet
 from qxfleet.interfaces.cli.client import ask, control_socket
@@ -40,7 +40,7 @@ def status(context: typer.Context, targets: Targets = None, fleet: Fleet = False
         print_status(ask(control_socket(context.obj), requests.Status(targets=tuple(targets or ()), remedies=True)))
 
 
-def print_status(document: dict[str, Any]) -> None:
+def print_status(document: responses.FleetStatus) -> None:
     """The fleet as a table, and below it a line for whatever a table can't say."""
     numbers = [(heading, "right") for heading in (*(heading for heading, _ in COLUMNS), "runtime", "age")]
     headings = [("NAME", "left"), ("STATE", "left"), ("STATUS", "left"), *((text.upper(), side) for text, side in numbers)]
@@ -57,7 +57,7 @@ def print_status(document: dict[str, Any]) -> None:
         typer.echo(line)
 
 
-def status_row(ups: dict[str, Any]) -> list[tuple[str, str | None]]:
+def status_row(ups: responses.UpsStatus) -> list[tuple[str, str | None]]:
     """One UPS as (text, style) cells; what is not known is a dash."""
     variables = ups["variables"]
     return [
@@ -107,7 +107,7 @@ def variables(
     Exit code 1 without contact: what is printed then are the last known values.
     """
     answer = ask(control_socket(context.obj), requests.Vars(ups=name))
-    known: dict[str, str] = answer["variables"]
+    known = answer["variables"]
     if json:
         shown = known if variable is None else {n: v for n, v in known.items() if n == variable}
         emit({"ups": answer["ups"], "variables": shown, "origins": {n: answer["origins"][n] for n in shown}})
@@ -137,12 +137,12 @@ def commands(context: typer.Context, name: Name, json: Json = False) -> None:
     print_table([("COMMAND", "left"), ("VALUE", "left"), ("DOES", "left")], rows)
 
 
-def _described(command: dict[str, Any]) -> str:
+def _described(command: responses.Command) -> str:
     hazard = {"load": " (cuts the load)", "battery": " (drains the battery)"}.get(command["hazard"], "")
     return f"{command['description']}{hazard}"
 
 
-def _value_range(value: dict[str, float] | None) -> str:
+def _value_range(value: responses.Bounds | None) -> str:
     return "-" if value is None else f"{value['min']:g}-{value['max']:g} s, default {value['default']:g}"
 
 
@@ -159,7 +159,7 @@ def settings(context: typer.Context, name: Name, json: Json = False) -> None:
     print_table([("VARIABLE", "left"), ("VALUE", "right"), ("RANGE", "left"), ("MEANING", "left")], rows)
 
 
-def _bounds(setting: dict[str, Any]) -> str:
+def _bounds(setting: responses.Setting) -> str:
     if setting["choices"]:
         return " | ".join(setting["choices"])
     return "-" if setting["min"] is None else f"{setting['min']:g}-{setting['max']:g}"

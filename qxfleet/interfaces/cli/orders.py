@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli import complete
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket
@@ -97,7 +97,7 @@ def set_(
     _report(ask(control_socket(context.obj), requests.Set(ups=name, name=variable, value=seconds(value) or ""), ORDER_S), json)
 
 
-def _report(result: dict[str, Any], json: bool) -> None:
+def _report(result: responses.OrderTold, json: bool) -> None:
     outcome = result["outcome"]
     if json:
         emit({key: result[key] for key in ("ups", "name", "value", "outcome", "reply")})

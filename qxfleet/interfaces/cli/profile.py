@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.interfaces.cli.client import ask, control_socket, work
 from qxfleet.interfaces.cli.orders import SENTENCES
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -52,8 +52,9 @@ def apply(
     if dry_run:
         _rehearse(context, name, json)
         return
-    steps: list[dict[str, Any]] = []
-    profile, last = {"ups": [""]}, {"ended": "", "refused": 0}
+    steps: list[responses.ProfileStep] = []
+    profile: responses.Applied = {"ups": []}
+    last: responses.Applied = {}
     for item in work(control_socket(context.obj), requests.ProfileApply(name=name, go_on=go_on)):
         if "step" in item:
             steps.append(item["step"])
@@ -88,7 +89,7 @@ def _rehearse(context: typer.Context, name: str, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print_drift(profiles: list[dict[str, Any]]) -> None:
+def _print_drift(profiles: list[responses.Profile]) -> None:
     """One row per setting that differs, then one line per profile."""
     headings = ("PROFILE", "UPS", "SETTING", "WANTED", "IS", "CAN BE SET")
     rows = [_row(profile["profile"], each) for profile in profiles for each in profile["drift"]]
@@ -101,7 +102,7 @@ def _print_drift(profiles: list[dict[str, Any]]) -> None:
         typer.echo(f"{profile['profile']}: {whole}, {told if differ else 'none differs'}")
 
 
-def _row(profile: str, drift: dict[str, Any]) -> list[tuple[str, str | None]]:
+def _row(profile: str, drift: responses.Drift) -> list[tuple[str, str | None]]:
     return [
         (profile, None),
         (drift["ups"], "bold"),
@@ -112,7 +113,7 @@ def _row(profile: str, drift: dict[str, Any]) -> list[tuple[str, str | None]]:
     ]
 
 
-def _sentence(step: dict[str, Any], upses: list[str]) -> str:
+def _sentence(step: responses.ProfileStep, upses: list[str]) -> str:
     """One setting that has ended, and how far the profile has come."""
     reply = "" if step["reply"] is None else f"; the UPS answered {step['reply']!r}"
     text = f"; {step['text']}" if step["text"] else ""
@@ -122,7 +123,7 @@ def _sentence(step: dict[str, Any], upses: list[str]) -> str:
     return f"{place} {step['ups']} {step['setting']} {was} → {step['wanted']}: {word} ({SENTENCES[step['outcome']]}{reply}{text})"
 
 
-def _summary(name: str, upses: list[str], steps: list[dict[str, Any]], last: dict[str, Any]) -> str:
+def _summary(name: str, upses: list[str], steps: list[responses.ProfileStep], last: responses.Applied) -> str:
     refusing = sorted({step["ups"] for step in steps if step["outcome"] != "accepted"})
     parts = [f"{_count(len(steps) - last['refused'], 'setting')} changed on {_count(len(upses), 'UPS')}"]
     if refusing:

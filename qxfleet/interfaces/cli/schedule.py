@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.interfaces.cli.client import ORDER_S, ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
 from qxfleet.interfaces.cli.test import follow_wave, show_foreseen
@@ -27,7 +27,7 @@ def list_(context: typer.Context, json: Json = False) -> None:
         print_table([(heading, "left") for heading in headings], [_row(each) for each in document["schedules"]])
 
 
-def _row(schedule: dict[str, Any]) -> list[tuple[str, str | None]]:
+def _row(schedule: responses.ScheduleItem) -> list[tuple[str, str | None]]:
     coming = ", ".join(_date(each) for each in schedule["next"]) or "never"
     last = _date(schedule["last"]) if schedule["last"] else "-"
     rest = (schedule["what"], str(len(schedule["ups"])), schedule["cron"], schedule["timezone"], coming, last)

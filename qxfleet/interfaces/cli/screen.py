@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual import work
@@ -13,13 +13,14 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Footer, RichLog, Static
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.errors import AgentUnreachable, QxfleetError
 from qxfleet.interfaces.cli.client import line_of, taken
 from qxfleet.interfaces.cli.fleet import COLUMNS, status_row
 from qxfleet.interfaces.cli.output import printable
 
 HEADINGS = ("name", "state", "status", *(heading for heading, _ in COLUMNS), "runtime", "age", "groups")
+R = TypeVar("R")
 LONGEST_LINE = 16 * 1024 * 1024
 """The status of a few thousand UPSes is one line."""
 
@@ -66,7 +67,7 @@ class Screen(App[None]):
     async def _follow_events(self) -> None:
         await self._pump(requests.Follow(targets=self._targets), self.show_event)
 
-    async def _pump(self, request: requests.Request, show: Callable[[dict[str, Any]], None]) -> None:
+    async def _pump(self, request: requests.Request[R], show: Callable[[R], None]) -> None:
         """Hand every item of a stream to ``show``; the end of the stream is the end of the screen."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._path, limit=LONGEST_LINE)
@@ -85,7 +86,7 @@ class Screen(App[None]):
         self.failure = self.failure or error
         self.exit()
 
-    def show_fleet(self, document: dict[str, Any]) -> None:
+    def show_fleet(self, document: responses.FleetStatus) -> None:
         """Bring the table up to date; the cursor stays where it is."""
         table = self.query_one(DataTable)
         upses = document["ups"]
@@ -106,7 +107,7 @@ class Screen(App[None]):
             f"{document['agent']}   {online} of {len(upses)} online, {on_battery} on battery   {document['time'][:19]}Z"
         )
 
-    def show_event(self, item: dict[str, Any]) -> None:
+    def show_event(self, item: responses.FollowItem) -> None:
         """Add one event below the others."""
         if "event" not in item:
             return

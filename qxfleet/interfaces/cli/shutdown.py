@@ -5,11 +5,11 @@ from __future__ import annotations
 import json as json_text
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.interfaces.cli import shutdown_rehearsal
 from qxfleet.interfaces.cli.client import ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -29,8 +29,6 @@ Cut = Annotated[
     bool, typer.Option("--cut", help="Then tell the UPSes that feed nothing else to cut their output, mains or not.")
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with it.")]
-
-Document = dict[str, Any]
 
 LOAD_COLOURS = {
     "stuck": "red", "stranded": "red", "not-seen-off": "red",
@@ -204,7 +202,7 @@ def _arm(context: typer.Context, armed: bool, reason: str, json: bool) -> None:
 # -- printing
 
 
-def _print_status(document: Document, whole: bool) -> None:
+def _print_status(document: responses.Shutdown, whole: bool) -> None:
     run, most = document["run"], 10**6 if whole else FEW
     head = document["headline"]
     alarm = run is not None and run["armed"]
@@ -236,7 +234,7 @@ def _print_by_hand(by_hand: dict[str, str]) -> None:
             typer.echo(printable(f"  {text}" if text.startswith(name) else f"  {name}: {text}"))
 
 
-def _print_upses(upses: Sequence[Document], most: int) -> None:
+def _print_upses(upses: Sequence[responses.UpsNow], most: int) -> None:
     if not upses:
         return
     typer.echo("")
@@ -253,7 +251,7 @@ def _print_upses(upses: Sequence[Document], most: int) -> None:
     _print_rest(len(rows) - most, "UPSes")
 
 
-def _print_loads(loads: Sequence[Document], most: int) -> None:
+def _print_loads(loads: Sequence[responses.LoadNow], most: int) -> None:
     order = ("stuck", "stranded", "not-seen-off", "stopping", "waiting", "starting", "down", "back", "untouched")
     for phase in order:
         chosen = [load for load in loads if load["phase"] == phase]
@@ -269,7 +267,7 @@ def _print_loads(loads: Sequence[Document], most: int) -> None:
         _print_rest(len(chosen) - most, "loads")
 
 
-def _load_line(load: Document) -> str:
+def _load_line(load: responses.LoadNow) -> str:
     parts = [load["load"]]
     match load["phase"]:
         case "stopping" | "starting":
@@ -290,7 +288,7 @@ def _print_rest(count: int, what: str) -> None:
         typer.echo(f"  and {count} more {what}; --all shows them")
 
 
-def _print_runs(runs: Sequence[Document]) -> None:
+def _print_runs(runs: Sequence[responses.Run]) -> None:
     rows = []
     for run in runs:
         bad = _failures(run)
@@ -303,7 +301,7 @@ def _print_runs(runs: Sequence[Document]) -> None:
                  ("trouble", "right"), ("how it ended", "left")], rows)  # fmt: skip
 
 
-def _print_report(run: Document) -> None:
+def _print_report(run: responses.Run) -> None:
     what = f"{run['kind']}{'' if run['armed'] else ', not armed: nothing was touched'}"
     typer.echo(printable(f"run {run['run']} ({what}), by {run['actor']}"))
     typer.echo(printable(f"began {run['started']}, {'ended ' + run['ended'] if run['ended'] else 'under way'}"
@@ -327,9 +325,9 @@ def _print_report(run: Document) -> None:
         typer.echo("Everything went as it should." if run["ended"] else "So far everything went as it should.")
 
 
-def _failures(run: Document) -> list[str]:
+def _failures(run: responses.Run) -> list[str]:
     """The steps that did not go as they should, by target; a later try that went well makes up for those before it."""
-    last: dict[tuple[str, str], Document] = {(step["act"], step["target"]): step for step in run["steps"]}
+    last = {(step["act"], step["target"]): step for step in run["steps"]}
     over = run["ended"] is not None
     bad = ("failed", "no-effect", "not-seen-off", *((None,) if over and run["outcome"] == "finished" else ()))
     return [

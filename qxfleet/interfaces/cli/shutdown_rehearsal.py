@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qxfleet.api import requests
+from qxfleet.api.responses import UpsOutlook
 from qxfleet.config.durations import parse_duration
 from qxfleet.errors import AgentUnreachable, ConfigError
 from qxfleet.interfaces.cli.client import ask, control_socket
@@ -149,7 +150,7 @@ def _known(path: Path | None, runtime: str | None, *, probe: bool = False) -> Kn
 
 
 def _take(
-    name: str, seen: Mapping[str, Any], batteries: dict[str, Battery], able: dict[str, frozenset[str]], unknown: dict[str, str]
+    name: str, seen: UpsOutlook, batteries: dict[str, Battery], able: dict[str, frozenset[str]], unknown: dict[str, str]
 ) -> None:
     """What the agent, or a UPS itself, told."""
     from qxfleet.shutdown.rehearse import Battery
@@ -164,7 +165,7 @@ def _take(
         able[name] = frozenset(seen["orders"])
 
 
-def _probed(config: Config, plan: Plan) -> dict[str, dict[str, Any]]:
+def _probed(config: Config, plan: Plan) -> dict[str, UpsOutlook]:
     """What the UPSes of a plan say themselves, all asked at once; one that does not answer has told nothing."""
     import asyncio
 
@@ -174,12 +175,15 @@ def _probed(config: Config, plan: Plan) -> dict[str, dict[str, Any]]:
     from qxfleet.model.electrical import number, present_watts, rated_watts
     from qxfleet.session.probe import probe
 
-    async def one(ups: Any) -> tuple[str, dict[str, Any]]:
+    async def one(ups: Any) -> tuple[str, UpsOutlook]:
         try:
             found = await probe(ups, open_transport(ups), Clock())
         except (LinkError, DialectUnknown) as error:
             complain(f"{ups.name}: {error}")
-            return ups.name, {"runtime_s": None, "orders": None, "unknown": "it does not answer"}
+            return ups.name, {
+                "runtime_s": None, "runtime_low_s": None, "charge": None, "load_w": None, "rated_w": None, "orders": None,
+                "unknown": "it does not answer",
+            }  # fmt: skip
         values = found.reading.values
         facts = config.batteries.get(ups.name)
         rated = facts.rated_w if facts is not None else None
@@ -190,7 +194,7 @@ def _probed(config: Config, plan: Plan) -> dict[str, dict[str, Any]]:
             "unknown": "it tells none, and no runtimecal is configured; a running agent learns it from discharges",
         }  # fmt: skip
 
-    async def all_of_them() -> list[tuple[str, dict[str, Any]]]:
+    async def all_of_them() -> list[tuple[str, UpsOutlook]]:
         return await asyncio.gather(*(one(ups) for ups in config.ups if ups.name in plan.fed))
 
     return dict(asyncio.run(all_of_them()))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.config.durations import duration_text, parse_duration
 from qxfleet.interfaces.cli.client import ask, control_socket, follow
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, print_table, printable
@@ -113,13 +113,13 @@ def results(
         typer.echo(_wave_line(wave))
 
 
-def _result_row(test: dict[str, Any]) -> list[tuple[str, str | None]]:
+def _result_row(test: responses.Test) -> list[tuple[str, str | None]]:
     verdict = test["verdict"] or "running"
     return [(test["started"][:16].replace("T", " "), None), (test["ups"], "bold"), (test["test"], None),
             (verdict, COLOURS.get(verdict)), (test["text"] or "-", None)]  # fmt: skip
 
 
-def _wave_line(wave: dict[str, Any]) -> str:
+def _wave_line(wave: responses.Wave) -> str:
     states = [member["state"] for member in wave["ups"]]
     order = ("testing", "waiting", "tested", "refused")
     counts = ", ".join(f"{states.count(state)} {state}" for state in order if state in states)
@@ -127,9 +127,9 @@ def _wave_line(wave: dict[str, Any]) -> str:
     return printable(f"wave {wave['id']} ({wave['schedule'] or 'by hand'}, {wave['test']}) is under way: {counts}{closes}")
 
 
-def follow_wave(items: Iterator[dict[str, Any]], *, json: bool) -> None:
+def follow_wave(items: Iterator[responses.WaveItem], *, json: bool) -> None:
     """Say what becomes of each UPS of a wave as it happens; ends the command with 1 unless all passed."""
-    wave: dict[str, Any] = {}
+    wave: responses.Wave | None = None
     try:
         for item in items:
             if "ended" in item:
@@ -144,7 +144,8 @@ def follow_wave(items: Iterator[dict[str, Any]], *, json: bool) -> None:
                 for line in _waiting_lines(item["waiting"]):
                     complain(line)
     except KeyboardInterrupt:
-        complain(f"wave {wave.get('id', '?')} goes on; `qxfleet test results` shows it, `qxfleet test stop` ends it")
+        number = "?" if wave is None else wave["id"]
+        complain(f"wave {number} goes on; `qxfleet test results` shows it, `qxfleet test stop` ends it")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -155,7 +156,7 @@ def _waiting_lines(reasons: dict[str, str]) -> list[str]:
     return shown + more
 
 
-def _ended(item: dict[str, Any], *, json: bool) -> None:
+def _ended(item: responses.WaveItem, *, json: bool) -> None:
     wave = item["wave"]
     if json:
         emit({"wave": wave})
@@ -167,15 +168,15 @@ def _ended(item: dict[str, Any], *, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _member_line(member: dict[str, Any], wave: dict[str, Any]) -> str:
-    names = [each["ups"] for each in wave.get("ups", [])]
+def _member_line(member: responses.WaveMember, wave: responses.Wave | None) -> str:
+    names = [] if wave is None else [each["ups"] for each in wave["ups"]]
     place = f"[{names.index(member['ups']) + 1}/{len(names)}] " if member["ups"] in names else ""
     word = member["verdict"] or member["state"]
     text = f": {member['text']}" if member["text"] else ""
     return f"{place}{member['ups']} {coloured(word, COLOURS.get(word))}{text}"
 
 
-def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
+def show_foreseen(document: responses.Foreseen, *, json: bool) -> None:
     """Who would not be tested and why, then who would, in their order, and how long it would take."""
     if json:
         emit(document)
@@ -197,18 +198,18 @@ def show_foreseen(document: dict[str, Any], *, json: bool) -> None:
         typer.echo(f"{places}{recharge}: about {_span(document['needs_s'])} in all{_fits(document)}")
 
 
-def _when(each: dict[str, Any]) -> str:
-    begins_s = each.get("begins_in_s")
+def _when(each: responses.ForeseenUps) -> str:
+    begins_s = each["begins_in_s"]
     return "-" if begins_s is None else "now" if begins_s == 0 else f"in {_span(begins_s)}"
 
 
-def _why(each: dict[str, Any]) -> str:
+def _why(each: responses.ForeseenUps) -> str:
     if each["reasons"]:
         return "; ".join(each["reasons"])
     return f"once {each['after']} is tested and recharged: both feed the same load" if each["after"] else ""
 
 
-def _fits(document: dict[str, Any]) -> str:
+def _fits(document: responses.Foreseen) -> str:
     window_s = document["window_s"]
     if window_s is None:
         return ""

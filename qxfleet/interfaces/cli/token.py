@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.config.durations import parse_duration
 from qxfleet.interfaces.cli.client import ask, control_socket
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
@@ -68,10 +68,10 @@ def revoke(context: typer.Context, name: TokenName, json: Json = False) -> None:
         typer.echo(f"token {name} is revoked")
 
 
-def _rights(token: dict[str, Any]) -> str:
+def _rights(token: responses.Token) -> str:
     return "" if token["allow"] is None else f" with {', '.join(token['allow']) or 'no rights'}"
 
 
-def _row(token: dict[str, Any]) -> list[str]:
+def _row(token: responses.Token) -> list[str]:
     allow = "the user's" if token["allow"] is None else ", ".join(token["allow"]) or "none"
     return [token["name"], token["user"], allow, token["created"], token["expires"] or "never", token["used"] or "never"]

@@ -26,7 +26,6 @@ from qxfleet.api.asking import TooSlow, UnknownTarget
 from qxfleet.api.door import Door
 from qxfleet.api.reading import read_request
 from qxfleet.api.requests import Request
-from qxfleet.api.shapes import Document
 from qxfleet.errors import AgentRunning, BadRequest, ConfigError, InternalError, OrderError, QxfleetError
 from qxfleet.model.printable import printable
 
@@ -151,10 +150,10 @@ class ControlServer:
                 _say(writer, key, error=_named(error))
             await _flushed(writer)
 
-    async def _pump(self, request: Request, key: object, writer: asyncio.StreamWriter, actor: str) -> None:
+    async def _pump(self, request: Request[Any], key: object, writer: asyncio.StreamWriter, actor: str) -> None:
         """Pass on what a stream says, as fast as the client takes it; an error is its last word."""
 
-        async def say(item: Document) -> None:
+        async def say(item: object) -> None:
             _say(writer, key, item=item)
             await _flushed(writer)
 
@@ -182,7 +181,7 @@ class ControlServer:
                     task.exception()
 
 
-def _read(line: bytes) -> Document:
+def _read(line: bytes) -> dict[str, Any]:
     """The object of one line; its "id" can be said again. Raises BadRequest."""
     try:
         said = json.loads(line)
@@ -214,12 +213,12 @@ def _say(
     writer: asyncio.StreamWriter,
     key: object,
     *,
-    result: Document | None = None,
-    item: Document | None = None,
+    result: object = None,
+    item: object = None,
     error: tuple[str, str] | None = None,
 ) -> None:
     if error is not None:
-        line: Document = {"id": key, "ok": False, "error": {"code": error[0], "text": error[1]}}
+        line: dict[str, object] = {"id": key, "ok": False, "error": {"code": error[0], "text": error[1]}}
     elif item is not None:
         line = {"id": key, "item": item}
     else:

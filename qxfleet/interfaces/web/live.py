@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from starlette.responses import StreamingResponse
 
 from qxfleet.agent.agent import Agent
-from qxfleet.api.shapes import Document
+from qxfleet.api.responses import EventItem
+from qxfleet.api.shapes import event_shape
 from qxfleet.interfaces.turns import in_turns
 from qxfleet.interfaces.web.problems import Problem
 from qxfleet.interfaces.web.words import tone, words
@@ -50,7 +52,7 @@ SUMMARY = (
 """Variables of the overview."""
 
 
-def summary(name: str, state: DeviceState) -> Document:
+def summary(name: str, state: DeviceState) -> dict[str, Any]:
     """One UPS as the overview shows it."""
     reading = state.reading
     return {
@@ -204,12 +206,12 @@ async def _reviewed(items: AsyncIterator[bytes], still: Still) -> AsyncIterator[
         yield item
 
 
-def event_document(number: int | None, event: Event) -> Document:
+def event_document(number: int | None, event: Event) -> EventItem:
     """One event of the API."""
-    return {"id": number, **event.as_json(), "severity": int(event.severity), "phase": event.phase.value}
+    return {"id": number, **event_shape(event), "severity": int(event.severity), "phase": event.phase.value}
 
 
-def message(kind: str, document: Document, number: int | None = None) -> bytes:
+def message(kind: str, document: object, number: int | None = None) -> bytes:
     """One server-sent event."""
     head = f"event: {kind}\n" if number is None else f"event: {kind}\nid: {number}\n"
     return f"{head}data: {_compact(document)}\n\n".encode()

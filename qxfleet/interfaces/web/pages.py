@@ -17,7 +17,7 @@ from qxfleet.agent.shipping import Shipping
 from qxfleet.api import requests, shapes
 from qxfleet.api.battery_shapes import battery_document
 from qxfleet.api.fleet_shapes import SILENT_S, fleet_document, shipping_document
-from qxfleet.api.shapes import Document, state_told
+from qxfleet.api.shapes import state_told
 from qxfleet.battery.health import Verdict
 from qxfleet.config.durations import duration_text
 from qxfleet.errors import StoreError
@@ -229,7 +229,7 @@ async def logout(request: Request) -> Response:
     return answer
 
 
-def _ups(agent: ThisAgent, name: str) -> Document:
+def _ups(agent: ThisAgent, name: str) -> dict[str, Any]:
     options, state = agent.fleet.options(name), agent.shown()[name]
     dialect = state.identity.dialect if state.identity else options.dialect
     about = {"description": options.description, "groups": list(options.groups), "dialect": dialect, "port": options.port}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel
@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from qxfleet.agent.agent import Agent
 from qxfleet.api.door import Door
 from qxfleet.api.requests import Request as Wanted
-from qxfleet.api.shapes import Document
 from qxfleet.interfaces.web.access import Visitor
 from qxfleet.interfaces.web.live import Live
 from qxfleet.interfaces.web.problems import Problem, documented
 
+R = TypeVar("R")
 NAME = r"^[A-Za-z0-9._-]+$"
 
 
@@ -58,7 +58,7 @@ def door_of(request: Request) -> Door:
     return found
 
 
-async def ask(request: Request, wanted: Wanted, visitor: Visitor) -> Document:
+async def ask(request: Request, wanted: Wanted[R], visitor: Visitor) -> R:
     """The answer to one request of the API: every interface says the same. Raises Problem, and the door's errors."""
     return await door_of(request).do(wanted, visitor.actor)
 

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Request
 from starlette.responses import StreamingResponse
 
-from qxfleet.api import shapes
-from qxfleet.api.shapes import Document
-from qxfleet.interfaces.web import models
+from qxfleet.api import responses, shapes
 from qxfleet.interfaces.web.access import Reader, access_of
 from qxfleet.interfaces.web.api.common import ThisAgent, ThisLive, routes
 from qxfleet.interfaces.web.api.fleet import Targets, chosen_names
@@ -29,10 +27,10 @@ Limit = Annotated[int, Query(ge=1, le=10_000, description="The last so many.")]
 After = Annotated[int | None, Query(ge=0, le=HIGHEST_ID, description="Events with a higher number, the first `limit` of them.")]
 
 
-@router.get("/events", response_model=models.Events, operation_id="events", responses=documented(404))
+@router.get("/events", response_model=responses.Events, operation_id="events", responses=documented(404))
 async def events(
     agent: ThisAgent, visitor: Reader, targets: Targets = None, since: Since = None, after: After = None, limit: Limit = 1000
-) -> Document:
+) -> responses.Events:
     """What happened, oldest first: of the targets, or of every UPS and the agent itself."""
     names = chosen_names(agent, targets) if targets else None
     since_us = None if since is None else moment_us(since, agent.clock.wall_us())
@@ -60,8 +58,8 @@ async def events_stream(
     return stream(live.events(after, names, visitor.listener), access_of(request).still(request, visitor))
 
 
-@router.get("/audit", response_model=models.Audit, operation_id="audit")
-async def audit(agent: ThisAgent, visitor: Reader, since: Since = None, limit: Limit = 1000) -> Document:
+@router.get("/audit", response_model=responses.Audit, operation_id="audit")
+async def audit(agent: ThisAgent, visitor: Reader, since: Since = None, limit: Limit = 1000) -> responses.Audit:
     """Who did what, from where, and what became of it, oldest first."""
     since_us = None if since is None else moment_us(since, agent.clock.wall_us())
     entries = await agent.store.read(lambda connection: trail(connection, since_us, limit))

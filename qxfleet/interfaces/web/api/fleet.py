@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 import qxfleet
 from qxfleet.agent.agent import Agent
-from qxfleet.api import shapes
-from qxfleet.api.shapes import Document
+from qxfleet.api import responses, shapes
 from qxfleet.errors import OrderNotSupported
 from qxfleet.interfaces.turns import in_turns
-from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader, access_of
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ThisLive, UpsPath, routes
 from qxfleet.interfaces.web.live import stream
@@ -33,16 +31,16 @@ Targets = Annotated[
 ]
 
 
-@router.get("/about", response_model=models.About, operation_id="about")
-async def about(agent: ThisAgent, visitor: Reader) -> Document:
+@router.get("/about", response_model=responses.About, operation_id="about")
+async def about(agent: ThisAgent, visitor: Reader) -> responses.About:
     """Which agent this is, and who you are to it."""
     return {
         "agent": agent.config.agent.name, "version": qxfleet.__version__, "time": iso(agent.clock.wall_us()),
-        "you": visitor.name, "rights": visitor.rights,
+        "you": visitor.name, "rights": list(visitor.rights),
     }  # fmt: skip
 
 
-@router.get("/fleet", response_model=models.Fleet, operation_id="fleet", responses=documented(404))
+@router.get("/fleet", response_model=responses.Fleet, operation_id="fleet", responses=documented(404))
 async def fleet(agent: ThisAgent, visitor: Reader, targets: Targets = None) -> Any:
     """Every UPS, or those of the targets, with everything it last told."""
     states, now_s, time = agent.shown(), agent.clock.monotonic(), iso(agent.clock.wall_us())
@@ -67,20 +65,20 @@ async def fleet_stream(request: Request, live: ThisLive, visitor: Reader) -> Any
     return stream(live.fleet(visitor.listener), access_of(request).still(request, visitor))
 
 
-@router.get("/ups/{name}", response_model=models.Ups, operation_id="ups", responses=documented(404))
-async def ups(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+@router.get("/ups/{name}", response_model=responses.Ups, operation_id="ups", responses=documented(404))
+async def ups(agent: ThisAgent, visitor: Reader, name: UpsPath) -> responses.Ups:
     """One UPS."""
     return ups_document(agent, name)
 
 
-@router.get("/ups/{name}/variables", response_model=models.Variables, operation_id="variables", responses=documented(404))
-async def variables(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+@router.get("/ups/{name}/variables", response_model=responses.Variables, operation_id="variables", responses=documented(404))
+async def variables(agent: ThisAgent, visitor: Reader, name: UpsPath) -> responses.Variables:
     """Every variable of one UPS with its unit and where its value comes from."""
     return variables_document(agent, name)
 
 
 @router.get(
-    "/ups/{name}/variables/{variable}", response_model=models.Variable, operation_id="variable", responses=documented(404)
+    "/ups/{name}/variables/{variable}", response_model=responses.Variable, operation_id="variable", responses=documented(404)
 )
 async def variable(
     agent: ThisAgent, visitor: Reader, name: UpsPath,
@@ -104,32 +102,33 @@ def chosen_names(agent: Agent, targets: list[str] | None) -> tuple[str, ...]:
     return tuple(name for name in agent.shown() if name in meant)
 
 
-def ups_document(agent: Agent, name: str) -> Document:
+def ups_document(agent: Agent, name: str) -> responses.Ups:
     """One UPS as it is now."""
     return ups_shape(agent.fleet.options(name), agent.shown()[name], agent.clock.monotonic())
 
 
-def ups_shape(options: UpsOptions, state: DeviceState, mono_s: float) -> Document:
+def ups_shape(options: UpsOptions, state: DeviceState, mono_s: float) -> responses.Ups:
     """One UPS as the API has it: numbers where the command line has texts."""
-    shape = shapes.ups_document(options, state, mono_s)
+    facts = shapes.ups_facts(options, state, mono_s)
     values = state.reading.values if state.reading else {}
-    texts = shape["variables"]
-    shape["variables"] = {each: values.get(each, text) if each != "ups.alarm" else text for each, text in texts.items()}
+    texts = shapes.variable_texts(state)
+    numbers = {each: values.get(each, text) if each != "ups.alarm" else text for each, text in texts.items()}
     since = iso(state.link_since_us) if state.link_since_us else None
-    return {**shape, "reason": state.link_reason, "since": since}
+    return {**facts, "reason": state.link_reason, "since": since, "variables": numbers}
 
 
-def variables_document(agent: Agent, name: str) -> Document:
+def variables_document(agent: Agent, name: str) -> responses.Variables:
     """The variables of one UPS."""
     state = agent.shown()[name]
     reading = state.reading
     age_s = None if reading is None else max(0.0, agent.clock.monotonic() - reading.mono_s)
-    found: Document = {}
+    found: dict[str, responses.Variable] = {}
     for each, value in ups_document(agent, name)["variables"].items():
         listed = VARIABLES.get(each)
         origin = reading.origins.get(each, Origin.MEASURED) if reading else Origin.MEASURED
         found[each] = {
-            "value": value, "text": value_text(each, value), "unit": listed.unit if listed else "", "origin": origin.value,
+            "value": value, "text": value_text(each, value), "unit": listed.unit if listed else "",
+            "origin": cast(responses.OriginName, origin.value),
             "description": listed.description if listed else "",
         }  # fmt: skip
     return {"ups": name, "state": state.link.value, "age_s": age_s, "variables": found}

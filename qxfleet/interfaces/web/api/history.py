@@ -6,9 +6,8 @@ from typing import Annotated
 
 from fastapi import Path, Query
 
-from qxfleet.api.shapes import Document
+from qxfleet.api import responses
 from qxfleet.errors import StoreError
-from qxfleet.interfaces.web import models
 from qxfleet.interfaces.web.access import Reader
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, UpsPath, routes
 from qxfleet.interfaces.web.moments import Length, Moment, length_s, moment_us
@@ -24,14 +23,15 @@ When = Annotated[Moment | None, Query(description="ISO 8601, or how long ago: `3
 
 
 @router.get(
-    "/ups/{name}/history/{variable}", response_model=models.History, operation_id="history", responses=documented(404, 409, 503)
-)
+    "/ups/{name}/history/{variable}", response_model=responses.History, operation_id="history",
+    responses=documented(404, 409, 503),
+)  # fmt: skip
 async def history(
     agent: ThisAgent, visitor: Reader, name: UpsPath,
     variable: Annotated[str, Path(pattern=NAME, max_length=64, description="NUT's name.", examples=["input.voltage"])],
     since: When = "24h", until: When = None,
     every: Annotated[Length | None, Query(description="Width of intervals; without: as suits.", examples=["15m"])] = None,
-) -> Document:  # fmt: skip
+) -> responses.History:  # fmt: skip
     """One numeric variable of one UPS, from the database: the lowest, mean and highest value of every interval.
 
     `every_s` 0: every reading is a point of its own. Where nothing was recorded there is no point.
@@ -50,9 +50,9 @@ async def history(
     return history_document(found)
 
 
-def history_document(found: Series) -> Document:
+def history_document(found: Series) -> responses.History:
     """The outside face's shape of a history."""
-    points = [
+    points: list[responses.Point] = [
         {"time": iso(point.at_us), "min": point.min, "mean": point.mean, "max": point.max, "count": point.readings}
         for point in found.points
     ]

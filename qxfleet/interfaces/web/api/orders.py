@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Body, Path, Request, Response
 
 from qxfleet.agent.audit import Act
-from qxfleet.api import shapes
-from qxfleet.api.shapes import Document
-from qxfleet.interfaces.web import models
+from qxfleet.api import responses, shapes
+from qxfleet.interfaces.web import bodies
 from qxfleet.interfaces.web.access import Reader, Somebody, access_of
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, UpsPath, routes
 from qxfleet.interfaces.web.problems import Problem, documented
@@ -25,22 +24,22 @@ STATUSES = {
 Named = Annotated[str, Path(pattern=NAME, max_length=64, description="NUT's name.")]
 
 TRIED: dict[int | str, dict[str, Any]] = {
-    202: {"model": models.Outcome, "description": "Sent, but nothing shows that the UPS acted"},
+    202: {"model": responses.Outcome, "description": "Sent, but nothing shows that the UPS acted"},
     **documented(400, 404, 409, 413, 504),
 }
 
 
-@router.get("/ups/{name}/commands", response_model=models.Commands, operation_id="commands", responses=documented(404))
-async def commands(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+@router.get("/ups/{name}/commands", response_model=responses.Commands, operation_id="commands", responses=documented(404))
+async def commands(agent: ThisAgent, visitor: Reader, name: UpsPath) -> responses.Commands:
     """The instant commands of one UPS, and what each may cost."""
     return shapes.orders_document(name, agent.fleet.orders(name))
 
 
-@router.post("/ups/{name}/commands/{command}", response_model=models.Outcome, operation_id="command", responses=TRIED)
+@router.post("/ups/{name}/commands/{command}", response_model=responses.Outcome, operation_id="command", responses=TRIED)
 async def command(
     request: Request, response: Response, agent: ThisAgent, visitor: Somebody, name: UpsPath, command: Named,
-    body: Annotated[models.Order | None, Body()] = None,
-) -> Document:  # fmt: skip
+    body: Annotated[bodies.Order | None, Body()] = None,
+) -> responses.Outcome:  # fmt: skip
     """Have a UPS do something, and wait for what becomes of it. Needs the right `command`, or `test` for battery tests."""
     value = _text(body.value if body else None)
     if not visitor.may_command(command):
@@ -48,16 +47,16 @@ async def command(
     return _ended(response, await agent.fleet.perform(name, command, value, actor=visitor.actor))
 
 
-@router.get("/ups/{name}/settings", response_model=models.Settings, operation_id="settings", responses=documented(404))
-async def settings(agent: ThisAgent, visitor: Reader, name: UpsPath) -> Document:
+@router.get("/ups/{name}/settings", response_model=responses.Settings, operation_id="settings", responses=documented(404))
+async def settings(agent: ThisAgent, visitor: Reader, name: UpsPath) -> responses.Settings:
     """The writable variables of one UPS with their bounds."""
     return shapes.settings_document(name, agent.fleet.settings(name))
 
 
-@router.put("/ups/{name}/settings/{variable}", response_model=models.Outcome, operation_id="set", responses=TRIED)
+@router.put("/ups/{name}/settings/{variable}", response_model=responses.Outcome, operation_id="set", responses=TRIED)
 async def set_(
-    request: Request, response: Response, agent: ThisAgent, visitor: Somebody, name: UpsPath, variable: Named, body: models.Change
-) -> Document:
+    request: Request, response: Response, agent: ThisAgent, visitor: Somebody, name: UpsPath, variable: Named, body: bodies.Change
+) -> responses.Outcome:
     """Change a setting, and wait for what becomes of it. Needs the right `set`."""
     value = _text(body.value) or ""
     if not visitor.may("set"):
@@ -69,11 +68,11 @@ def _text(value: float | str | None) -> str | None:
     return value if value is None or isinstance(value, str) else f"{value:g}"
 
 
-def _ended(response: Response, result: OrderResult) -> Document:
+def _ended(response: Response, result: OrderResult) -> responses.Outcome:
     """The document of an outcome that may count as success; any other is a problem that holds the same members."""
     response.status_code = STATUSES[result.outcome]
     document = {**result.as_json(), "text": result.text}
     if result.outcome in (Outcome.ACCEPTED, Outcome.UNCONFIRMED):
-        return document
+        return cast(responses.Outcome, document)
     said = f"the UPS answered {result.reply!r}" if result.reply is not None else "the UPS gave no answer"
     raise Problem(STATUSES[result.outcome], f"order-{result.outcome.value}", result.text or said, document)

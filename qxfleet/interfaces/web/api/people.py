@@ -6,11 +6,10 @@ from typing import Annotated
 
 from fastapi import Path, Request
 
-from qxfleet.api import requests
+from qxfleet.api import requests, responses
 from qxfleet.api.asking import UnknownTarget
-from qxfleet.api.shapes import Document
 from qxfleet.errors import OrderInvalid, StoreError
-from qxfleet.interfaces.web import models
+from qxfleet.interfaces.web import bodies
 from qxfleet.interfaces.web.access import Reader, Somebody, Visitor
 from qxfleet.interfaces.web.api.common import NAME, ThisAgent, ask, routes
 from qxfleet.interfaces.web.problems import Problem, documented
@@ -18,8 +17,8 @@ from qxfleet.interfaces.web.problems import Problem, documented
 router = routes("users and tokens")
 
 
-@router.get("/users", response_model=models.Users, operation_id="users")
-async def users(agent: ThisAgent, visitor: Reader) -> Document:
+@router.get("/users", response_model=responses.Users, operation_id="users")
+async def users(agent: ThisAgent, visitor: Reader) -> responses.Users:
     """The users of the configuration and what they may do."""
     return {
         "users": [
@@ -29,8 +28,8 @@ async def users(agent: ThisAgent, visitor: Reader) -> Document:
     }
 
 
-@router.get("/tokens", response_model=models.Tokens, operation_id="tokens")
-async def tokens(request: Request, visitor: Somebody) -> Document:
+@router.get("/tokens", response_model=responses.Tokens, operation_id="tokens")
+async def tokens(request: Request, visitor: Somebody) -> responses.Tokens:
     """Your tokens."""
     if visitor.user is None:
         return {"tokens": []}
@@ -38,9 +37,10 @@ async def tokens(request: Request, visitor: Somebody) -> Document:
 
 
 @router.post(
-    "/tokens", response_model=models.NewToken, status_code=201, operation_id="token-create", responses=documented(400, 409, 413)
-)
-async def create(request: Request, visitor: Somebody, wanted: models.WantedToken) -> Document:
+    "/tokens", response_model=responses.NewToken, status_code=201, operation_id="token-create",
+    responses=documented(400, 409, 413),
+)  # fmt: skip
+async def create(request: Request, visitor: Somebody, wanted: bodies.WantedToken) -> responses.NewToken:
     """Make a token that acts as you. Only with a password or a session: a token makes no tokens."""
     user = _person(visitor)
     allow = None if wanted.allow is None else tuple(wanted.allow)
