@@ -94,6 +94,11 @@ def hunter(name: str) -> ModuleType:
     return importlib.import_module(f"tests.hunt_{name}")
 
 
+def _tracebacks(log: str) -> list[str]:
+    """Every traceback of a log."""
+    return [each.partition("\n20")[0] for each in log.split("Traceback (most recent call last):")[1:]]
+
+
 async def wild(name: str, stand: Stand, requests: int, connections: int, found: Findings, seed: int) -> None:
     """So many requests and cut connections, some at the same time."""
     hunt, left = hunter(name), [requests, connections]
@@ -197,7 +202,7 @@ async def hunt(name: str, requests: int, connections: int, seed: int, *, grown: 
                 found.problems.append(f"private memory of {process} grew from {before[process]} to {after} KiB")
         await play.stop()
         if "Traceback" in play.log():
-            found.problems.append(f"an error that is ours: {play.log()[-4000:]}")
+            found.problems += [f"an error that is ours: {each[-1500:]}" for each in set(_tracebacks(play.log()))]
         print(f"log: {len(play.log())} bytes")
     return found
 
@@ -211,7 +216,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     found = asyncio.run(hunt(arguments.door, arguments.requests, arguments.connections, arguments.seed))
-    for problem in found.problems[:20]:
+    for problem in sorted(set(found.problems))[:40]:
         print(problem)
     return 1 if found.problems else 0
 

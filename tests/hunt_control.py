@@ -116,7 +116,11 @@ async def converse(stand: Stand, rng: random.Random, count: int, found: Findings
                 if not line.endswith(b"\n"):
                     found.problems.append(f"hung up after {answered} answers, before {sent[answered][:200]!r}")
                     return
-                _judge(json.loads(line), answered, sent[answered], found)
+                answer = json.loads(line)
+                if answer.get("error", {}).get("code") == "busy":  # others' orders are not over yet
+                    found.answers["busy"] += 1
+                    return await _again(stand, rng, count, found)
+                _judge(answer, answered, sent[answered], found)
                 answered += 1
     except (TimeoutError, ConnectionError, ValueError) as error:
         found.problems.append(f"{type(error).__name__} after {answered} of {count} answers, before {sent[answered][:200]!r}")
@@ -125,6 +129,11 @@ async def converse(stand: Stand, rng: random.Random, count: int, found: Findings
         writer.transport.abort()
         found.asked += answered
         found.connections += 1
+
+
+async def _again(stand: Stand, rng: random.Random, count: int, found: Findings) -> None:
+    await asyncio.sleep(1.0)
+    await converse(stand, rng, count, found)
 
 
 def _judge(answer: dict[str, Any], key: int, sent: bytes, found: Findings) -> None:

@@ -49,7 +49,9 @@ Verdict = Literal["passed", "failed", "aborted", "no-effect", "inconclusive"]
 class StateTold(TypedDict):
     """What the agent adds to its answers while its state takes no records."""
 
-    state_trouble: NotRequired[Annotated[str, Told("Since when the state takes no records, and why.")]]
+    state_trouble: NotRequired[Annotated[
+        str, Told("Since when the state takes no records, and why.", "the state takes no records: disk full; …")
+    ]]
 
 
 # -- the agent
@@ -401,7 +403,7 @@ class CapacityShape(TypedDict):
     time: Time
     percent: float
     error: float
-    method: str
+    method: Annotated[str, Told(example="full")]
 
 
 class Rest(TypedDict):
@@ -423,9 +425,9 @@ class Evidence(TypedDict):
     data_problems: list[str]
     health_error: float | None
     replace_by_basis: str | None
-    battery: str
+    battery: Annotated[str, Told("Its name in the register.", "rack1-a-1")]
     type: str | None
-    chemistry: str
+    chemistry: Annotated[str, Told(example="vrla")]
     cells: int | None
     capacity_ah: float | None
     installed: Time | None
@@ -567,7 +569,7 @@ class Test(TypedDict):
     id: Annotated[int, Told(example=12)]
     ups: UpsName
     test: Annotated[str, Told(example="quick test")]
-    kind: str
+    kind: Annotated[str, Told("quick, deep or timed.", "quick")]
     for_s: float | None
     depth_percent: int | None
     started: Time
@@ -673,12 +675,12 @@ class ScheduleItem(TypedDict):
 
     name: Annotated[str, Told(example="weekly-quick")]
     do: Annotated[str, Told(example="test")]
-    what: str
+    what: Annotated[str, Told(example="quick test")]
     cron: Annotated[str, Told(example="0 3 * * sun")]
-    timezone: str
+    timezone: Annotated[str, Told(example="Europe/Berlin")]
     ups: Annotated[list[str], Told(example=["rack1-a"])]
     window_s: float | None
-    missed: str
+    missed: Annotated[str, Told("What becomes of a date at which the agent did not run.", "skip")]
     next: Annotated[list[str], Told(example=["2026-05-03T03:00:00.000Z"])]
     last: Annotated[str | None, Told(example=None)]
 
@@ -723,8 +725,8 @@ Taken = TypedDict(
 class LoadNow(Taken):
     """One load that is concerned."""
 
-    load: str
-    phase: str
+    load: Annotated[str, Told(example="db-1")]
+    phase: Annotated[str, Told(example="stopping")]
     stands: Annotated[str, Told("The phase in words.", "stopping")]
     up: bool | None
     fed_by: list[str]
@@ -738,7 +740,7 @@ class UpsNow(Taken):
     """One UPS that is concerned."""
 
     ups: UpsName
-    phase: str
+    phase: Annotated[str, Told(example="told")]
     stands: Annotated[str, Told("The phase in words.", "counts down to its cut")]
     mains: str | None
     contact: bool
@@ -799,8 +801,9 @@ class Shutdown(ShutdownDocument, StateTold):
 
 RunStep = TypedDict(
     "RunStep",
-    {"number": int, "act": str, "target": str, "try": int, "why": str, "begun": str, "answer": str | None, "result": str | None,
-     "ended": str | None, "took_s": float | None, "for_s": float | None, "limit_s": float | None, "text": str | None},
+    {"number": int, "act": Annotated[str, Told(example="stop")], "target": Annotated[str, Told(example="db-1")], "try": int,
+     "why": Annotated[str, Told(example="feed-a is on battery")], "begun": Time, "answer": str | None, "result": str | None,
+     "ended": Time | None, "took_s": float | None, "for_s": float | None, "limit_s": float | None, "text": str | None},
 )  # fmt: skip
 """One step of a run: what it took, and what it was given."""
 
@@ -811,11 +814,11 @@ class Run(TypedDict):
     run: int
     kind: Literal["drill", "ordered", "outage"]
     armed: bool
-    actor: str
+    actor: Annotated[str, Told(example="shutdown")]
     started: Time
     ended: Time | None
     outcome: str | None
-    text: str
+    text: Annotated[str, Told("How it ended.", "all are back")]
     steps: list[RunStep]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from qxfleet.agent.agent import Agent
+from qxfleet.api import requests
 from qxfleet.config.load import load
 from qxfleet.interfaces.control import BACKLOG_EVENTS, LONGEST_REQUEST, MOST_CLIENTS, ControlServer
 from qxfleet.model.events import Event, EventKind
@@ -195,3 +197,27 @@ async def test_a_fault_of_our_own_is_told_as_such(
     assert served.server.failures == {"status": 1}
     monkeypatch.undo()
     assert (await answer(client, {"id": 2, "do": "status"}))["ok"]
+
+
+async def test_who_hung_up_takes_no_place_from_others(served: Served) -> None:
+    """What a stream began may have to come to its end first, as a setting under way does."""
+    over = asyncio.Event()
+
+    async def stubborn(request: object, actor: str, say: object) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await over.wait()
+
+    served.server._door._streams[requests.ProfileApply] = stubborn
+    for _ in range(MOST_CLIENTS):
+        _, writer = await served.client()
+        writer.write(b'{"id": 1, "do": "profile-apply", "args": {"name": "x"}}\n')
+        await writer.drain()
+    assert (await answer(await served.client(), {"id": 2, "do": "about"}))["error"]["code"] == "busy"
+    for _, writer in served.clients:
+        writer.close()
+    async with asyncio.timeout(20):
+        while not (told := await answer(await served.client(), {"id": 3, "do": "about"}))["ok"]:
+            assert told["error"]["code"] == "busy"
+            await asyncio.sleep(0.02)
+    over.set()

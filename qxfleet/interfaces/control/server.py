@@ -51,6 +51,7 @@ class ControlServer:
         self.path = path
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._gone: set[asyncio.Task[None]] = set()
         self._inode = 0
         self._door = Door(agent)
 
@@ -111,7 +112,7 @@ class ControlServer:
         assert task is not None
         self._clients.add(task)
         try:
-            if len(self._clients) > MOST_CLIENTS:
+            if len(self._clients) - len(self._gone) > MOST_CLIENTS:
                 _say(writer, None, error=("busy", f"{MOST_CLIENTS} clients are connected already"))
                 await _flushed(writer)
                 return
@@ -122,6 +123,7 @@ class ControlServer:
             pass  # the agent stops; the end of this task is all that was asked for
         finally:
             self._clients.discard(task)
+            self._gone.discard(task)
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
             else:
@@ -163,15 +165,16 @@ class ControlServer:
             _say(writer, key, error=_named(error))
             await _flushed(writer)
 
-    @staticmethod
-    async def _stream(pump: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
-        """Run a stream until it ends or the client hangs up or says anything."""
+    async def _stream(self, pump: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+        """Run a stream until it ends or the client hangs up or says anything. What has to come to an end first takes no place."""
         pumping = asyncio.create_task(pump)
         hung_up = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({pumping, hung_up}, return_when=asyncio.FIRST_COMPLETED)
             if pumping.done():
                 pumping.result()
+            elif hung_up.exception() is not None or not hung_up.result():
+                self._gone |= {task for task in self._clients if task is asyncio.current_task()}
         finally:
             for task in (pumping, hung_up):
                 task.cancel()
