@@ -38,7 +38,7 @@ class Upsmon:
         folder.mkdir()
         (folder / "upsmon.conf").write_text(
             f"RUN_AS_USER root\nMONITOR {ups} 1 {user} secret {role}\nMINSUPPLIES 1\n"
-            f'SHUTDOWNCMD "date +%s.%N > {folder}/down"\nPOWERDOWNFLAG {folder}/killpower\n'
+            f'SHUTDOWNCMD "date +%s.%N >> {folder}/down"\nPOWERDOWNFLAG {folder}/killpower\n'
             f"POLLFREQ 1\nPOLLFREQALERT 1\nHOSTSYNC 10\nDEADTIME 5\nFINALDELAY 1\nRBWARNTIME 60\nNOCOMMWARNTIME 60\n{options}\n"
         )
         (folder / "upsmon.conf").chmod(0o600)

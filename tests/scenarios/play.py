@@ -22,7 +22,7 @@ from qxfleet.testing.population import fleet
 from qxfleet.testing.unit import Unit
 from tests.scenarios.nursery import Forked, Nursery
 
-READY_S = 20.0
+READY_S = 60.0
 SOAK = os.environ.get("QXFLEET_SOAK") == "1"
 """``make soak``: the long form of whatever has one."""
 
