@@ -564,22 +564,45 @@ async def test_a_promoted_standby_gets_again_what_it_lacks(tmp_path: Path, postg
 
 
 SHIP = """
-import sys, time, uuid
+import os, sys, time, uuid
 from pathlib import Path
 from qxfleet.model.clock import Clock
 from qxfleet.store.fleet import AgentIdentity
 from qxfleet.store.series import series
 from qxfleet.store.shipper import Shipper
+import sqlalchemy.dialects.postgresql.psycopg
 state, url = sys.argv[1:]
 who = AgentIdentity(str(uuid.UUID(int=7)), "row-a")
-Shipper(Path(state), url, who, ["rack1-a"], clock=Clock(), tell=lambda turn: None).start()
-print("started", flush=True)
-time.sleep(600)
+for _ in iter(sys.stdin.readline, ""):
+    pid = os.fork()
+    if pid == 0:
+        Shipper(Path(state), url, who, ["rack1-a"], clock=Clock(), tell=lambda turn: None).start()
+        time.sleep(600)
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print("gone", flush=True)
 """
 
 
-def shipping(state: Path, url: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SHIP, str(state), url], stdout=subprocess.PIPE)
+@contextmanager
+def shippers(state: Path, url: str) -> Iterator[Callable[[], contextlib.AbstractContextManager[None]]]:
+    """Processes that ship, one after the other, each killed with -9; forked from one that has imported everything."""
+    command = [sys.executable, "-c", SHIP, str(state), url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mother:
+
+        @contextmanager
+        def one() -> Iterator[None]:
+            assert mother.stdin is not None and mother.stdout is not None
+            mother.stdin.write("go\n")
+            mother.stdin.flush()
+            pid = int(mother.stdout.readline())
+            try:
+                yield
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                mother.stdout.readline()
+
+        yield one
 
 
 @pytest.mark.timeout(3600 if SOAK else 180)
@@ -594,25 +617,21 @@ async def test_nothing_is_lost_or_doubled_by_kills_and_stops_under_load(
     chance = random.Random(13)
     numbers = itertools.count()
     try:
-        for turn in range(kills):
-            process = shipping(one.path, fleet_store)
-            assert process.stdout is not None
-            with process.stdout:
-                process.stdout.readline()
-                until_s = time.monotonic() + chance.uniform(0.1, 0.8)
-                stop_now = turn % (kills // stops) == 1
-                while time.monotonic() < until_s:
-                    for number in itertools.islice(numbers, 20):
-                        one.store.record(a_reading(at_us=1_790_000_000_000_000 + number * 1000))
-                        one.store.record_event(an_event(number))
-                    await one.store.record_now()
-                    await asyncio.sleep(0.01)
-                    if stop_now:
-                        postgres.stop()
-                        postgres.restart()
-                        stop_now = False
-                process.kill()
-                process.wait()
+        with shippers(one.path, fleet_store) as shipping:
+            for turn in range(kills):
+                with shipping():
+                    until_s = time.monotonic() + chance.uniform(0.1, 0.8)
+                    stop_now = turn % (kills // stops) == 1
+                    while time.monotonic() < until_s:
+                        for number in itertools.islice(numbers, 20):
+                            one.store.record(a_reading(at_us=1_790_000_000_000_000 + number * 1000))
+                            one.store.record_event(an_event(number))
+                        await one.store.record_now()
+                        await asyncio.sleep(0.01)
+                        if stop_now:
+                            postgres.stop()
+                            postgres.restart()
+                            stop_now = False
         count = next(numbers)
         one.who = AgentIdentity(str(uuid.UUID(int=7)), "row-a")
         one.shipper = one.new_shipper()
