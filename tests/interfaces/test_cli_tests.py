@@ -152,6 +152,7 @@ def test_commands_and_reports_of_a_schedule_run_now(tested: Site) -> None:
     before = tested.asked("ups-03").count(b"Q\r")
     assert tested.run("schedule", "run", "quiet").returncode == 0
     assert tested.asked("ups-03").count(b"Q\r") == before + 1
+    assert tested.run("test", "start", "ups-03", "--quick").returncode == 0
     assert tested.run("schedule", "run", "monthly").returncode == 0
     assert '"verdict": "passed"' in (tested.folder / "tests.json").read_text()
 
