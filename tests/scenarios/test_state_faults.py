@@ -7,8 +7,10 @@ of another process. Each outage is played beside one on a sound state.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,9 +25,11 @@ from qxfleet.store import history, shutdown
 from qxfleet.store.engine import open_engine
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.simulator import SimulatedUps
+from tests.conftest import Postgres
 from tests.parts import absent
 from tests.scenarios.play import Play, measured, until
 from tests.scenarios.test_room_live import Hosts, configuration
+from tests.store.test_shipper import signal_server
 from tests.store.test_side import locked
 
 pytestmark = [pytest.mark.more, pytest.mark.timeout(240)]
@@ -140,6 +144,10 @@ class Room:
         cuts = sorted(self.cuts(began_s).values())  # of equal UPSes any may be the first
         return {name: at_s - began_s for name, at_s in (*asked.items(), *zip(UPSES, cuts, strict=True))}
 
+    async def ships(self) -> bool:
+        """Whether the fleet store takes what happens."""
+        return bool((await self.play.ask("status"))["result"]["fleet_store"]["state"] == "ok")
+
     def stored(self) -> None:
         """What happened is in the state, once."""
         engine = open_engine(f"sqlite:///{self.folder / 'state.db'}", writing=False)
@@ -163,16 +171,20 @@ class Room:
 Fault = Callable[[Path], object]
 
 
-async def play_outage(fault: Callable[[Path], object]) -> dict[str, float]:
-    """The fault comes while the agent runs, then mains fail."""
+async def play_outage(fault: Callable[[Path], object], fleet: str | None = None) -> dict[str, float]:
+    """The fault comes while the agent runs, then mains fail. ``fleet`` is the URL of the fleet store, if there is one."""
     room = Room()
     async with room.play as play:
         with disk(room.folder), room.hosts.running():
             with play.config.open("a") as config:
                 config.write(configuration(room.hosts, RACKS))
+                if fleet is not None:
+                    config.write(f"\n[fleet]\ndatabase = {json.dumps(fleet)}\n")
             await until(lambda: len(room.hosts.up()) == len(NAMES), 20, "every host is up")
             await play.start()
             await play.all_online()
+            if fleet is not None:
+                await until(room.ships, 60, "it ships")
             await asyncio.sleep(1)
             with fault(room.folder):  # type: ignore[attr-defined]
                 began_s = asyncio.get_running_loop().time()
@@ -195,6 +207,46 @@ async def test_the_state_breaks_and_then_mains_fail(fault: Fault) -> None:
     measured(
         f"{fault.__name__}: {len(found)} of {len(usual)} stops and cuts, the last after {max(found.values()):.1f} s "
         f"({max(usual.values()):.1f} s on a sound state), at most {max(later.values()):.2f} s later"
+    )
+    assert max(later.values()) < LATER_S
+
+
+@contextmanager
+def stopped(server: Postgres) -> Iterator[None]:
+    server.stop()
+    try:
+        yield
+    finally:
+        server.restart()
+
+
+@contextmanager
+def hanging(server: Postgres) -> Iterator[None]:
+    """Connections stay open and nobody answers."""
+    signal_server(server, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_server(server, signal.SIGCONT)
+
+
+def stages(found: dict[str, float]) -> str:
+    """When the last load of each stage was told to stop, and the last UPS to cut."""
+    each = [[found[f"{role}-{rack}"] for rack in range(1, RACKS + 1)] for role in ("web", "app", "db")]
+    return ", ".join(f"{max(times):.2f}" for times in [*each, [found[ups] for ups in UPSES]])
+
+
+@pytest.mark.parametrize("trouble", [stopped, hanging], ids=lambda trouble: trouble.__name__)
+async def test_the_fleet_store_is_in_trouble_and_then_mains_fail(
+    postgres: Postgres, trouble: Callable[[Postgres], object]
+) -> None:
+    """Every host is stopped and every UPS cut, each as soon as with a fleet store that answers."""
+    usual = await play_outage(sound, postgres.create())
+    found = await play_outage(lambda _: trouble(postgres), postgres.create())
+    later = {name: found[name] - usual[name] for name in usual}
+    measured(
+        f"fleet store {trouble.__name__}: {len(found)} of {len(usual)} stops and cuts, stages after {stages(found)} s "
+        f"({stages(usual)} s on one that answers), at most {max(later.values()):.2f} s later"
     )
     assert max(later.values()) < LATER_S
 
