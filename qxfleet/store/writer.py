@@ -307,7 +307,7 @@ class Writer:
     def _loop(self) -> None:
         failures = 0
         self._side_found.wait(2.0)
-        while True:
+        while not self._ended.is_set():
             closing = self._closing.is_set()
             try:
                 self._bring_up_to_date()

@@ -12,7 +12,7 @@ import pytest
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.forced import Client
 from qxfleet.config import stores
-from qxfleet.config.load import load
+from qxfleet.config.load import Config, load
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, Link, LinkChange
 from qxfleet.model.status import Status
@@ -83,6 +83,42 @@ async def test_an_agent_whose_schedule_stands_or_whose_writer_ended_is_stuck(tmp
         await running
     clock.ahead_s = 0.0
     assert agent.stuck() == "nothing can be stored any more"
+
+
+async def test_parts_that_wait_for_a_state_in_trouble_hold_up_what_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together they have the time that one has, and what does not ask the state begins in its turn."""
+
+    class Waiting:
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+        async def stop(self) -> None:
+            pass
+
+        def apply(self, config: Config) -> list[str]:
+            return []
+
+    class Listening(Waiting):
+        begun = False
+
+        async def start(self) -> None:
+            self.begun = True
+
+    monkeypatch.setattr("qxfleet.agent.agent.PARTS_S", 1.0)
+    (tmp_path / "fleet.db").mkdir()
+    file = tmp_path / "qxfleet.toml"
+    file.write_text(USB)
+    listening = Listening()
+    agent = Agent(load(file), parts=[*[lambda _: Waiting()] * 8, lambda _: listening])
+    told: list[tuple[str, float]] = []
+    agent.bus.attach(Event, lambda event: told.append((event.name, asyncio.get_running_loop().time())))
+    async with asyncio.timeout(60):
+        await agent.run(agent.stop)
+    times = [at_s for name, at_s in told if name == "waiting-for-state"]
+    assert len(times) == 8 and listening.begun
+    assert times[-1] - times[0] < 4.0, "each after the other would be seven seconds"
 
 
 async def test_a_forced_shutdown_is_shown_by_every_face(tmp_path: Path) -> None:
