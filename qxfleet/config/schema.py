@@ -66,7 +66,7 @@ class AgentTable(Table):
     )  # fmt: skip
     interfaces_user: Annotated[str, forms.UserName()] = _key(
         "", "who the process of [nut], [http] and [metrics] runs as where the agent starts as root: one without access to serial "
-        "ports; must be able to read the database, the certificates and their keys",
+        "ports; is given the state to read, and must be able to reach it, the certificates and their keys",
         shown="the agent's own",
     )  # fmt: skip
     include: Annotated[tuple[str, ...], Field(strict=False)] = _key(

@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from qxfleet.agent.agent import Agent
@@ -46,6 +47,8 @@ ABILITIES_S = 5.0
 """How often it is looked whether a UPS can do other things than before; and behind every order."""
 
 PULSE_S = 1.0
+READABLE_S = 2.0
+"""How often it is looked whether the state is still to be read by the interfaces' user."""
 SILENT_S = 10.0
 """An interface process that says nothing for so long hangs: it answers every pulse."""
 
@@ -165,13 +168,14 @@ class Interfaces:
         bus.attach(Event, self._event)
         bus.attach(Reading, self._reading)
         listening, pulsing = asyncio.create_task(self._listen(reader)), asyncio.create_task(self._pulse())
+        letting_read = asyncio.create_task(self._let_read(), name="the interfaces' right to read")
         try:
             done, _ = await asyncio.wait({listening, pulsing}, return_when=asyncio.FIRST_COMPLETED)
             return next(iter(done)).result()
         finally:
             bus.detach(Event, self._event)
             bus.detach(Reading, self._reading)
-            for task in (listening, pulsing, *self._asked):
+            for task in (listening, pulsing, letting_read, *self._asked):
                 task.cancel()
             if self._flush is not None:
                 self._flush.cancel()
@@ -220,6 +224,12 @@ class Interfaces:
             ))  # fmt: skip
             self._soon(0.0)
             await asyncio.sleep(PULSE_S)
+
+    async def _let_read(self) -> None:
+        """Give the interfaces' user the right to read the state, and again where the state was made anew."""
+        while (user := _other_user(self._config)) is not None:
+            await asyncio.to_thread(_give_to, user.pw_gid, self._config.agent.state)
+            await asyncio.sleep(READABLE_S)
 
     # -- down
 
@@ -363,10 +373,29 @@ def _spawn(link: socket.socket, config: Config) -> subprocess.Popen[bytes]:
     level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
     command = [sys.executable, "-m", "qxfleet.interfaces.process", str(link.fileno()), level]
     options: dict[str, Any] = {}
-    if config.agent.interfaces_user and os.geteuid() == 0:
-        user = pwd.getpwnam(config.agent.interfaces_user)
+    if (user := _other_user(config)) is not None:
         options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid)}
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[link.fileno()], start_new_session=True, **options)
+
+
+def _other_user(config: Config) -> pwd.struct_passwd | None:
+    """As whom the interfaces run, if not as whoever the agent is."""
+    return pwd.getpwnam(config.agent.interfaces_user) if config.agent.interfaces_user and os.geteuid() == 0 else None
+
+
+def _give_to(group: int, state: Path) -> None:
+    """Give a group the right to read the state, and with it history; to nothing else that lies beside it."""
+    for end in ("", "-wal", "-shm"):
+        file = state.with_name(state.name + end)
+        try:
+            now = file.stat()
+            if now.st_gid != group or now.st_mode & 0o047 != 0o040:
+                os.chown(file, -1, group)
+                file.chmod(now.st_mode & 0o7770 | 0o040)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("%s: its group can't be set, so that the interfaces may not read history: %s", file, error.strerror)
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

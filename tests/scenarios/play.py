@@ -91,6 +91,7 @@ class Play:
 
     Use as ``async with``; the agent is started by :meth:`start`. ``agent`` is keys and TOML values of ``[agent]``. Each UPS
     is configured with its dialect unless ``detect`` is set: finding out takes a while, and is not what is played here.
+    ``within`` is a command that runs the agent.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Play:
         agent: Mapping[str, str] = {},
         detect: bool = False,
         environment: Mapping[str, str] = {},
+        within: Sequence[str] = (),
         nursery: Nursery | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qxplay", dir="/tmp"))  # short: socket paths end at 107 bytes
@@ -114,6 +116,7 @@ class Play:
         self.process: Process | Forked | None = None
         self._agent = {"database": json.dumps(self.database), "control": '"agent.sock"', "name": '"play"', **beside, **agent}
         self._detect = detect
+        self._within = within
         self._environment = {**os.environ, **environment}
         self._nursery = nursery
         self._followers: list[Follower] = []
@@ -168,7 +171,7 @@ class Play:
         else:
             with (self.folder / "agent.log").open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "qxfleet", "--config", str(self.config), "run", "--log-level", "warning",
+                    *self._within, sys.executable, "-m", "qxfleet", "--config", str(self.config), "run", "--log-level", "warning",
                     stdin=DEVNULL, stdout=DEVNULL, stderr=log, env=self._environment,
                 )  # fmt: skip
         if wait:
