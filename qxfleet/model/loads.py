@@ -214,6 +214,24 @@ class Plan:
         return tuple(dict.fromkeys((self.trigger, *(load.trigger for load in self.loads if load.trigger is not None))))
 
     @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition of any trigger, once."""
+        return tuple(dict.fromkeys(each for trigger in self.triggers for each in (*trigger.any, *trigger.all)))
+
+    @cached_property
+    def trigger_of(self) -> Mapping[str, int]:
+        """For each load, the place in :attr:`triggers` of the one that counts for it."""
+        place = {trigger: number for number, trigger in enumerate(self.triggers)}
+        return {load.name: place[load.trigger or self.trigger] for load in self.loads}
+
+    @cached_property
+    def staged(self) -> frozenset[str]:
+        """UPSes whose loads are of several stages, the agent's own host aside."""
+        return frozenset(
+            ups for ups, loads in self.fed.items() if len({load.stage for load in loads if load.name != self.host}) > 1
+        )
+
+    @cached_property
     def before(self) -> Mapping[str, frozenset[str]]:
         """For each load, and for each stage of each UPS, what must have gone before it.
 

@@ -12,9 +12,7 @@ from qxfleet.errors import OrderNotSupported
 from qxfleet.model.events import OrderResult, Outcome
 from qxfleet.model.loads import Command, Load, NutClients, Outlet, Plan, Start, Stop, WakeOnLan, Webhook
 from qxfleet.shutdown.effects import Done, Effects
-from qxfleet.shutdown.model import Act, Answer, Step
-
-ACTOR = "shutdown:plan"
+from qxfleet.shutdown.model import ACTOR, Act, Answer, Step
 
 ANSWERS = {
     Outcome.ACCEPTED: Answer.ACCEPTED, Outcome.REJECTED: Answer.FAILED, Outcome.UNSUPPORTED: Answer.UNSUPPORTED,

@@ -8,7 +8,7 @@ back only where mains are back in time and something on it is up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from qxfleet.model.loads import Load
 from qxfleet.shutdown.ending import names
@@ -153,7 +153,7 @@ def to_cycle(scene: Scene) -> set[str]:
     if not scene.record.armed or scene.plan.ups_off.then != "return" or scene.record.cancelled:
         return set()
     cycle: set[str] = set()
-    for load in stranded(scene):
+    for load in scene.stranded:
         if scene.powered(load) and all(_may_cycle(scene, ups) for ups in load.fed_by):
             cycle.update(load.fed_by)
     return cycle
@@ -161,19 +161,10 @@ def to_cycle(scene: Scene) -> set[str]:
 
 def _may_cycle(scene: Scene, ups: str) -> bool:
     """Everything on it is seen to be down, and none of it is to go on being down."""
-    return ups not in scene.plan.stay_off and scene.enough(ups) and scene.may_try(ups) and all(
+    return ups not in scene.plan.stay_off and ups in scene.live and scene.may_try(ups) and all(
         scene.at[load.name] in GONE and scene.up[load.name] is False and load.name not in scene.held_down
         for load in scene.plan.fed[ups]
     )  # fmt: skip
-
-
-def stranded(scene: Scene) -> Iterable[Load]:
-    """Loads that were stopped, that nothing of ours starts, and whose power never went."""
-    for load in scene.plan.loads:
-        if scene.at[load.name] is not Standing.DOWN or load.start is not None or load.name == scene.plan.host:
-            continue
-        if load.name not in scene.held_down and not scene.cycled(load) and not scene.told.intersection(load.fed_by):
-            yield load
 
 
 def call_backs(scene: Scene) -> list[Step]:

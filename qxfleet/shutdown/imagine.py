@@ -1,18 +1,35 @@
 """An imagined room: batteries that drain by what is really on, loads that take their time, UPSes that cut and return.
 
-Nothing here decides anything: it only lets :func:`~qxfleet.shutdown.plan.next_steps` see a world, and does what it is told.
+Nothing here decides anything: it only lets the loop of :mod:`~qxfleet.shutdown.loop` see a world, and does what it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from qxfleet.model.clock import Clock
 from qxfleet.model.electrical import runtime_at
+from qxfleet.model.events import Event
 from qxfleet.model.loads import Load, Plan
 from qxfleet.shutdown.durations import expected_s
-from qxfleet.shutdown.model import Act, Answer, Decision, LoadSeen, Mains, Memory, Record, Step, Taken, UpsSeen, World
-from qxfleet.shutdown.plan import next_steps
+from qxfleet.shutdown.loop import Loop
+from qxfleet.shutdown.model import (
+    Act,
+    Answer,
+    Decision,
+    End,
+    LoadSeen,
+    Mains,
+    Memory,
+    Ordered,
+    Record,
+    Step,
+    Taken,
+    UpsSeen,
+    World,
+)  # fmt: skip
 
 IDLE_SHARE = 0.1
 """Of what a UPS carries when all its loads are on: what is left when all are off."""
@@ -227,35 +244,45 @@ def machine_for(load: Load, watts: float, *, wakes: bool = False) -> Machine:
 
 
 class Course:
-    """A plan let loose on a room: sees, decides, records and acts, as the agent does."""
+    """A plan let loose on a room, through the loop that the agent runs: only what is seen, and what acts do, is imagined.
+
+    ``finished``: how each run ended; ``events``: all that was told. Nothing waits for anything here, so one turn is one call.
+    """
 
     def __init__(self, plan: Plan, room: Room, *, armed: bool = True) -> None:
-        self.plan, self.room = plan, room
-        self.record = Record(armed)
-        self.decision = Decision()
+        self.plan = plan if plan.armed is armed else replace(plan, armed=armed)
+        self.room = room
         self.finished: list[str] = []
-        self._answers: list[tuple[int, Answer]] = []
+        self.events: list[Event] = []
+        self._runs = 0
+        self._answers: list[tuple[int, int, Answer]] = []
+        self.loop = Loop(self.plan, _RoomClock(room), self, self)
+
+    @property
+    def record(self) -> Record:
+        """The run under way, as far as it has come."""
+        return self.loop.record
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided last."""
+        return self.loop.decision
 
     def look(self) -> Decision:
         """One turn: the answers to what was asked at the last one come in, and what is next is begun."""
-        now_s = self.room.now_s
-        for number, answer in self._answers:
-            self.record = self.record.answered(number, answer, now_s)
-        self._answers = []
-        decision = self.decision = next_steps(self.plan, self.record, self.room.world(), now_s)
-        self.record = replace(self.record, memory=decision.memory)
-        for end in decision.end:
-            self.record = self.record.ended(end, now_s)
-        for step in decision.begin:
-            self.record = self.record.begun(step, now_s)
-        if self.record.armed:
-            self.room.force(decision.forced)
-        for taken in self.record.taken[len(self.record.taken) - len(decision.begin) :]:
-            self.carry_out(taken)
-        if decision.finished is not None:
-            self.finished.append(decision.finished)
-            self.record = Record(self.record.armed, memory=self.record.memory)
-        return decision
+        answers, self._answers = self._answers, []
+        for run_id, number, answer in answers:
+            _at_once(self.loop.answer(run_id, number, answer, ""))
+        _at_once(self.loop.turn())
+        return self.decision
+
+    def order(self, wish: Ordered) -> None:
+        """An operator orders loads to stop."""
+        _at_once(self.loop.order(wish))
+
+    def cancel(self) -> None:
+        """An operator cancels the run under way."""
+        _at_once(self.loop.cancel())
 
     def restart(self) -> None:
         """The agent ended and is there again: it has its record, and contacts the UPSes anew."""
@@ -264,10 +291,79 @@ class Course:
         for taken in record.taken:
             if taken.answer is None and taken.result is None:
                 record = record.answered(taken.number, Answer.INTERRUPTED, self.room.now_s)
-        self.record = replace(record, memory=Memory())
+        self.loop.record = replace(record, memory=Memory())
         for ups in self.room.upses.values():
             ups.contact_since_s = self.room.now_s
 
     def carry_out(self, taken: Taken) -> None:
         """Act; the answer is there at the next turn."""
-        self._answers.append((taken.number, self.room.act(taken.step) if self.record.armed else Answer.ACCEPTED))
+        assert self.loop.run_id is not None
+        answer = self.room.act(taken.step) if self.record.armed else Answer.ACCEPTED
+        self._answers.append((self.loop.run_id, taken.number, answer))
+
+    # -- the loop's hands
+
+    @property
+    def world(self) -> World:
+        """What is seen of the room."""
+        return self.room.world()
+
+    def act(self, taken: Taken) -> None:
+        """Begin a step."""
+        self.carry_out(taken)
+
+    def hold(self, plan: Plan, forced: Mapping[str, frozenset[str]]) -> None:
+        """Tell NUT clients to shut down."""
+        self.room.force(forced)
+
+    def tell(self, event: Event) -> None:
+        """Keep what is told."""
+        self.events.append(event)
+
+    async def next_plan(self) -> Plan:
+        """The same again: nothing is learned from what is imagined."""
+        return self.plan
+
+    # -- the loop's journal, of which nothing must outlive this
+
+    async def begin(self, armed: bool, actor: str, plan: Plan, ordered: Ordered | None) -> int:
+        """Number the runs."""
+        self._runs += 1
+        return self._runs
+
+    async def go_on(
+        self, run_id: int, plan: Plan, ends: Sequence[tuple[Taken, End]], begun: Sequence[Taken], *, armed: bool
+    ) -> None:
+        """Ends and intents."""
+
+    async def answer(self, run_id: int, number: int, answer: Answer, text: str) -> None:
+        """An answer."""
+
+    async def wish(self, run_id: int, ordered: Ordered | None, cancelled: bool) -> None:
+        """An operator's wish."""
+
+    async def end(self, run_id: int, outcome: str, text: str) -> None:
+        """How a run ended."""
+        self.finished.append(text)
+
+
+class _RoomClock(Clock):
+    """The time of an imagined room; its wall time begins in 1970."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def monotonic(self) -> float:
+        return self._room.now_s
+
+    def wall_us(self) -> int:
+        return round(self._room.now_s * 1e6)
+
+
+def _at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("a turn in an imagined room waited for something")

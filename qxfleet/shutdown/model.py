@@ -227,6 +227,9 @@ class Record:
 
 # -- what is decided
 
+ACTOR = "shutdown:plan"
+"""Who acts where the plan does."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:

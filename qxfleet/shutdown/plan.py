@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qxfleet.model.loads import Load, Plan
-from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, stranded, switch_ons
+from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, switch_ons
 from qxfleet.shutdown.ending import sentence
 from qxfleet.shutdown.forcing import forced
 from qxfleet.shutdown.model import Act, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
@@ -127,7 +127,7 @@ def _finished(scene: Scene, hand: dict[str, str]) -> str | None:
         return None
     if any(feed.on_battery and (feed.seen.contact or _holds_stopped(scene, ups)) for ups, feed in scene.feeds.items()):
         return None
-    lonely = {load.name for load in stranded(scene) if load.down_when is None or record.cancelled}
+    lonely = {load.name for load in scene.stranded if load.down_when is None or record.cancelled}
     for load in scene.plan.loads:
         if scene.at[load.name] is Standing.DOWN and not back(scene, load) and load.name not in lonely:
             return None
@@ -141,11 +141,14 @@ def _holds_stopped(scene: Scene, ups: str) -> bool:
 
 def _load_phases(scene: Scene) -> dict[str, LoadPhase]:
     """Every load that is not simply up and left alone."""
-    lost = {load.name for load in stranded(scene) if scene.powered(load)}
+    lost = {load.name for load in scene.stranded if scene.powered(load)}
     phases: dict[str, LoadPhase] = {}
     for load in scene.plan.loads:
-        name, run = load.name, scene.run(load.name)
-        match scene.at[name]:
+        name, at = load.name, scene.at[load.name]
+        run = scene.run(name)
+        if at is Standing.UP and run is None and name not in scene.must:
+            continue
+        match at:
             case Standing.UP | Standing.ABSENT:
                 if name in scene.must:
                     phases[name] = LoadPhase.WAITING

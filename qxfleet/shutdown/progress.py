@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qxfleet.model.loads import Load, NutLoggedOut, Outlet, Plan
@@ -244,8 +244,10 @@ def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float
     return None
 
 
-def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: float | None, now_s: float) -> Standing:
-    """Where a load stands. ``trouble_since_s``: since when it must go for the present reason; a stop that failed before that
+def standing(
+    load: Load, run: LoadRun | None, up: bool | None, trouble_since: Callable[[Load], float | None], now_s: float
+) -> Standing:
+    """Where a load stands. ``trouble_since``: since when it must go for the present reason; a stop that failed before that
     counts no more. None: it need not go. One that was told to start, nobody knows with what success, is up when it must go."""
     if run is None:
         return Standing.ABSENT if up is False else Standing.UP
@@ -257,7 +259,7 @@ def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: 
                 return Standing.ABSENT if up is False else Standing.UP
             case _:
                 unknown = up is None and run.start.answer in (Answer.INTERRUPTED, Answer.UNCONFIRMED)
-                return Standing.UP if up or (unknown and trouble_since_s is not None) else Standing.DOWN
+                return Standing.UP if up or (unknown and trouble_since(load) is not None) else Standing.DOWN
     stop = run.stop
     if stop.result is None:
         return Standing.STOPPING
@@ -265,6 +267,7 @@ def standing(load: Load, run: LoadRun | None, up: bool | None, trouble_since_s: 
         return Standing.UP if up else Standing.DOWN
     if up is False:
         return Standing.DOWN
+    trouble_since_s = trouble_since(load)
     if trouble_since_s is None or (stop.ended_s or now_s) < trouble_since_s:
         return Standing.UP
     in_time = stop.answer is Answer.FAILED and now_s - run.first.begun_s < load.stop_time_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qxfleet.model.loads import Load
-from qxfleet.shutdown.cutting import stranded, to_cycle
+from qxfleet.shutdown.cutting import to_cycle
 from qxfleet.shutdown.model import Act, Result, Step
 from qxfleet.shutdown.progress import Standing
 from qxfleet.shutdown.scene import Scene
@@ -48,8 +48,9 @@ def _goes_first(scene: Scene, later: Load) -> bool:
 def _highest_stage(scene: Scene, down: list[Load]) -> dict[str, int]:
     """For each UPS, the highest stage of what is still to come back on it."""
     highest: dict[str, int] = {}
-    for load in down:
-        if load.name != scene.plan.host and not back(scene, load):
+    staged = scene.plan.staged
+    for load in down if staged else ():
+        if load.name != scene.plan.host and not staged.isdisjoint(load.fed_by) and not back(scene, load):
             for ups in load.fed_by:
                 highest[ups] = max(highest.get(ups, load.stage), load.stage)
     return highest
@@ -76,7 +77,7 @@ def by_hand(scene: Scene) -> dict[str, str]:
     if not scene.record.armed:
         return asked
     cycle = to_cycle(scene)
-    for load in stranded(scene):
+    for load in scene.stranded:
         safe = scene.powered(load) or (scene.record.cancelled and not any(scene.feeds[ups].on_battery for ups in load.fed_by))
         if safe and load.name not in scene.must and not cycle.issuperset(load.fed_by):
             tells = "was stopped and may be down" if scene.unseen(load.name) else "is down"

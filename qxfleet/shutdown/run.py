@@ -1,14 +1,14 @@
-"""The loop of the staged shutdown: see, decide, write down, act. A part of the agent.
+"""The staged shutdown as a part of the agent: when its loop looks, what operators want, and what outlives the agent.
 
-Deciding is :func:`~qxfleet.shutdown.plan.next_steps`; this file keeps the order: an intent is committed before its act, an answer
-after. A run keeps the plan it began with. Killed at any moment, it is taken up again from its record.
+The loop itself is :mod:`~qxfleet.shutdown.loop`. A run keeps the plan it began with. Killed at any moment, it is taken up again
+from its record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +22,15 @@ from qxfleet.model.events import Event, EventKind, LinkChange, Phase, Severity
 from qxfleet.model.loads import Plan
 from qxfleet.model.reading import Reading
 from qxfleet.shutdown import telling
-from qxfleet.shutdown.act import ACTOR, Doors
+from qxfleet.shutdown.act import Doors
 from qxfleet.shutdown.effects import Effects, RealEffects
 from qxfleet.shutdown.ending import names, sentence
 from qxfleet.shutdown.forecast import Forecast
 from qxfleet.shutdown.journal import Journal, interrupted
 from qxfleet.shutdown.looks import Looks
-from qxfleet.shutdown.model import Act, Answer, Decision, Mains, Ordered, Record, Result, Taken, World
+from qxfleet.shutdown.loop import Loop
+from qxfleet.shutdown.model import ACTOR, Act, Answer, Decision, Mains, Ordered, Record, Taken, World
 from qxfleet.shutdown.observe import Observer
-from qxfleet.shutdown.plan import next_steps
 from qxfleet.shutdown.record import Scale, plan_of, record_of, with_learned
 from qxfleet.shutdown.reserve import Reserve
 from qxfleet.shutdown.returning import by_hand
@@ -78,17 +78,11 @@ class StagedShutdown:
         self._acts: set[asyncio.Task[None]] = set()
         self._records: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self.run_id: int | None = None
-        """The number of the run under way; None without one."""
         self._drawn_s = 0.0
         self._blind_until_s = 0.0
         self.arming: stored.Arming | None = None
         """Who armed or disarmed it last; None: as configured."""
-        self.plan = self._configured
-        """The plan in force: the run's, while there is one."""
-        self.record = Record()
-        self.decision = Decision()
-        """What was decided last."""
+        self._run = Loop(self._configured, agent.clock, self._journal, self)
 
     # -- a part of the agent
 
@@ -134,8 +128,8 @@ class StagedShutdown:
             return []
         self._configured = config.shutdown
         if self.run_id is None:
-            self.plan = self._new_plan()
-            self.record = Record(self.plan.armed)
+            self._run.plan = self._new_plan()
+            self._run.record = Record(self.plan.armed)
             self._see_all()
         self._changed()
         return ["[shutdown]: changed" + (", from the next run on: one is under way" if self.run_id is not None else "")]
@@ -144,6 +138,26 @@ class StagedShutdown:
     def armed(self) -> bool:
         """Whether a run that began now would touch anything."""
         return self._configured.armed if self.arming is None else self.arming.armed
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force: the run's, while there is one."""
+        return self._run.plan
+
+    @property
+    def record(self) -> Record:
+        """The run under way, as far as it has come."""
+        return self._run.record
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided last."""
+        return self._run.decision
+
+    @property
+    def run_id(self) -> int | None:
+        """The number of the run under way; None without one."""
+        return self._run.run_id
 
     @property
     def running(self) -> bool:
@@ -175,10 +189,10 @@ class StagedShutdown:
             self._tell(f"shutdown-{word}", word, f"the shutdown plan was {word} by {actor}{': ' if reason else ''}{reason}",
                        Severity.NOTICE)  # fmt: skip
             if self.run_id is None:
-                self.plan = replace(self.plan, armed=armed)
-                self.record = Record(armed, memory=self.record.memory)
+                self._run.plan = replace(self.plan, armed=armed)
+                self._run.record = Record(armed, memory=self.record.memory)
             elif armed and not self.record.armed:
-                await self._finish("superseded", "armed by an operator: a run that acts may begin")
+                await self._run.finish("superseded", "armed by an operator: a run that acts may begin")
             self._changed()
 
     async def order(self, wish: Ordered) -> None:
@@ -190,11 +204,7 @@ class StagedShutdown:
                 raise PlanError("no load hangs on these: there is nothing to stop")
             if self.record.ordered is not None and not self.record.ordered.released:
                 raise PlanError("a shutdown was ordered already: `qxfleet shutdown status` shows it, `cancel` ends it")
-            self.record = replace(self.record, ordered=wish, cancelled=False)
-            if self.run_id is None:
-                await self._begin(wish.actor)
-            else:
-                await self._journal.wish(self.run_id, wish, False)
+            await self._run.order(wish)
             what = "a drill of" if wish.drill else "the shutdown of"
             self._tell("shutdown-ordered", "drill" if wish.drill else "start",
                        f"{wish.actor} ordered {what} {', '.join(sorted(wish.loads))}", Severity.WARNING)  # fmt: skip
@@ -213,9 +223,7 @@ class StagedShutdown:
                 return f"NUT clients of {', '.join(sorted({flag.ups for flag in clients}))} are no longer told to shut down"
             if self.run_id is None:
                 raise PlanError("nothing is under way: there is nothing to cancel")
-            ordered = self.record.ordered and replace(self.record.ordered, released=True)
-            self.record = replace(self.record, ordered=ordered, cancelled=True)
-            await self._journal.wish(self.run_id, ordered, True)
+            await self._run.cancel()
             text = telling.cancelled(self.record)
             self._tell("shutdown-cancelled", "cancelled", f"cancelled by {actor}: {text}", Severity.WARNING)
             self._changed()
@@ -239,7 +247,7 @@ class StagedShutdown:
                     "maintenance start`"
                 )
             text = f"ended by {actor}{': ' if reason else ''}{reason}; {sentence(scene, by_hand(scene))}"
-            await self._finish("ended", text)
+            await self._run.finish("ended", text)
             self._changed()
             return text
 
@@ -287,18 +295,7 @@ class StagedShutdown:
                 self._looks.look(self.plan.loads, self.record, self._observer.upses)
             elif self._looks.loads:
                 self._looks.forget()
-            now_s = self._clock.monotonic()
-            decision = self.decision = next_steps(self.plan, self.record, self.world, now_s)
-            self.record = replace(self.record, memory=decision.memory)
-            if decision.begin and self.run_id is None:
-                await self._begin(ACTOR, decision.begin[0].why)
-            begun = await self._write_down(decision, now_s)
-            if decision.finished is not None and self.run_id is not None:
-                await self._finish("finished", decision.finished)
-            if self.record.armed:
-                self._doors.hold(self.plan, decision.forced)
-            for taken in begun:
-                self._act(taken)
+            await self._run.turn()
 
     def _blind(self) -> bool:
         """Just started, and not in contact with everybody yet: nothing is concluded from what was never seen."""
@@ -306,27 +303,8 @@ class StagedShutdown:
             return False
         return not self._observer.knows(self.plan.fed)
 
-    async def _write_down(self, decision: Decision, now_s: float) -> list[Taken]:
-        """Commit ends and intents; the steps to be taken now."""
-        if self.run_id is None or not (decision.begin or decision.end):
-            return []
-        first = len(self.record.taken) + 1
-        begun = [Taken(number, step, now_s) for number, step in enumerate(decision.begin, first)]
-        taken = {each.number: each for each in self.record.taken}
-        ends = [(taken[end.number], end) for end in decision.end]
-        await self._journal.go_on(self.run_id, self.plan, ends, begun, armed=self.record.armed)
-        for end in decision.end:
-            self.record = self.record.ended(end, now_s)
-            step = taken[end.number].step
-            again = step.act is Act.STOP and end.result is Result.FAILED and decision.loads.get(step.target) in telling.GOING
-            now_us = self._clock.wall_us()
-            self._bus.publish(telling.ended(taken[end.number], end, now_us, armed=self.record.armed, again=again))
-        for step in decision.begin:
-            self.record = self.record.begun(step, now_s)
-            self._bus.publish(telling.begun(step, self._clock.wall_us(), armed=self.record.armed))
-        return begun
-
-    def _act(self, taken: Taken) -> None:
+    def act(self, taken: Taken) -> None:
+        """Begin a step."""
         task = asyncio.create_task(self._carry_out(taken, self.run_id), name=f"{taken.step.act.value} {taken.step.target}")
         self._acts.add(task)
         task.add_done_callback(self._acts.discard)
@@ -338,43 +316,36 @@ class StagedShutdown:
         except Exception as error:
             log.exception("step %d, %s %s, failed by an error of ours", taken.number, taken.step.act.value, taken.step.target)
             answer, text = Answer.UNCONFIRMED, f"an error of ours: {error}"
-        if run_id is None or run_id != self.run_id:
-            return
-        await self._journal.answer(run_id, taken.number, answer, text)
-        self.record = self.record.answered(taken.number, answer, self._clock.monotonic(), text)
-        self._bus.publish(telling.answered(taken.step, answer, text, self._clock.wall_us()))
+        await self._run.answer(run_id, taken.number, answer, text)
         self._changed()
+
+    def hold(self, plan: Plan, forced: Mapping[str, frozenset[str]]) -> None:
+        """Tell the NUT clients of these loads to shut down."""
+        self._doors.hold(plan, forced)
+
+    def tell(self, event: Event) -> None:
+        """Say what happens."""
+        self._bus.publish(event)
+
+    async def next_plan(self) -> Plan:
+        """The plan that the next run is to follow, with what earlier ones have taught."""
+        self._looks.forget()
+        await self._learn()
+        return self._new_plan()
 
     # -- runs
 
-    async def _begin(self, actor: str, why: str = "") -> None:
-        self.run_id = await self._journal.begin(self.record.armed, actor, self.plan, self.record.ordered)
-        armed = "" if self.record.armed else "; it is not armed and touches nothing"
-        self._tell("shutdown-run", "begin", f"a shutdown begins, by {actor}{': ' if why else ''}{why}{armed}",
-                   Severity.CRITICAL if self.record.armed else Severity.WARNING, Phase.BEGIN)  # fmt: skip
-
-    async def _finish(self, outcome: str, text: str) -> None:
-        assert self.run_id is not None
-        await self._journal.end(self.run_id, outcome, text)
-        self._tell("shutdown-run", "end", f"the shutdown is over: {text}", Severity.NOTICE, Phase.END)
-        self._doors.hold(self.plan, {})
-        self.run_id = None
-        memory = self.record.memory if outcome == "finished" else Record().memory
-        await self._draw_up()
-        self.record = Record(self.plan.armed, memory=memory)
-        self._looks.forget()
-
     async def _take_up(self, run: stored.StoredRun) -> None:
         """Go on with a run that an earlier agent left."""
-        self.run_id = run.id
+        self._run.run_id = run.id
         try:
-            self.plan = plan_of(run.plan)
+            self._run.plan = plan_of(run.plan)
         except ValueError as error:
             log.error("%s: run %d goes on with the plan that is configured", error, run.id)
         scale = Scale.of(self._clock)
-        self.record = record_of(run, scale)
+        self._run.record = record_of(run, scale)
         for number in interrupted(self.record.taken):
-            await self._journal.answer(self.run_id, number, Answer.INTERRUPTED, "the agent ended before it was answered")
+            await self._journal.answer(run.id, number, Answer.INTERRUPTED, "the agent ended before it was answered")
         self._tell("shutdown-run", "taken up", f"the shutdown that was under way is taken up again behind step {len(run.steps)}",
                    Severity.CRITICAL if run.armed else Severity.WARNING)  # fmt: skip
 
@@ -401,8 +372,8 @@ class StagedShutdown:
         if self.arming is None and arming is not None:
             self.arming = arming
             if self.run_id is None:
-                self.plan = self._new_plan()
-                self.record = Record(self.plan.armed, memory=self.record.memory)
+                self._run.plan = self._new_plan()
+                self._run.record = Record(self.plan.armed, memory=self.record.memory)
         if run is None or run.id == self.run_id:
             return
         if self.run_id is None:
@@ -457,7 +428,13 @@ class StagedShutdown:
             self._observer.remember(ups, scale.seconds(began_us), scale.seconds(last_us))
 
     async def _draw_up(self) -> None:
-        """The plan that the next run is to follow, with what earlier ones have taught."""
+        """Take the plan anew, with what was learned meanwhile; there is no run."""
+        await self._learn()
+        self._run.plan = self._new_plan()
+        self._run.record = replace(self.record, armed=self.plan.armed)
+
+    async def _learn(self) -> None:
+        """What earlier runs and discharges have taught."""
         self._drawn_s = self._clock.monotonic()
         try:
             async with _bounded():
@@ -465,8 +442,6 @@ class StagedShutdown:
                 await self._forecast.refresh(self._agent.store, self._configured.fed)
         except StoreError as error:
             log.warning("what earlier runs and discharges have taught can't be read now, the plan goes on without: %s", error)
-        self.plan = self._new_plan()
-        self.record = replace(self.record, armed=self.plan.armed)
 
     def _new_plan(self) -> Plan:
         return replace(with_learned(self._configured, self._times), armed=self.armed)

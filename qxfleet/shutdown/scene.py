@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from qxfleet.model.loads import Load, Plan
 from qxfleet.shutdown.durations import down_in_s
@@ -62,20 +63,25 @@ class Scene:
         """On mains, and to stay so as far as is known."""
         return self.feeds[ups].good and ups not in self.told and ups not in self.kept_off and ups not in self.finishing
 
-    def fired(self, ups: str, load: Load) -> str | None:
-        """Why this feed of a load is as good as gone."""
-        if ups in self.told:
-            return "it was told to cut"
-        if self.spared is not None and ups in self.spared:
-            return None
-        return self.memory.upses.get(ups, NOTHING).fired.get(load.trigger or self.plan.trigger)
+    def _fired(self) -> dict[str, tuple[str | None, ...]]:
+        """UPSes that are as good as gone, for loads of each trigger in the plan's order: why, None where one has not fired."""
+        triggers = self.plan.triggers
+        fired = {
+            ups: tuple(was.fired.get(trigger) for trigger in triggers) for ups, was in self.memory.upses.items()
+            if was.fired and not (self.spared is not None and ups in self.spared)
+        }  # fmt: skip
+        return fired | {ups: ("it was told to cut",) * len(triggers) for ups in self.told}
 
     def triggered(self, ups: str) -> bool:
         """Any trigger has fired on it."""
         return bool(self.memory.upses.get(ups, NOTHING).fired)
 
-    def enough(self, ups: str) -> bool:
-        """Power that is good enough to start on."""
+    @cached_property
+    def live(self) -> frozenset[str]:
+        """UPSes whose power is good enough to start on."""
+        return frozenset(ups for ups in self.feeds if self._enough(ups))
+
+    def _enough(self, ups: str) -> bool:
         feed, back = self.feeds[ups], self.plan.coming_back
         if not self.good(ups) or not feed.seen.contact or self.triggered(ups):
             return False
@@ -86,7 +92,7 @@ class Scene:
 
     def powered(self, load: Load) -> bool:
         """Enough of its feeds are good enough to start it."""
-        return sum(self.enough(ups) for ups in load.fed_by) >= load.needs_feeds
+        return len(self.live.intersection(load.fed_by)) >= load.needs_feeds
 
     def _sees_through(self, ups: str) -> bool:
         """Its trigger fired, mains are back, and what was begun for it is to be finished all the same."""
@@ -128,7 +134,7 @@ class Scene:
 
     def _standing(self, load: Load) -> Standing:
         run = self.found.loads.get(load.name)
-        at = standing(load, run, self.up[load.name], self._trouble_since(load), self.now_s)
+        at = standing(load, run, self.up[load.name], self._trouble_since, self.now_s)
         if at is Standing.DOWN and run is not None and self._may_have_woken(load, run):
             return Standing.UP
         return at
@@ -201,15 +207,17 @@ class Scene:
         """The cut of a UPS."""
         return self.found.upses.get(ups)
 
-    def at_risk(self, load: Load) -> bool:
-        """It runs on too few good feeds, and battery is what keeps it going."""
-        if load.stop is None or self.at[load.name] in SETTLED:
-            return False
-        good = sum(self.good(ups) for ups in load.fed_by)
-        return good < load.needs_feeds and any(not self.good(ups) and self._going(ups) for ups in load.fed_by)
-
-    def _going(self, ups: str) -> bool:
-        return self.feeds[ups].on_battery or ups in self.told or ups in self.finishing
+    def _at_risk(self) -> list[Load]:
+        """Loads that run on too few good feeds, and that battery is what keeps going."""
+        good = {ups for ups in self.feeds if self.good(ups)}
+        going = {ups for ups, feed in self.feeds.items() if feed.on_battery or ups in self.told or ups in self.finishing} - good
+        if not going:
+            return []
+        return [
+            load for load in self.plan.loads
+            if load.stop is not None and self.at[load.name] not in SETTLED and not going.isdisjoint(load.fed_by)
+            and len(good.intersection(load.fed_by)) < load.needs_feeds
+        ]  # fmt: skip
 
     def _spared(self) -> frozenset[str] | None:
         if not self.record.cancelled:
@@ -220,7 +228,7 @@ class Scene:
 
     def _need_s(self) -> dict[str, float]:
         """What the plan still takes for the loads of each UPS."""
-        risk = [load for load in self.plan.loads if self.at_risk(load)]
+        risk = self._at_risk()
         if not risk:
             return {}
         going = {load.name for load in risk}
@@ -249,10 +257,12 @@ class Scene:
     def _must_go(self) -> dict[str, Must]:
         """Loads that must go and are not settled yet, with what must be down before them."""
         must: dict[str, Must] = {}
-        for load in self.plan.loads:
+        fired, trigger_of = self._fired(), self.plan.trigger_of
+        for load in self.plan.loads if fired else ():
             if load.stop is None or self.at[load.name] in SETTLED:
                 continue
-            reasons = {ups: why for ups in load.fed_by if (why := self.fired(ups, load)) is not None}
+            number = trigger_of[load.name]
+            reasons = {ups: why for ups in load.fed_by if ups in fired and (why := fired[ups][number]) is not None}
             if reasons and self._lasting(load, reasons) < load.needs_feeds:
                 must[load.name] = Must(_sentence(reasons), tuple(reasons))
         for name in self._wished():
@@ -261,7 +271,7 @@ class Scene:
         host = self.plan.host
         if host is not None and host in must:
             last = Must(f"{host}, where the agent runs, must stop; nobody is left to stop this one later", must[host].due_to)
-            more = [load.name for load in self.plan.loads if load.name not in must and self.at_risk(load)]
+            more = [load.name for load in self._at_risk() if load.name not in must]
             must.update((name, last) for name in more)
             self._close(must, more)
         return must
@@ -302,7 +312,16 @@ class Scene:
             return self.at[name] in SETTLED or self.plan.named[name].stop is None
         return run.stop.result is not None and self.at[name] is not Standing.AGAIN
 
-    @property
+    @cached_property
+    def stranded(self) -> tuple[Load, ...]:
+        """Loads that were stopped, that nothing of ours starts, and whose power never went."""
+        return tuple(
+            load for load in self.plan.loads
+            if load.start is None and self.at[load.name] is Standing.DOWN and load.name != self.plan.host
+            and load.name not in self.held_down and not self.cycled(load) and not self.told.intersection(load.fed_by)
+        )  # fmt: skip
+
+    @cached_property
     def held_down(self) -> frozenset[str]:
         """Loads that stay down because an operator wants them down."""
         wish = self.record.ordered

@@ -37,7 +37,7 @@ def remember(
 def _advance(
     plan: Plan, was: UpsMemory, feed: Feed, need_s: float | None, passed_s: float, now_s: float, finish: bool
 ) -> UpsMemory:
-    hot = any(_is_hot(condition, feed, was) for trigger in plan.triggers for condition in (*trigger.any, *trigger.all))
+    hot = any(condition.kind == "temperature-above" and _is_hot(condition, feed, was) for condition in plan.conditions)
     if not feed.on_battery:
         stable = feed.seen.mains is Mains.ON and now_s - feed.seen.since_s >= plan.coming_back.mains_stable_s
         kept = was.fired if finish else {}
@@ -49,7 +49,7 @@ def _advance(
         was = replace(was, on_battery_s=max(spent_s, 1e-9))
     holds: dict[Condition, float] = {} if feed.on_battery else dict(was.holds_since_s)
     ripe: dict[Condition, str] = {}
-    for condition in dict.fromkeys(each for trigger in plan.triggers for each in (*trigger.any, *trigger.all)):
+    for condition in plan.conditions:
         why = _why(condition, feed, was, plan, need_s)
         if why is None:
             continue

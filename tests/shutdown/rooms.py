@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
@@ -111,7 +111,6 @@ class Watcher(Course):
     plan: Plan
     room: Room
     stops: dict[str, int] = field(default_factory=dict)
-    told: dict[str, float] = field(default_factory=dict)
     kill_at: frozenset[int] = frozenset()
     lose: bool = False
     """Killed before the act, or behind it."""
@@ -136,10 +135,10 @@ class Watcher(Course):
         record = self.record
         if wish is not None:
             if record.ordered is None or record.ordered.released:
-                self.record = replace(record, ordered=wish, cancelled=False)
-        elif record.taken or record.ordered is not None:
-            released = record.ordered and replace(record.ordered, released=True)
-            self.record, self.cancelled_s = replace(record, ordered=released, cancelled=True), self.room.now_s
+                self.order(wish)
+        elif self.loop.run_id is not None:
+            self.cancelled_s = self.room.now_s
+            self.cancel()
 
     def carry_out(self, taken: Taken) -> None:
         """Check the step, then do it; or be killed before or behind that."""

@@ -326,18 +326,18 @@ def test_the_agents_own_host_and_its_upses_go_last() -> None:
 
 def test_an_operator_stops_what_he_wants_and_brings_it_back() -> None:
     play = Play()
-    play.course.record = Record(True, ordered=Ordered(frozenset({"db"}), "ann"))
+    play.course.order(Ordered(frozenset({"db"}), "ann"))
     play.go(200)
     assert play.acts(Act.STOP) == ["app-1", "app-2", "db"]
     assert not play.acts(Act.START)
-    play.course.record = replace(play.course.record, ordered=Ordered(frozenset({"db"}), "ann", released=True))
+    play.course.cancel()
     play.go(200)
     assert play.acts(Act.START) == ["db", "app-1", "app-2"]
 
 
 def test_a_drill_comes_back_by_itself() -> None:
     play = Play()
-    play.course.record = Record(True, ordered=Ordered(frozenset({"app-1"}), "ann", drill=True))
+    play.course.order(Ordered(frozenset({"app-1"}), "ann", drill=True))
     play.go(300)
     assert [(act, target) for _, act, target in play.done] == [(Act.STOP, "app-1"), (Act.START, "app-1")]
     assert play.course.finished
@@ -347,7 +347,7 @@ def test_cancelled_it_stops_nothing_more_until_mains_are_back() -> None:
     play = Play()
     play.mains(False)
     play.go(65)
-    play.course.record = replace(play.course.record, cancelled=True)
+    play.course.cancel()
     play.go(300)
     assert play.acts(Act.STOP) == ["app-1", "app-2"]
     assert not play.acts(Act.CUT)
@@ -524,14 +524,14 @@ def test_cancelled_no_nut_client_is_told_any_more() -> None:
     play.mains(False)
     play.go(70)
     assert play.course.decision.forced
-    play.course.record = replace(play.course.record, cancelled=True)
+    play.course.cancel()
     play.go(2)
     assert play.course.decision.forced == {}
 
 
 def test_ordered_down_with_mains_good_a_host_that_is_started_by_hand_stays_up() -> None:
     play = Play(replace(RACK, loads=(nut_client("x"),)))
-    play.course.record = replace(play.course.record, ordered=Ordered(frozenset({"x"}), "ann"))
+    play.course.order(Ordered(frozenset({"x"}), "ann"))
     play.go(10)
     assert play.course.decision.forced == {"x": {"a", "b"}}
     play.go(30)
