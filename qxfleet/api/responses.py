@@ -734,6 +734,7 @@ class LoadNow(Taken):
     limit_s: float
     by_hand: str | None
     waits_for: list[str]
+    says: Annotated[str, Told("What there is to say beside the phase.", "for 32 s of at most 2 min")]
 
 
 class UpsNow(Taken):
@@ -746,6 +747,7 @@ class UpsNow(Taken):
     contact: bool
     charge: float | None
     runtime_s: float | None
+    left: Annotated[str, Told("The runtime in words; empty where it is not known.", "12 min")]
     low_battery: bool
 
 
@@ -760,6 +762,7 @@ class RunNow(TypedDict):
     cancelled: bool
     ordered_by: str | None
     drill: bool
+    says: Annotated[str, Told("All of that in one line.", "run 2, begun by the plan 3 min ago, 14 steps so far")]
 
 
 class Arming(TypedDict):

@@ -14,7 +14,18 @@ from qxfleet.model.loads import Load
 from qxfleet.shutdown.model import Act, Decision, LoadPhase, Mains, Taken, UpsPhase, UpsSeen, World
 from qxfleet.shutdown.record import Scale
 from qxfleet.shutdown.run import StagedShutdown
-from qxfleet.shutdown.telling import FORCED_ADVICE, GOING, LOAD_WORDS, UPS_WORDS, advice, headline, was_told
+from qxfleet.shutdown.telling import (
+    FORCED_ADVICE,
+    GOING,
+    LOAD_WORDS,
+    UPS_WORDS,
+    advice,
+    duration,
+    headline,
+    load_says,
+    run_says,
+    was_told,
+)  # fmt: skip
 from qxfleet.store.shutdown import StoredRun
 
 
@@ -75,11 +86,11 @@ def arming(part: StagedShutdown) -> responses.Arming:
 
 def _run(part: StagedShutdown, scale: Scale) -> responses.RunNow:
     ordered, taken = part.record.ordered, part.record.taken
+    for_s, by = round(scale.now_s - taken[0].begun_s, 1) if taken else None, ordered.actor if ordered else None
     return {
-        "run": part.run_id, "began": iso(scale.wall_us(taken[0].begun_s)) if taken else None,
-        "for_s": round(scale.now_s - taken[0].begun_s, 1) if taken else None, "steps": len(taken),
-        "armed": part.record.armed, "cancelled": part.record.cancelled,
-        "ordered_by": ordered.actor if ordered else None, "drill": bool(ordered and ordered.drill),
+        "run": part.run_id, "began": iso(scale.wall_us(taken[0].begun_s)) if taken else None, "for_s": for_s, "steps": len(taken),
+        "armed": part.record.armed, "cancelled": part.record.cancelled, "ordered_by": by,
+        "drill": bool(ordered and ordered.drill), "says": run_says(part.run_id, by, for_s, len(taken)),
     }  # fmt: skip
 
 
@@ -88,11 +99,13 @@ def _load(
 ) -> responses.LoadNow:
     seen = world.loads.get(load.name)
     limit_s = load.start_time_s if taken is not None and taken.step.act is Act.START else load.stop_time_s
+    step = _step(taken, scale)
+    waits_for = [name for name in load.after if decision.loads.get(name) in GOING] if phase is LoadPhase.WAITING else []
     return {
         "load": load.name, "phase": phase.value, "stands": LOAD_WORDS[phase],
         "up": seen.up if seen else None, "fed_by": list(load.fed_by),
-        "after": list(load.after), **_step(taken, scale), "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name),
-        "waits_for": [name for name in load.after if decision.loads.get(name) in GOING] if phase is LoadPhase.WAITING else [],
+        "after": list(load.after), **step, "limit_s": limit_s, "by_hand": decision.by_hand.get(load.name), "waits_for": waits_for,
+        "says": load_says(phase, limit_s, waits_for, for_s=step["for_s"], tries=step["try"], text=step["text"]),
     }  # fmt: skip
 
 
@@ -104,7 +117,8 @@ def _ups(name: str, phase: UpsPhase, taken: Taken | None, seen: UpsSeen | None, 
     return {
         "ups": name, "phase": phase.value, "stands": UPS_WORDS[phase],
         "mains": seen.mains.value if seen else None, "contact": bool(seen and seen.contact),
-        "charge": seen.charge if seen else None, "runtime_s": left_s, "low_battery": bool(seen and seen.low_battery),
+        "charge": seen.charge if seen else None, "runtime_s": left_s,
+        "left": "" if left_s is None else duration(left_s), "low_battery": bool(seen and seen.low_battery),
         **_step(taken, scale),
     }  # fmt: skip
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qxfleet.model.events import Event, EventKind, Severity
 from qxfleet.model.loads import Plan
-from qxfleet.shutdown.ending import names
+from qxfleet.shutdown.ending import count, names
 from qxfleet.shutdown.model import (
     Act,
     Answer,
@@ -188,3 +188,33 @@ def _others(decision: Decision, world: World, forced: Mapping[str, str]) -> list
     told = [f"all NUT clients of {names(list(forced))} are told to shut down (FSD), by {names(sorted(set(forced.values())))}"]
     count = f"count{'s' if len(cut) == 1 else ''} down to {'its' if len(cut) == 1 else 'their'} cut"
     return [*([f"{names(cut)} {count}"] if cut else []), *(told if forced else [])]
+
+
+def load_says(
+    phase: LoadPhase, limit_s: float, waits_for: Sequence[str], *, for_s: float | None, tries: int | None, text: str | None
+) -> str:
+    """What there is to say of a load beside its phase, from its last step; ``waits_for``: loads that must be down before it."""
+    parts: list[str] = []
+    if for_s is not None:
+        if phase in (LoadPhase.STOPPING, LoadPhase.STARTING):
+            again = f", try {tries}" if tries is not None and tries > 1 else ""
+            parts.append(f"for {duration(for_s)} of at most {duration(limit_s)}{again}")
+        elif phase in (LoadPhase.DOWN, LoadPhase.BACK):
+            return f"after {duration(for_s)}"
+    if phase is LoadPhase.WAITING:
+        parts.append(f"for {names(waits_for)}" if waits_for else "for its turn")
+    return " ".join([*parts, *([f"({text})"] if text else [])])
+
+
+def run_says(number: int | None, ordered_by: str | None, for_s: float | None, steps: int) -> str:
+    """A run under way, in one line."""
+    which = "" if number is None else f"run {number}, "
+    began = "" if for_s is None else f" {duration(for_s)} ago"
+    return f"{which}{f'ordered by {ordered_by}' if ordered_by else 'begun by the plan'}{began}, {count(steps, 'step')} so far"
+
+
+def duration(seconds: float) -> str:
+    """Whole seconds, minutes or tenths of hours."""
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds:.0f} s"

@@ -208,10 +208,7 @@ def _print_status(document: responses.Shutdown, whole: bool) -> None:
     alarm = run is not None and run["armed"]
     typer.echo(coloured(printable(head[0].upper() + head[1:]), "red" if alarm else None))
     if run is not None:
-        number = "" if run["run"] is None else f"run {run['run']}, "
-        by = f"ordered by {run['ordered_by']}" if run["ordered_by"] else "begun by the plan"
-        began = f" {_duration(run['for_s'])} ago" if run["for_s"] is not None else ""
-        typer.echo(printable(f"{number}{by}{began}, {_count(run['steps'], 'step')} so far"))
+        typer.echo(printable(run["says"]))
     else:
         since = f" since {document['armed_since']}" if document["armed_since"] else ""
         reason = f": {document['armed_reason']}" if document["armed_reason"] else ""
@@ -241,7 +238,7 @@ def _print_upses(upses: Sequence[responses.UpsNow], most: int) -> None:
     rows = [
         [
             (ups["ups"], None), (ups["stands"], UPS_COLOURS.get(ups["phase"])),
-            ("?" if ups["charge"] is None else f"{ups['charge']:.0f} %", None), (_duration(ups["runtime_s"]), None),
+            ("?" if ups["charge"] is None else f"{ups['charge']:.0f} %", None), (ups["left"], None),
             ("LOW" if ups["low_battery"] else "", "red"), ("" if ups["contact"] else "no contact", "red"),
         ]
         for ups in sorted(upses, key=lambda each: (each["runtime_s"] is None, each["runtime_s"] or 0.0))
@@ -268,19 +265,7 @@ def _print_loads(loads: Sequence[responses.LoadNow], most: int) -> None:
 
 
 def _load_line(load: responses.LoadNow) -> str:
-    parts = [load["load"]]
-    match load["phase"]:
-        case "stopping" | "starting":
-            parts.append(f"for {_duration(load['for_s'])} of at most {_duration(load['limit_s'])}")
-            if load["try"] and load["try"] > 1:
-                parts.append(f"try {load['try']}")
-        case "waiting":
-            parts.append(f"for {', '.join(load['waits_for'])}" if load["waits_for"] else "for its turn")
-        case "down" | "back" if load["for_s"] is not None:
-            parts.append(f"after {_duration(load['for_s'])}")
-    if load["text"] and load["phase"] not in ("down", "back"):
-        parts.append(f"({load['text']})")
-    return "  ".join(parts)
+    return "  ".join(filter(None, (load["load"], load["says"])))
 
 
 def _print_rest(count: int, what: str) -> None:

@@ -80,6 +80,14 @@ class WantedShutdown(BaseModel):
     drill: bool = Field(False, description="A rehearsal.")
 
 
+class WantedEnd(BaseModel):
+    """The end of a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field("", max_length=200, examples=["db-1 was switched on by hand"])
+
+
 class WantedArming(BaseModel):
     """Arming or disarming."""
 

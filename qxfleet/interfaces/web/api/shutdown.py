@@ -62,6 +62,22 @@ async def cancel(request: Request, visitor: Somebody) -> responses.Cancelled:
     return await ask(request, requests.ShutdownCancel(), visitor)
 
 
+@router.post(
+    "/shutdown/runs/{run}/end", response_model=responses.ShutdownEnded, operation_id="shutdown-end",
+    responses=documented(400, 404, 409),
+)  # fmt: skip
+async def end(
+    request: Request, visitor: Somebody, wanted: bodies.WantedEnd,
+    run: Annotated[int, Path(ge=1, le=2**53, description="Its number.", examples=[7])],
+) -> responses.ShutdownEnded:  # fmt: skip
+    """End a run that people have settled by hand: nothing is stopped, started or cut. Not while a UPS of the plan is on battery.
+
+    Needs the right `shutdown`.
+    """
+    await _may(request, visitor, "shutdown.end", Act.SHUTDOWN)
+    return await ask(request, requests.ShutdownEnd(run=run, **values(wanted)), visitor)
+
+
 @router.put("/shutdown/arming", response_model=responses.Armed, operation_id="shutdown-arm", responses=DONE)
 async def arm(request: Request, visitor: Somebody, wanted: bodies.WantedArming) -> responses.Armed:
     """Arm or disarm. Needs the right `shutdown`."""
