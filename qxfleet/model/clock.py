@@ -13,6 +13,10 @@ class Clock:
         """Seconds that only go forward; the same scale as the event loop's ``time()``."""
         return time.monotonic()
 
+    def booted_s(self) -> float:
+        """The monotonic time at which this machine began to run: Linux counts from there."""
+        return 0.0
+
     def wall_us(self) -> int:
         """UTC as microseconds since 1970."""
         return time.time_ns() // 1000

@@ -53,6 +53,8 @@ class Ups:
     rated_w: float | None = None
     surely: float = 0.8
     told: bool = True
+    tells_watts: bool = True
+    """Whether the plan learns what it carries."""
     truth: float = 1.0
     recharge_s: float = RECHARGE_S
     idle_w: float | None = None
@@ -114,7 +116,8 @@ class Ups:
             mains=Mains.ON if self.mains else Mains.OFF, since_s=self.since_s, seen_s=now_s, output_since_s=since_s,
             counting_down=self.off_at_s is not None, low_battery=self.energy <= LOW_CHARGE,
             charge=100 * self.energy if self.told else None, runtime_s=left_s if self.told else None,
-            runtime_low_s=left_s * self.surely if self.told else None, load_w=load_w, rated_w=self.rated_w, testing=self.testing,
+            runtime_low_s=left_s * self.surely if self.told else None, load_w=load_w if self.tells_watts else None,
+            rated_w=self.rated_w, testing=self.testing,
         )  # fmt: skip
         return self.remembered
 
@@ -165,6 +168,8 @@ class Room:
         self.upses = {ups.name: ups for ups in upses}
         self.machines = {machine.load.name: machine for machine in machines}
         self.now_s = 0.0
+        self.booted_s = float("-inf")
+        """Since when the agent's own host is up."""
 
     def power_w(self, ups: str) -> float:
         """What a UPS carries: what is on, shared between the feeds that are alive."""
@@ -201,6 +206,7 @@ class Room:
         return World(
             {name: ups.seen(self.power_w(name), self.now_s) for name, ups in self.upses.items()},
             {name: LoadSeen(each.up) for name, each in self.machines.items() if each.load.down_when is not None},
+            self.booted_s,
         )
 
     def act(self, step: Step) -> Answer:

@@ -68,10 +68,12 @@ class LoadSeen:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that is observed at one moment; what is not in the mappings was never seen."""
+    """All that is observed at one moment; what is not in the mappings was never seen. ``booted_s``: since when the machine runs
+    on which this is worked out."""
 
     upses: Mapping[str, UpsSeen] = field(default_factory=dict)
     loads: Mapping[str, LoadSeen] = field(default_factory=dict)
+    booted_s: float = float("-inf")
 
 
 # -- what was done

@@ -134,7 +134,9 @@ def ends(plan: Plan, record: Record, world: World, found: Progress, now_s: float
         if taken.step.act in (Act.STOP, Act.START):
             load = plan.named[name]
             up = up_seen(load, plan, record, world)
-            if taken.step.act is Act.STOP:
+            if taken.step.act is Act.STOP and name == plan.host and taken.begun_s < world.booted_s:
+                end = End(taken.number, Result.DONE, "it was off, and is up again")
+            elif taken.step.act is Act.STOP:
                 closed = (seen := world.loads.get(name)) is not None and seen.closed
                 end = _stop_end(taken, found.loads[name].first, load, up, closed, record, now_s)
             else:

@@ -13,9 +13,6 @@ from qxfleet.shutdown.triggers import spell_s
 UNIT_W = 100.0
 """What a load draws where nothing is known: only the shares matter."""
 
-SURELY = 0.8
-"""Share of a predicted runtime that is sure, where no band is known."""
-
 WORSE = 0.8
 """The second rehearsal: batteries that hold this share of what they promise."""
 
@@ -30,13 +27,15 @@ RUNNING, STOPPING, DOWN, STARTING, LOST = "running", "stopping", "down", "starti
 @dataclass(frozen=True, slots=True)
 class Battery:
     """A UPS as the rehearsal takes it: seconds its battery lasts at the present load, and at the least; percent it is charged;
-    the watts it carries now and may carry, None where they are not known."""
+    the watts it carries now and may carry, None where they are not known. ``asked``: it was asked, so that what is not known here
+    is not known to the plan either."""
 
     runtime_s: float
     runtime_low_s: float | None = None
     charge: float = 100.0
     load_w: float | None = None
     rated_w: float | None = None
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +141,7 @@ class _Play:
         if host is None or host.up:
             if self.asleep:
                 self.asleep = False
+                self.room.booted_s = self.room.now_s
                 self.course.restart()
             return True
         self.asleep = True
@@ -281,11 +281,12 @@ def room_of(plan: Plan, batteries: Mapping[str, Battery], truth: float = 1.0) ->
         battery = batteries.get(name, Battery(3600.0))
         on_it = [by_name[load.name] for load in loads]
         carried = sum(each.shares.get(name, each.watts / len(each.load.fed_by)) for each in on_it) or UNIT_W
-        surely = SURELY if battery.runtime_low_s is None else battery.runtime_low_s / battery.runtime_s
+        surely = 1.0 if battery.runtime_low_s is None else battery.runtime_low_s / battery.runtime_s
         share = battery.charge / 100.0 or 1.0
         idle_w = None if battery.load_w is None else max(battery.load_w - carried, 0.0)
         upses.append(Ups(
-            name, battery.runtime_s / share, carried * 1.1, battery.rated_w, surely, truth=truth, energy=share, idle_w=idle_w
+            name, battery.runtime_s / share, carried * 1.1, battery.rated_w, surely, truth=truth, energy=share, idle_w=idle_w,
+            tells_watts=battery.load_w is not None or not battery.asked,
         ))  # fmt: skip
     room = Room(plan, upses, machines)
     for ups in upses:

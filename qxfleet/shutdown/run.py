@@ -57,9 +57,9 @@ PARTING_S = 1.5
 
 
 class StagedShutdown:
-    """Runs the plan of the configuration. ``effects`` are the doors to the outside."""
+    """Runs the plan of the configuration. ``effects`` are the doors to the outside, ``forecast`` how long batteries last."""
 
-    def __init__(self, agent: Agent, effects: Effects | None = None) -> None:
+    def __init__(self, agent: Agent, effects: Effects | None = None, forecast: Forecast | None = None) -> None:
         self._agent = agent
         self._clock = agent.clock
         self._bus = agent.bus
@@ -69,7 +69,7 @@ class StagedShutdown:
         self._doors = Doors(agent.fleet, agent.forced, effects)
         self._news = asyncio.Event()
         self._changed: Callable[[], None] = self._news.set
-        self._forecast = Forecast()
+        self._forecast = forecast or Forecast()
         self._observer = Observer(self._forecast, self._rated_w)
         self._looks = Looks(effects, agent.forced, agent.clock, self._changed)
         self._configured = agent.config.shutdown
@@ -167,7 +167,7 @@ class StagedShutdown:
     @property
     def world(self) -> World:
         """All that is seen now."""
-        return World(self._observer.upses, self._looks.loads)
+        return World(self._observer.upses, self._looks.loads, self._clock.booted_s())
 
     def forecast(self, ups: str) -> tuple[float | None, float | None]:
         """Seconds that the battery of a UPS would last from now: likely, and at worst; as the plan takes it, on mains too."""

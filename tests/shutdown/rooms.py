@@ -268,6 +268,7 @@ def play(case: Case, course: Watcher, *, until_s: float = 12000.0, gaps: Gaps = 
         if host is not None and not host.up:
             course.restarted = True
             room.pass_time(20.0)
+            room.booted_s = room.now_s
             continue
         if course.restarted:
             course.restart()

@@ -129,7 +129,8 @@ def play(kind: str, back: tuple[str, ...], back_s: int, kill_s: int | None) -> R
             course.restart()
         course.look()
         settled = not course.record.taken and all(each.up for each in room.machines.values())
-        if settled and now_s > back_s + 3 and all(ups.mains and ups.output and ups.off_at_s is None for ups in room.upses.values()):
+        settled = settled and all(ups.mains and ups.output and ups.off_at_s is None for ups in room.upses.values())
+        if settled and now_s > back_s + 3:
             break
         waits = now_s > back_s + 3 and not any(taken.result is None for taken in course.record.taken)
         room.pass_time(min(5.0, late_s - now_s) if waits and now_s < late_s else 1.0)

@@ -723,3 +723,25 @@ def test_status_says_what_others_do_to_the_upses_without_a_run() -> None:
     assert running.endswith("; b counts down to its cut")
     ours = replace(decision, upses={"b": UpsPhase.TOLD})  # the run's own list has it
     assert "counts down" not in telling.headline(plan, record, ours, play.room.world(), running=True, armed=True)
+
+
+def test_the_agents_own_host_that_was_off_and_is_up_again_is_not_said_to_have_refused() -> None:
+    """Its stop was accepted, it went off, and the agent is back with it: it is up now, and did stop."""
+    play = Play(replace(RACK, loads=(*RACK.loads, host("mgmt", start=None)), host="mgmt"))
+    room = play.room
+    play.mains(False)
+    while room.machines["mgmt"].up:
+        play.go(1)
+        assert room.now_s < 900
+    room.pass_time(300.0)
+    play.mains(True)
+    while not room.machines["mgmt"].up:
+        room.pass_time(1.0)
+        assert room.now_s < 1800
+    room.booted_s = room.now_s
+    play.course.restart()
+    play.go(400)
+    (said,) = play.course.finished
+    assert "would not stop" not in said and "all are back" in said
+    (stop,) = [event for event in play.course.events if event.name == "load-down" and "mgmt" in event.text]
+    assert stop.text == "mgmt: it was off, and is up again"
