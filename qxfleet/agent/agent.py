@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from qxfleet.agent.audit import Act, write_down
 from qxfleet.agent.bus import Bus
@@ -76,6 +76,9 @@ def open_transport(options: UpsOptions) -> Transport:
 class Agent:
     """One agent: fleet, store, bus, schedule, and whatever parts it is given. Made from a configuration, run once."""
 
+    make_store: ClassVar[type[Store]] = Store
+    make_fleet: ClassVar[type[Fleet]] = Fleet
+
     def __init__(
         self,
         config: Config,
@@ -87,12 +90,12 @@ class Agent:
         self.config = config
         self.clock = clock or Clock()
         self.bus = Bus()
-        self.store = Store(
+        self.store = self.make_store(
             config.agent.database, clock=self.clock, keep=config.agent.record, on_trouble=self._store_trouble,
             side=config.agent.spool, agent=config.agent.name,
         )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.fleet = Fleet(self.bus, self.store, self.clock, transport)
+        self.fleet = self.make_fleet(self.bus, self.store, self.clock, transport)
         self.forced = ForcedShutdown(self.bus, self.clock)
         self.schedule = Schedule(self.clock, self._clock_stepped)
         self._stopping = asyncio.Event()

@@ -7,7 +7,7 @@ whatever the caller passes, as for :class:`~qxfleet.testing.machine.Machine`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qxfleet.testing.machine import Machine, Source
 
@@ -50,10 +50,15 @@ class Host:
         starts_in_s: float = 60.0,
         lives_on: int = 1,
         boots: bool = False,
+        shares: Sequence[float | None] = (),
     ) -> None:
         self.name = name
         self.feeds = tuple(feeds)
         self.watts = watts
+        even_w = watts / len(self.feeds)
+        known = [even_w if share is None else share for share in shares]
+        self.shares_w = known or [even_w] * len(self.feeds)
+        """What it draws from each feed while all are live."""
         self.stops_in_s = stops_in_s
         self.starts_in_s = starts_in_s
         self.lives_on = lives_on
@@ -100,6 +105,21 @@ class Host:
         self._become(HostState.STARTING, now_s, now_s + self.starts_in_s)
         return True
 
+    def switch_off(self, now_s: float) -> None:
+        """Take its power away at an outlet, as it is meant to be."""
+        if self.state is not HostState.DOWN:
+            self._become(HostState.DOWN, now_s, None)
+
+    def drawn_w(self) -> Iterator[tuple[Machine, float]]:
+        """What it draws from each live feed now: its share, and in equal parts those of the feeds that are off."""
+        live = [feed.source is not Source.OFF for feed in self.feeds]
+        if not self.draws or not any(live):
+            return
+        more_w = sum(watts for watts, on in zip(self.shares_w, live, strict=True) if not on) / sum(live)
+        for feed, watts, on in zip(self.feeds, self.shares_w, live, strict=True):
+            if on:
+                yield feed, watts + more_w
+
     def advance(self, now_s: float) -> None:
         """Let happen what is due; its feeds have been advanced to the same moment."""
         if not self.powered:
@@ -118,25 +138,26 @@ class Host:
 
 
 class Room:
-    """Hosts and the UPSes that feed them. ``base_percent`` is what a UPS carries beside them."""
+    """Hosts and the UPSes that feed them. ``base_percent`` is what a UPS carries beside them, or ``base_w``, one for each."""
 
-    def __init__(self, machines: Iterable[Machine], hosts: Iterable[Host], *, base_percent: float = 2.0) -> None:
+    def __init__(
+        self, machines: Iterable[Machine], hosts: Iterable[Host], *, base_percent: float = 2.0, base_w: Sequence[float] = ()
+    ) -> None:
         self.machines = tuple(machines)
+        self._base_w = base_w or [machine.ratings.watts * base_percent / 100 for machine in self.machines]
         self.hosts: Mapping[str, Host] = {host.name: host for host in hosts}
-        self.base_percent = base_percent
 
     def advance(self, now_s: float) -> None:
         """Let everything happen up to ``now_s``; steps of a second or two are fine enough."""
         for machine in self.machines:
             machine.advance(now_s)
-        drawn = dict.fromkeys(map(id, self.machines), 0.0)
+        drawn = dict(zip(map(id, self.machines), self._base_w, strict=True))
         for host in self.hosts.values():
             host.advance(now_s)
-            live = [feed for feed in host.feeds if feed.source is not Source.OFF]
-            for feed in live if host.draws else ():
-                drawn[id(feed)] += host.watts / len(live)
+            for feed, watts in host.drawn_w():
+                drawn[id(feed)] += watts
         for machine in self.machines:
-            machine.load_percent = self.base_percent + 100 * drawn[id(machine)] / machine.ratings.watts
+            machine.load_percent = 100 * drawn[id(machine)] / machine.ratings.watts
 
     @property
     def crashed(self) -> list[str]:

@@ -49,6 +49,10 @@ class Known:
     unknown: Mapping[str, str] = field(default_factory=dict)
     """Why the runtime of a UPS is not known."""
 
+    def config_with_plan(self) -> Config:
+        """The configuration, with what the running agent has learned of its plan."""
+        return replace(self.config, shutdown=self.plan)
+
 
 def check(
     context: typer.Context,
@@ -64,7 +68,7 @@ def check(
     """
     from qxfleet.shutdown.findings import inspect
 
-    known = _known(context.obj, runtime, probe=probe)
+    known = known_of(context.obj, runtime, probe=probe)
     found = inspect(known.plan, known.batteries, armed=known.armed, able=known.able, unknown=known.unknown)
     if json:
         emit(_inspection_document(known, found))
@@ -92,15 +96,15 @@ def simulate(
     """
     from qxfleet.shutdown.rehearse import WORSE, rehearse
 
-    known = _known(context.obj, runtime)
+    known = known_of(context.obj, runtime)
     if not known.plan.loads:
         raise ConfigError(["no [[load]] is configured: there is nothing to rehearse"])
-    failing = _targets(fail, known)
+    failing = targets_of(fail, known, "--fail")
     missing = [ups for ups in failing if ups not in known.batteries]
     if missing:
         where = "no agent runs that could predict it" if known.armed is None else "the agent can't predict it yet"
         raise ConfigError([f"the runtime of {', '.join(missing)} is not known, {where}: give it by --runtime 12m"])
-    back_s = None if back is None else _seconds(back, "--back")
+    back_s = None if back is None else duration_s(back, "--back")
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise ConfigError([f"--plot {plot}: expected a name that ends in .png or .svg"])
     story = rehearse(known.plan, known.batteries, failing, back_s=back_s)
@@ -121,7 +125,8 @@ def simulate(
 # -- what is known
 
 
-def _known(path: Path | None, runtime: str | None, *, probe: bool = False) -> Known:
+def known_of(path: Path | None, runtime: str | None, *, probe: bool = False) -> Known:
+    """The plan, and what the running agent, the UPSes themselves (``probe``) or ``--runtime`` say of it."""
     from qxfleet.config.load import load
 
     config = load(path)
@@ -157,7 +162,7 @@ def _take(
 
     if seen["runtime_s"]:
         batteries[name] = Battery(
-            seen["runtime_s"], seen["runtime_low_s"], seen["charge"] or 100.0, seen["load_w"], seen["rated_w"]
+            seen["runtime_s"], seen["runtime_low_s"], seen["charge"] or 100.0, seen["load_w"], seen["rated_w"], asked=True
         )  # fmt: skip
     elif seen["unknown"]:
         unknown[name] = seen["unknown"]
@@ -209,37 +214,38 @@ def _given(runtime: str | None, config: Config, plan: Plan) -> dict[str, Battery
         name, mark, text = part.strip().rpartition("=")
         if mark and name not in upses:
             raise ConfigError([f"--runtime {part.strip()}: no UPS is named {name}"])
-        seconds = _seconds(text, "--runtime")
+        seconds = duration_s(text, "--runtime")
         if seconds <= 0:
             raise ConfigError([f"--runtime {text}: a battery that lasts no time at all: write a duration above 0"])
         given.update(dict.fromkeys([name] if mark else upses, Battery(seconds)))
     return given
 
 
-def _seconds(text: str, option: str) -> float:
+def duration_s(text: str, option: str) -> float:
+    """A duration that an option was given. Raises ConfigError."""
     try:
         return parse_duration(text)
     except ValueError as error:
         raise ConfigError([f"{option}: {error}"]) from error
 
 
-def _targets(fail: str, known: Known) -> list[str]:
-    """UPSes by name, ``group:NAME`` or ``all``, each once, in the fleet's order."""
+def targets_of(targets: str, known: Known, option: str) -> list[str]:
+    """UPSes by name, ``group:NAME`` or ``all``, each once, in the fleet's order. Raises ConfigError."""
     from qxfleet.config.findings import did_you_mean
 
     upses = known.config.ups
     chosen: set[str] = set()
-    for target in filter(None, (part.strip() for part in fail.split(","))):
+    for target in filter(None, (part.strip() for part in targets.split(","))):
         group = target.removeprefix("group:") if target.startswith("group:") else None
         found = {ups.name for ups in upses if target in ("all", ups.name) or (group is not None and group in ups.groups)}
         if not found:
             names = {group for ups in upses for group in ups.groups} if group is not None else {ups.name for ups in upses}
             what = f"no UPS is in group {group}" if group is not None else f"no UPS is named {target}"
-            raise ConfigError([f"--fail {target}: {what}{did_you_mean(group or target, names)}"])
+            raise ConfigError([f"{option} {target}: {what}{did_you_mean(group or target, names)}"])
         chosen |= found
     feeding = [ups.name for ups in upses if ups.name in chosen and ups.name in known.plan.fed]
     if not feeding:
-        raise ConfigError([f"--fail {fail}: no load hangs on any of these: name UPSes that feed a [[load]]"])
+        raise ConfigError([f"{option} {targets}: no load hangs on any of these: name UPSes that feed a [[load]]"])
     return feeding
 
 
