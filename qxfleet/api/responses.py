@@ -806,7 +806,8 @@ RunStep = TypedDict(
     "RunStep",
     {"number": int, "act": Annotated[str, Told(example="stop")], "target": Annotated[str, Told(example="db-1")], "try": int,
      "why": Annotated[str, Told(example="feed-a is on battery")], "begun": Time, "answer": str | None, "result": str | None,
-     "ended": Time | None, "took_s": float | None, "for_s": float | None, "limit_s": float | None, "text": str | None},
+     "ended": Time | None, "took_s": float | None, "for_s": float | None, "limit_s": float | None, "text": str | None,
+     "watched": Annotated[bool, Told("Whether the configuration says by what the load is seen to be down.")]},
 )  # fmt: skip
 """One step of a run: what it took, and what it was given."""
 

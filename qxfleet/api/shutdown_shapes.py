@@ -146,6 +146,7 @@ def report(run: StoredRun, loads: Mapping[str, Load]) -> responses.Run:
             "ended": None if step.ended_us is None else iso(step.ended_us), "took_s": step.took_s,
             "for_s": None if step.ended_us is None else round((step.ended_us - step.begun_us) / 1e6, 1),
             "limit_s": allowed if load is not None else None, "text": step.text,
+            "watched": load is not None and load.down_when is not None,
         })  # fmt: skip
     ordered = run.ordered or {}
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from qxfleet.model.loads import Load, Plan
 
@@ -28,27 +28,30 @@ def longest_s(load: Load) -> float:
     return min(load.learned_s * LEARNED_SPREAD + LEARNED_EXTRA_S, load.stop_time_s)
 
 
-def down_in_s(plan: Plan, left_s: Callable[[Load], float]) -> dict[str, float]:
+def down_in_s(plan: Plan, left_s: Mapping[str, float]) -> dict[str, float]:
     """Seconds until each load is down if all that must go begin now, each as soon as those before it are down.
 
-    ``left_s``: what a load's own stop still takes, 0 for one that need not go any more. The agent's own host goes behind all.
+    ``left_s``: what a load's own stop still takes, for those that must go. The agent's own host goes behind all. A load that
+    neither goes nor waits for one that does is left out.
     """
     in_s: dict[str, float] = {}
-    before, named = plan.before, plan.named
+    before = plan.before
     for name in plan.order:
-        earlier = before.get(name)
-        start = max([in_s[each] for each in earlier], default=0.0) if earlier else 0.0
-        load = named.get(name)
-        in_s[name] = start + left_s(load) if load is not None else start
+        start_s = 0.0
+        for earlier in before.get(name, ()):
+            if (ends_s := in_s.get(earlier, 0.0)) > start_s:
+                start_s = ends_s
+        if ends_s := start_s + left_s.get(name, 0.0):
+            in_s[name] = ends_s
     if plan.host is not None and in_s.get(plan.host):
         others_s = max((seconds for name, seconds in in_s.items() if name != plan.host), default=0.0)
-        in_s[plan.host] = others_s + left_s(named[plan.host])
+        in_s[plan.host] = others_s + left_s.get(plan.host, 0.0)
     return in_s
 
 
 def critical_path(plan: Plan, loads: Mapping[str, float]) -> tuple[str, ...]:
     """The chain of loads that takes longest, first to go first; ``loads`` is what each takes, and nothing else need go."""
-    in_s = down_in_s(plan, lambda load: loads.get(load.name, 0.0))
+    in_s = down_in_s(plan, loads)
     going = [name for name in loads if name in in_s]
     if not going:
         return ()
@@ -58,5 +61,5 @@ def critical_path(plan: Plan, loads: Mapping[str, float]) -> tuple[str, ...]:
         if name in loads:
             chain.append(name)
         earlier = plan.before.get(name, frozenset()) if name != plan.host or len(chain) > 1 else set(in_s) - {name}
-        name = max((each for each in earlier if in_s[each] > 0), key=lambda each: in_s[each], default=None)
+        name = max((each for each in earlier if each in in_s), key=lambda each: in_s[each], default=None)
     return tuple(reversed(chain))

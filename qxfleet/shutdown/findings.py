@@ -154,9 +154,9 @@ def _time(ups: str, plan: Plan, battery: Battery | None) -> Time:
                 going.add(earlier)
                 stack.append(earlier)
     takes = {name: longest_s(plan.named[name]) for name in going}
-    in_s = down_in_s(plan, lambda load: takes.get(load.name, 0.0))
-    needs_s = max((in_s[load.name] for load in plan.fed[ups] if load.name in going), default=0.0)
-    last = {name: takes[name] for name in going if in_s[name] <= needs_s}
+    in_s = down_in_s(plan, takes)
+    needs_s = max((in_s.get(load.name, 0.0) for load in plan.fed[ups] if load.name in going), default=0.0)
+    last = {name: takes[name] for name in going if in_s.get(name, 0.0) <= needs_s}
     if battery is None:
         return Time(ups, needs_s, critical_path(plan, last), None, None, None, None)
     low_s = battery.runtime_low_s if battery.runtime_low_s is not None else battery.runtime_s

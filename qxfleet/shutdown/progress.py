@@ -114,26 +114,30 @@ def progress(record: Record) -> Progress:
     return found
 
 
-def up_seen(load: Load, plan: Plan, record: Record, world: World) -> bool | None:
-    """Whether a load is seen to be up; None where nothing tells. Where nothing is touched, one that is up tells nothing of what
-    would have become of it; and the host that this runs on is up."""
-    if record.armed and load.name == plan.host:
-        return True
-    if load.down_when is None:
-        return None
-    seen = world.loads.get(load.name)
-    return None if seen is None or (seen.up and not record.armed) else seen.up
+def up_seen(plan: Plan, record: Record, world: World) -> dict[str, bool | None]:
+    """Whether each load is seen to be up; None where nothing tells. Where nothing is touched, one that is up tells nothing of
+    what would have become of it; and the host that this runs on is up."""
+    up: dict[str, bool | None] = dict.fromkeys(plan.named)
+    for name, seen in world.loads.items():
+        load = plan.named.get(name)
+        if load is not None and load.down_when is not None and not (seen.up and not record.armed):
+            up[name] = seen.up
+    if record.armed and plan.host is not None:
+        up[plan.host] = True
+    return up
 
 
-def ends(plan: Plan, record: Record, world: World, found: Progress, now_s: float) -> list[End]:
-    """Open steps whose end is seen, or whose time is over."""
+def ends(
+    plan: Plan, record: Record, world: World, found: Progress, seen_up: Mapping[str, bool | None], now_s: float
+) -> list[End]:
+    """Open steps whose end is seen, or whose time is over. ``seen_up``: of :func:`up_seen`."""
     done: list[End] = []
     for taken in found.open:
         name = taken.step.target
         end: End | None
         if taken.step.act in (Act.STOP, Act.START):
             load = plan.named[name]
-            up = up_seen(load, plan, record, world)
+            up = seen_up[name]
             if taken.step.act is Act.STOP and name == plan.host and taken.begun_s < world.booted_s:
                 end = End(taken.number, Result.DONE, "it was off, and is up again")
             elif taken.step.act is Act.STOP:
@@ -247,12 +251,11 @@ def _cut_end(taken: Taken, seen: UpsSeen, record: Record, on: bool, now_s: float
 
 
 def standing(
-    load: Load, run: LoadRun | None, up: bool | None, trouble_since: Callable[[Load], float | None], now_s: float
+    load: Load, run: LoadRun, up: bool | None, trouble_since: Callable[[Load], float | None], now_s: float
 ) -> Standing:
-    """Where a load stands. ``trouble_since``: since when it must go for the present reason; a stop that failed before that
-    counts no more. None: it need not go. One that was told to start, nobody knows with what success, is up when it must go."""
-    if run is None:
-        return Standing.ABSENT if up is False else Standing.UP
+    """Where a load with steps stands. ``trouble_since``: since when it must go for the present reason; a stop that failed before
+    that counts no more. None: it need not go. One that was told to start, nobody knows with what
+    success, is up when it must go."""
     if run.start is not None:
         match run.start.result:
             case None:

@@ -35,13 +35,13 @@ class Scene:
         self.plan, self.world, self.now_s = plan, world, now_s
         self.feeds = feeds_of(plan, world, now_s)
         found = progress(record)
-        self.ended = tuple(ends(plan, record, world, found, now_s))
+        self.up = up_seen(plan, record, world)
+        self.ended = tuple(ends(plan, record, world, found, self.up, now_s))
         self.record = _with_ends(record, self.ended, now_s)
         self.found: Progress = progress(self.record) if self.ended else found
         self.told = {name for name, run in self.found.upses.items() if run.told}
         self.kept_off = {name for name, run in self.found.upses.items() if run.kept_off}
         self.finishing: set[str] = set()
-        self.up = {load.name: up_seen(load, plan, self.record, world) for load in plan.loads}
         self.spared = self._spared()
         self.memory = record.memory
         self.at = {load.name: self._standing(load) for load in plan.loads}
@@ -133,9 +133,11 @@ class Scene:
     # -- loads
 
     def _standing(self, load: Load) -> Standing:
-        run = self.found.loads.get(load.name)
-        at = standing(load, run, self.up[load.name], self._trouble_since, self.now_s)
-        if at is Standing.DOWN and run is not None and self._may_have_woken(load, run):
+        run, up = self.found.loads.get(load.name), self.up[load.name]
+        if run is None:
+            return Standing.ABSENT if up is False else Standing.UP
+        at = standing(load, run, up, self._trouble_since, self.now_s)
+        if at is Standing.DOWN and self._may_have_woken(load, run):
             return Standing.UP
         return at
 
@@ -234,15 +236,13 @@ class Scene:
         going = {load.name for load in risk}
         self._with_earlier(going)
 
-        def left(load: Load) -> float:
-            at = self.at[load.name]
-            return left_s(load, at, self.found.loads.get(load.name), self.now_s) if load.name in going else 0.0
-
-        in_s = down_in_s(self.plan, left)
+        named, runs = self.plan.named, self.found.loads
+        in_s = down_in_s(self.plan, {name: left_s(named[name], self.at[name], runs.get(name), self.now_s) for name in going})
         need: dict[str, float] = {}
         for load in risk:
             for ups in load.fed_by:
-                need[ups] = max(need.get(ups, 0.0), in_s[load.name])
+                if (seconds := in_s.get(load.name, 0.0)) >= need.get(ups, 0.0):
+                    need[ups] = seconds
         return need
 
     def _with_earlier(self, going: set[str]) -> None:
@@ -258,13 +258,15 @@ class Scene:
         """Loads that must go and are not settled yet, with what must be down before them."""
         must: dict[str, Must] = {}
         fired, trigger_of = self._fired(), self.plan.trigger_of
+        alike: dict[tuple[tuple[str, ...], int, int], Must | None] = {}
         for load in self.plan.loads if fired else ():
             if load.stop is None or self.at[load.name] in SETTLED:
                 continue
-            number = trigger_of[load.name]
-            reasons = {ups: why for ups in load.fed_by if ups in fired and (why := fired[ups][number]) is not None}
-            if reasons and self._lasting(load, reasons) < load.needs_feeds:
-                must[load.name] = Must(_sentence(reasons), tuple(reasons))
+            key = load.fed_by, load.needs_feeds, trigger_of[load.name]
+            if key not in alike:
+                alike[key] = self._must(load, fired, key[2])
+            if (why := alike[key]) is not None:
+                must[load.name] = why
         for name in self._wished():
             must.setdefault(name, Must(f"{self.record.ordered.actor if self.record.ordered else ''} ordered it", ()))
         self._close(must, list(must))
@@ -275,6 +277,13 @@ class Scene:
             must.update((name, last) for name in more)
             self._close(must, more)
         return must
+
+    def _must(self, load: Load, fired: Mapping[str, tuple[str | None, ...]], trigger: int) -> Must | None:
+        """Why a load must go, and all that are fed alike; None where enough feeds last."""
+        reasons = {ups: why for ups in load.fed_by if ups in fired and (why := fired[ups][trigger]) is not None}
+        if not reasons or self._lasting(load, reasons) >= load.needs_feeds:
+            return None
+        return Must(_sentence(reasons), tuple(reasons))
 
     def _close(self, must: dict[str, Must], stack: list[str]) -> None:
         while stack:

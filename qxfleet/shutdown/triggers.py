@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from qxfleet.config.durations import duration_text
@@ -48,17 +48,19 @@ def _advance(
         spent_s = max(was.on_battery_s + passed_s if was.on_battery_s else 0.0, now_s - feed.seen.since_s)
         was = replace(was, on_battery_s=max(spent_s, 1e-9))
     holds: dict[Condition, float] = {} if feed.on_battery else dict(was.holds_since_s)
-    ripe: dict[Condition, str] = {}
+    ripe: set[Condition] = set()
     for condition in plan.conditions:
-        why = _why(condition, feed, was, plan, need_s)
-        if why is None:
+        if not _holds(condition, feed, was, plan, need_s):
             continue
         since_s = holds[condition] = was.holds_since_s.get(condition, now_s)
         if condition.kind == "on-battery-for" or now_s - since_s >= plan.hold_s:
-            ripe[condition] = why
+            ripe.add(condition)
     fired: dict[Trigger, str] = {}
     for trigger in plan.triggers:
-        why = _fires(trigger, ripe) or (was.fired.get(trigger) if feed.on_battery or finish else None)
+        because = _fires(trigger, ripe) if ripe else ()
+        why = " and ".join(_why(condition, feed, was, need_s) for condition in because) or None
+        if why is None and (feed.on_battery or finish):
+            why = was.fired.get(trigger)
         if feed.given_up and feed.on_battery:
             why = why or "contact was lost while it was on battery"
         if why is not None:
@@ -66,13 +68,12 @@ def _advance(
     return UpsMemory(was.on_battery_s, holds, fired)
 
 
-def _fires(trigger: Trigger, ripe: Mapping[Condition, str]) -> str | None:
+def _fires(trigger: Trigger, ripe: Collection[Condition]) -> tuple[Condition, ...]:
+    """The conditions by which it fires; none where it does not."""
     for condition in trigger.any:
         if condition in ripe:
-            return ripe[condition]
-    if trigger.all and all(condition in ripe for condition in trigger.all):
-        return " and ".join(ripe[condition] for condition in trigger.all)
-    return None
+            return (condition,)
+    return trigger.all if all(condition in ripe for condition in trigger.all) else ()
 
 
 def _is_hot(condition: Condition, feed: Feed, was: UpsMemory) -> bool:
@@ -82,27 +83,43 @@ def _is_hot(condition: Condition, feed: Feed, was: UpsMemory) -> bool:
     return feed.seen.temperature_c > (limit - COOLER_BY if condition in was.holds_since_s else limit)
 
 
-def _why(condition: Condition, feed: Feed, was: UpsMemory, plan: Plan, need_s: float | None) -> str | None:
-    """What holds, as half a sentence; None where it does not hold, or can't be told."""
+def _holds(condition: Condition, feed: Feed, was: UpsMemory, plan: Plan, need_s: float | None) -> bool:
+    """Whether it holds, as far as can be told."""
     limit = condition.limit
     if condition.kind == "temperature-above":
-        return f"it is {feed.seen.temperature_c:g} °C hot, above {limit:g}" if _is_hot(condition, feed, was) else None
+        return _is_hot(condition, feed, was)
     if not feed.on_battery or feed.seen.maintenance:
-        return None
+        return False
     match condition.kind:
-        case "on-battery-for" if limit is not None and was.on_battery_s >= limit:
+        case "on-battery-for":
+            return limit is not None and was.on_battery_s >= limit
+        case "charge-below":
+            return limit is not None and feed.charge is not None and feed.charge < limit
+        case "low-battery":
+            return feed.low_battery
+        case "runtime-below":
+            if limit is None:
+                limit = None if need_s is None else need_s + plan.margin_s + plan.hold_s
+            return limit is not None and feed.runtime_low_s is not None and feed.runtime_low_s < limit
+
+
+def _why(condition: Condition, feed: Feed, was: UpsMemory, need_s: float | None) -> str:
+    """What holds, as half a sentence."""
+    limit = condition.limit
+    match condition.kind:
+        case "temperature-above":
+            return f"it is {feed.seen.temperature_c:g} °C hot, above {limit:g}"
+        case "on-battery-for":
             return f"it has been on battery for {spell_s(was.on_battery_s)}"
-        case "charge-below" if limit is not None and feed.charge is not None and feed.charge < limit:
+        case "charge-below":
             return f"its charge is {feed.charge:.0f} %, below {limit:g}"
-        case "low-battery" if feed.low_battery:
+        case "low-battery":
             return "its battery is low"
-        case "runtime-below" if feed.runtime_low_s is not None:
+        case "runtime-below":
+            runtime = f"its runtime is {spell_s(feed.runtime_low_s or 0.0)}"
             if limit is not None:
-                if feed.runtime_low_s < limit:
-                    return f"its runtime is {spell_s(feed.runtime_low_s)}, below {duration_text(limit)}"
-            elif need_s is not None and feed.runtime_low_s < need_s + plan.margin_s + plan.hold_s:
-                return f"its runtime is {spell_s(feed.runtime_low_s)} and stopping takes {spell_s(need_s)}: no later than now"
-    return None
+                return f"{runtime}, below {duration_text(limit)}"
+            return f"{runtime} and stopping takes {spell_s(need_s or 0.0)}: no later than now"
 
 
 def spell_s(seconds: float) -> str:

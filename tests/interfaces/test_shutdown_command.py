@@ -138,7 +138,7 @@ async def story(play: Play, hosts: Hosts) -> None:
 
 def report(*steps: tuple[str, str, str | None]) -> dict[str, Any]:
     """A run's report, of acts, targets and results."""
-    blank = {"begun": "2026-11-30T14:54:13.000Z", "for_s": 1.0, "limit_s": None, "text": ""}
+    blank = {"begun": "2026-11-30T14:54:13.000Z", "for_s": 1.0, "limit_s": None, "text": "", "watched": True}
     return {
         "run": 1, "kind": "outage", "armed": True, "actor": "a", "started": "s", "ended": None, "outcome": None, "text": "",
         "steps": [{**blank, "act": act, "target": target, "result": result} for act, target, result in steps],
@@ -162,6 +162,17 @@ def test_a_report_ends_with_what_did_not_go_as_it_should(
     shutdown._print_report(run)
     assert capsys.readouterr().out.splitlines()[-1] == said
     assert bool(shutdown._failures(run)) is not said.startswith("So far")
+
+
+def test_what_nothing_was_to_be_seen_of_is_no_failure_and_never_called_down(capsys: pytest.CaptureFixture[str]) -> None:
+    run = report(("stop", "a", "done"), ("stop", "b", "not-seen-off"))
+    run["steps"][1]["watched"] = False
+    run["ended"], run["outcome"] = "e", "finished"
+    shutdown._print_report(run)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "Everything that can be seen went as it should.", "Nothing tells whether b went off: write down_when.",
+    ]  # fmt: skip
+    assert shutdown._failures(run) == []
 
 
 async def test_without_an_agent_the_exit_code_is_3(tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ BATTERIES = {"a": Battery(720.0), "b": Battery(720.0)}
 
 def test_the_longest_way_through_loads_that_wait_for_each_other() -> None:
     takes = {each.name: longest_s(each) for each in PLAN.loads}
-    assert down_in_s(PLAN, longest_s) == {"app": 60, "web": 30, "db": 180}
+    assert down_in_s(PLAN, takes) == {"app": 60, "web": 30, "db": 180}
     assert critical_path(PLAN, takes) == ("app", "db")
 
 
 def test_the_host_goes_behind_everything() -> None:
     plan = replace(PLAN, loads=(load("mgmt", stop_time_s=10.0), *PLAN.loads), host="mgmt")
-    assert down_in_s(plan, longest_s)["mgmt"] == 190
+    assert down_in_s(plan, {each.name: longest_s(each) for each in plan.loads})["mgmt"] == 190
     assert critical_path(plan, {each.name: longest_s(each) for each in plan.loads}) == ("app", "db", "mgmt")
 
 

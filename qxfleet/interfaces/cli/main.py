@@ -12,36 +12,6 @@ from typing import Annotated
 import typer
 
 from qxfleet.errors import AgentUnreachable, ConfigError, LinkUnavailable, QxfleetError
-    agents,
-    audit,
-    battery,
-    check,
-    cut,
-    db,
-    demo,
-    discover,
-    events,
-    fleet,
-    history,
-    import_nut,
-    maintenance,
-    orders,
-    outages,
-    probe,
-    profile,
-    rehearse,
-    report,
-    report_device,
-    run,
-    schedule,
-    shutdown,
-    simulate,
-    test,
-    token,
-    top,
-    user,
-)  # fmt: skip
-from qxfleet.interfaces.cli import (
 from qxfleet.interfaces.cli.client import AgentRefused
 from qxfleet.interfaces.cli.output import complain
 
@@ -87,106 +57,79 @@ def options(
     context.obj = config
 
 
-
-            app.add_typer(what, name=verb, rich_help_panel=panel)
-            app.command(verb, rich_help_panel=panel, context_settings=loose)(what)
-            break
-            loose = {"ignore_unknown_options": True} if verb in DEVICE_WORDS else {}
-            next(words, None)
-            return (word,) if word in VERBS else VERBS
-        add_completion=True,
-        callback=options,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        elif not word.startswith("-"):
-        elif not word.startswith("--config="):
-        else:
-        if isinstance(what, typer.Typer):
-        if word == "--config":
-        module, name = place.split(".")
-        name="qxfleet",
-        no_args_is_help=True,
-        panel, place = VERBS[verb]
-        pretty_exceptions_enable=False,
-        what = getattr(import_module(f"qxfleet.interfaces.cli.{module}"), name)
-    """The command line with these verbs, in the order of the help."""
-    """The verbs that these arguments may need: the one that is named, or all, for help, completion and mistakes."""
-    "audit": (ONE, "audit.audit"),
-    "battery": (ONE, "battery.app"),
+VERBS: Mapping[str, tuple[str, str]] = {
+    "run": (AGENT, "run.run"),
     "check": (AGENT, "check.check"),
-    "command": (ONE, "orders.command"),
+    "status": (ONE, "fleet.status"),
+    "top": (ONE, "top.top"),
+    "vars": (ONE, "fleet.variables"),
     "commands": (ONE, "fleet.commands"),
+    "command": (ONE, "orders.command"),
+    "settings": (ONE, "fleet.settings"),
+    "set": (ONE, "orders.set_"),
+    "profile": (ONE, "profile.app"),
+    "test": (ONE, "test.app"),
+    "schedule": (ONE, "schedule.app"),
+    "maintenance": (ONE, "maintenance.app"),
+    "events": (ONE, "events.events"),
+    "outages": (ONE, "outages.outages"),
+    "battery": (ONE, "battery.app"),
+    "report": (ONE, "report.report"),
+    "history": (ONE, "history.history"),
+    "shutdown": (ONE, "shutdown.app"),
+    "fleet": (ONE, "agents.app"),
+    "audit": (ONE, "audit.audit"),
+    "token": (ONE, "token.app"),
+    "probe": (DATABASE, "probe.probe"),
+    "discover": (DATABASE, "discover.discover"),
+    "report-device": (DATABASE, "report_device.report_device"),
+    "import-nut": (DATABASE, "import_nut.import_nut"),
     "cut": (DATABASE, "cut.cut"),
     "db": (DATABASE, "db.app"),
-    "demo": (TRYING, "demo.demo"),
-    "discover": (DATABASE, "discover.discover"),
-    "events": (ONE, "events.events"),
-    "fleet": (ONE, "agents.app"),
-    "history": (ONE, "history.history"),
-    "import-nut": (DATABASE, "import_nut.import_nut"),
-    "maintenance": (ONE, "maintenance.app"),
-    "outages": (ONE, "outages.outages"),
-    "probe": (DATABASE, "probe.probe"),
-    "profile": (ONE, "profile.app"),
-    "report": (ONE, "report.report"),
-    "report-device": (DATABASE, "report_device.report_device"),
-    "run": (AGENT, "run.run"),
-    "schedule": (ONE, "schedule.app"),
-    "set": (ONE, "orders.set_"),
-    "settings": (ONE, "fleet.settings"),
-    "shutdown": (ONE, "shutdown.app"),
-    "simulate": (TRYING, "simulate.simulate"),
-    "status": (ONE, "fleet.status"),
-    "test": (ONE, "test.app"),
-    "token": (ONE, "token.app"),
-    "top": (ONE, "top.top"),
     "user": (DATABASE, "user.app"),
-    "vars": (ONE, "fleet.variables"),
-    )
-    app = typer.Typer(
-    for verb in verbs:
-    for word in words:
-    return VERBS
-    return app
-    words = iter(arguments)
-"""Verb to its heading in the help, and where it is: module and name in this package, imported when the verb is asked for."""
-"""Verbs whose words for a device may begin with a dash."""
-DEVICE_WORDS = ("command", "set")
-VERBS: Mapping[str, tuple[str, str]] = {
-app.add_typer(agents.app, name="fleet", rich_help_panel=ONE)
-app.add_typer(battery.app, name="battery", rich_help_panel=ONE)
-app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
-app.add_typer(maintenance.app, name="maintenance", rich_help_panel=ONE)
-app.add_typer(profile.app, name="profile", rich_help_panel=ONE)
-app.add_typer(schedule.app, name="schedule", rich_help_panel=ONE)
-app.add_typer(shutdown.app, name="shutdown", rich_help_panel=ONE)
-app.add_typer(test.app, name="test", rich_help_panel=ONE)
-app.add_typer(token.app, name="token", rich_help_panel=ONE)
-app.add_typer(user.app, name="user", rich_help_panel=DATABASE)
-app.command("audit", rich_help_panel=ONE)(audit.audit)
-app.command("check", rich_help_panel=AGENT)(check.check)
-app.command("command", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.command)
-app.command("commands", rich_help_panel=ONE)(fleet.commands)
-app.command("cut", rich_help_panel=DATABASE)(cut.cut)
-app.command("demo", rich_help_panel=TRYING)(demo.demo)
-app.command("discover", rich_help_panel=DATABASE)(discover.discover)
-app.command("events", rich_help_panel=ONE)(events.events)
-app.command("history", rich_help_panel=ONE)(history.history)
-app.command("import-nut", rich_help_panel=DATABASE)(import_nut.import_nut)
-app.command("outages", rich_help_panel=ONE)(outages.outages)
-app.command("probe", rich_help_panel=DATABASE)(probe.probe)
-app.command("rehearse", rich_help_panel=TRYING)(rehearse.rehearse)
-app.command("report", rich_help_panel=ONE)(report.report)
-app.command("report-device", rich_help_panel=DATABASE)(report_device.report_device)
-app.command("run", rich_help_panel=AGENT)(run.run)
-app.command("set", rich_help_panel=ONE, context_settings={"ignore_unknown_options": True})(orders.set_)
-app.command("settings", rich_help_panel=ONE)(fleet.settings)
-app.command("simulate", rich_help_panel=TRYING)(simulate.simulate)
-app.command("status", rich_help_panel=ONE)(fleet.status)
-app.command("top", rich_help_panel=ONE)(top.top)
-app.command("vars", rich_help_panel=ONE)(fleet.variables)
-def _asked(arguments: Sequence[str]) -> Iterable[str]:
-def command_line(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    "simulate": (TRYING, "simulate.simulate"),
+    "demo": (TRYING, "demo.demo"),
+    "rehearse": (TRYING, "rehearse.rehearse"),
 }
+"""Verb to its heading in the help, and where it is: module and name in this package, imported when the verb is asked for."""
+
+DEVICE_WORDS = ("command", "set")
+"""Verbs whose words for a device may begin with a dash."""
+
+
+def command_line(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """The command line with these verbs, in the order of the help."""
+    app = typer.Typer(
+        name="qxfleet",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        callback=options,
+    )
+    for verb in verbs:
+        panel, place = VERBS[verb]
+        module, name = place.split(".")
+        what = getattr(import_module(f"qxfleet.interfaces.cli.{module}"), name)
+        if isinstance(what, typer.Typer):
+            app.add_typer(what, name=verb, rich_help_panel=panel)
+        else:
+            loose = {"ignore_unknown_options": True} if verb in DEVICE_WORDS else {}
+            app.command(verb, rich_help_panel=panel, context_settings=loose)(what)
+    return app
+
+
+def _asked(arguments: Sequence[str]) -> Iterable[str]:
+    """The verbs that these arguments may need: the one that is named, or all, for help, completion and mistakes."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return (word,) if word in VERBS else VERBS
+        elif not word.startswith("--config="):
+            break
+    return VERBS
 
 
 def main() -> None:

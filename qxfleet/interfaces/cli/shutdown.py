@@ -307,7 +307,11 @@ def _print_report(run: responses.Run) -> None:
         they, whose = "it" if len(bad) == 1 else "they", list(dict.fromkeys(bad))
         typer.echo(coloured(f"{_count(len(bad), 'step')} did not go as {they} should: {_some(whose, FEW)}", "red"))
     else:
-        typer.echo("Everything went as it should." if run["ended"] else "So far everything went as it should.")
+        blind = sorted({step["target"] for step in run["steps"] if _blind(step)})
+        went = "Everything that can be seen went as it should" if blind else "Everything went as it should"
+        typer.echo(f"{went}." if run["ended"] else f"So far {went[0].lower()}{went[1:]}.")
+        if blind:
+            typer.echo(printable(f"Nothing tells whether {_some(blind, FEW)} went off: write down_when."))
 
 
 def _failures(run: responses.Run) -> list[str]:
@@ -316,8 +320,14 @@ def _failures(run: responses.Run) -> list[str]:
     over = run["ended"] is not None
     bad = ("failed", "no-effect", "not-seen-off", *((None,) if over and run["outcome"] == "finished" else ()))
     return [
-        step["target"] for step in run["steps"] if step["result"] in bad and last[step["act"], step["target"]]["result"] in bad
-    ]
+        step["target"] for step in run["steps"]
+        if step["result"] in bad and not _blind(step) and last[step["act"], step["target"]]["result"] in bad
+    ]  # fmt: skip
+
+
+def _blind(step: Document) -> bool:
+    """Not seen off, of a load that nothing was configured to be seen by: no evidence, and no failure."""
+    return step["result"] == "not-seen-off" and not step["watched"]
 
 
 def _duration(seconds: float | None) -> str:
