@@ -264,3 +264,13 @@ class Plan:
             for name in load.after:
                 behind.setdefault(name, []).append(load.name)
         return {name: tuple(later) for name, later in behind.items()}
+
+    @cached_property
+    def later(self) -> Mapping[str, frozenset[str]]:
+        """For each load, all that must wait until it is down: those that name it in ``after``, and those behind them."""
+        found: dict[str, frozenset[str]] = {}
+        for name in reversed(self.order):
+            if name in self.named:
+                direct = self.behind.get(name, ())
+                found[name] = frozenset(direct).union(*(found[each] for each in direct))
+        return found

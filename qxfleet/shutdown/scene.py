@@ -165,9 +165,10 @@ class Scene:
 
     def _threatened(self, load: Load) -> bool:
         """A UPS that feeds it, or something that goes after it, is on battery."""
-        if any(self.feeds[ups].on_battery for ups in load.fed_by):
-            return True
-        return any(self._threatened(self.plan.named[later]) for later in self.plan.behind.get(load.name, ()))
+        named = self.plan.named
+        return any(
+            self.feeds[ups].on_battery for name in (load.name, *self.plan.later[load.name]) for ups in named[name].fed_by
+        )
 
     def power_came(self, ups: str, stop: Taken) -> bool:
         """Since a stop, its output was off and mains brought it back."""
@@ -179,22 +180,18 @@ class Scene:
         return seen.output_since_s > ended_s and seen.since_s > ended_s
 
     def _trouble_since(self, load: Load) -> float | None:
-        wish = self.record.ordered
-        if wish is not None and not wish.released and load.name in wish.loads:
-            return ALWAYS_S
-        since: list[float] = []
-        for ups in load.fed_by:
-            feed = self.feeds[ups]
-            if feed.on_battery:
-                since.append(feed.seen.since_s)
-            elif ups in self.told or ups in self.finishing or self.triggered(ups):
-                since.append(ALWAYS_S)
-        for later in self.plan.behind.get(load.name, ()):
-            since.extend(s for s in [self._own_trouble(self.plan.named[later])] if s is not None)
+        """Since when it must go, for its own sake or for that of anything that goes after it; None: it need not."""
+        wish, since = self.record.ordered, list[float]()
+        for name in (load.name, *self.plan.later[load.name]):
+            if wish is not None and not wish.released and name in wish.loads:
+                return ALWAYS_S
+            for ups in self.plan.named[name].fed_by:
+                feed = self.feeds[ups]
+                if feed.on_battery:
+                    since.append(feed.seen.since_s)
+                elif ups in self.told or ups in self.finishing or self.triggered(ups):
+                    since.append(ALWAYS_S)
         return min(since, default=None)
-
-    def _own_trouble(self, load: Load) -> float | None:
-        return min((self.feeds[ups].seen.since_s for ups in load.fed_by if self.feeds[ups].on_battery), default=None)
 
     def unseen(self, load: str) -> bool:
         """It was told to stop, the plan goes on as if it were down, and nothing shows it off."""

@@ -745,3 +745,17 @@ def test_the_agents_own_host_that_was_off_and_is_up_again_is_not_said_to_have_re
     assert "would not stop" not in said and "all are back" in said
     (stop,) = [event for event in play.course.events if event.name == "load-down" and "mgmt" in event.text]
     assert stop.text == "mgmt: it was off, and is up again"
+
+
+def test_a_load_that_hangs_far_down_a_chain_is_not_stopped_again_and_again() -> None:
+    """Only the last of the chain is on battery; the first would not stop, and what waits for it must go on all the same."""
+    chain = (
+        host("first", fed_by=("c",), stop_time_s=5.0), host("middle", "first", fed_by=("c",)),
+        host("last", "middle", fed_by=("a",)),
+    )  # fmt: skip
+    play = Play(replace(RACK, loads=chain), upses=("a", "c"))
+    play.room.machines["first"].hangs = True
+    play.mains(False, "a")
+    play.go(200)
+    assert play.acts(Act.STOP) == ["first", "middle", "last"]
+    assert not play.room.machines["last"].up
