@@ -149,7 +149,7 @@ def test_help_names_every_verb() -> None:
     assert done.returncode == 0
     for verb in (
         "run", "check", "discover", "probe", "status", "vars", "commands", "command", "settings", "set", "events", "top",
-        "simulate", "demo", "db",
+        "simulate", "demo", "rehearse", "db",
     ):  # fmt: skip
         assert re.search(rf"^│ {verb} +\w", done.stdout, re.MULTILINE), verb
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,39 @@ def test_check_says_what_dies_with_which_ups(config: str) -> None:
 def test_wrong_words_are_answered(config: str, words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--config", config, "shutdown", *words]) == 2
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.more
+def test_without_an_agent_check_asks_the_upses_themselves_and_orders_nothing(tmp_path: Path) -> None:
+    """One tells a runtime and has no outlets, one does not answer: each is said, and only questions were sent."""
+    from qxfleet.dialects.registry import dialect_named
+    from qxfleet.testing.links import PtyLine
+    from qxfleet.testing.machine import Machine, Ratings
+    from qxfleet.testing.simulator import SimulatedUps
+
+    dialect = dialect_named("megatec")
+    assert dialect is not None
+    one = SimulatedUps(dialect, machine=Machine(Ratings(), noise=0.0))
+    with (
+        PtyLine(tmp_path / "a", lambda request: one.answer(request, time.monotonic())) as line,
+        PtyLine(tmp_path / "b", lambda request: None),
+    ):
+        file = tmp_path / "qxfleet.toml"
+        file.write_text(
+            FILE.replace("/dev/ttyS0", str(tmp_path / "a")).replace("/dev/ttyS1", str(tmp_path / "b"))
+            .replace('groups = ["rack1"]', 'groups = ["rack1"]\nruntimecal = [240, 100, 720, 50]', 1)
+            .replace('stop = { command = ["poweroff"] }', 'stop = { ups = "rack1-a", outlet = 2 }', 1)
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "qxfleet", "--config", str(file), "shutdown", "check", "--probe", "--json"],
+            capture_output=True, text=True, check=False, timeout=100,
+        )  # fmt: skip
+        asked = set(line.requests)
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    said = {(each["severity"], each["subject"], each["text"]) for each in document["findings"]}
+    assert ("problem", "app-1", "is switched off by outlet 2 of rack1-a, and rack1-a has no such order") in said
+    assert any(subject == "rack1-b" and "does not answer" in text for _, subject, text in said)
+    times = {ups["ups"]: ups["runtime_s"] for ups in document["ups"]}
+    assert times["rack1-b"] is None and times["rack1-a"] > 240
+    assert asked and not any(request.startswith((b"S", b"T", b"C", b"Q\r")) for request in asked), asked

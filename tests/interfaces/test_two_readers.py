@@ -91,17 +91,17 @@ def check(site: WebSite, tab: Page) -> dict[str, Any]:
 
 def when(site: WebSite, tab: Page, load: str, phase: str) -> dict[str, Any]:
     """The moment at which a load stands so, read by both."""
-    end_s = time.monotonic() + 120
+    end_s = time.monotonic() + 300
     while True:
         phases = {each["load"]: each["phase"] for each in site.api("/shutdown").json["loads"]}
         if phases.get(load) == phase:
             return check(site, tab)
         assert time.monotonic() < end_s, f"{load} is not {phase}: {phases}"
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 @pytest.mark.more
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_page_and_command_line_say_the_same_at_every_moment(tmp_path: Path) -> None:
     with web_site(USERS + PLAN.format(folder=tmp_path)) as site, browser(program("chromium", "chromium")) as chromium:
         tab = chromium.page()
@@ -113,7 +113,6 @@ def test_page_and_command_line_say_the_same_at_every_moment(tmp_path: Path) -> N
         run = begun.json["run"]
         when(site, tab, "web", "stopping")
         (tmp_path / "web.off").touch()
-        when(site, tab, "app", "stopping")
         stuck = when(site, tab, "app", "stuck")
         assert "app" in stuck["by_hand"] and "no route to app" in json.dumps(stuck["loads"])
         when(site, tab, "blind", "not-seen-off")
