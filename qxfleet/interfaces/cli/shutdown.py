@@ -325,7 +325,7 @@ def _failures(run: responses.Run) -> list[str]:
     ]  # fmt: skip
 
 
-def _blind(step: Document) -> bool:
+def _blind(step: responses.RunStep) -> bool:
     """Not seen off, of a load that nothing was configured to be seen by: no evidence, and no failure."""
     return step["result"] == "not-seen-off" and not step["watched"]
 
