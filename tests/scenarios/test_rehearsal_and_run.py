@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,8 @@ def runtimecal(load_percent: float, lasts_s: float) -> list[float]:
 
 
 def kinds(steps: list[dict[str, Any]]) -> list[str]:
-    """Why each step was taken, without its figures."""
-    return ["".join(c for c in step["why"] if not c.isdigit()).replace(" min ", " ").replace(" s ", " ") for step in steps]
+    """Why each step was taken, without its times."""
+    return [re.sub(r"(\d+ (h|min|s) ?)+", "N", step["why"]) for step in steps]
 
 
 async def wall(play: Play) -> float:
