@@ -146,7 +146,8 @@ class Room:
 
     async def ships(self) -> bool:
         """Whether the fleet store takes what happens."""
-        return bool((await self.play.ask("status"))["result"]["fleet_store"]["state"] == "ok")
+        found = (await self.play.ask("status"))["result"].get("fleet_store")
+        return found is not None and found["state"] == "ok"
 
     def stored(self) -> None:
         """What happened is in the state, once."""
