@@ -7,11 +7,14 @@ import pytest
 from tests.hunt import hunt
 from tests.scenarios.play import SOAK
 
+SHORT = {"nut": (5_000, 500), "control": (5_000, 500), "http": (1_000, 100)}
 
-@pytest.mark.timeout(14_400 if SOAK else 180)
-@pytest.mark.parametrize("door", ["nut", *(pytest.param(door, marks=pytest.mark.more) for door in ("control", "http"))])
+
+@pytest.mark.more
+@pytest.mark.timeout(14_400 if SOAK else 900)
+@pytest.mark.parametrize("door", SHORT)
 async def test_no_request_and_no_cut_connection_harms_the_agent(door: str) -> None:
-    requests, connections = (1_000_000, 50_000) if SOAK else (5_000, 500)
+    requests, connections = (1_000_000, 50_000) if SOAK else SHORT[door]
     found = await hunt(door, requests, connections, seed=7, grown=SOAK)
     assert found.problems == []
     assert found.asked == requests

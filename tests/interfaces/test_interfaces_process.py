@@ -145,6 +145,7 @@ def test_killed_it_comes_back_and_the_core_does_not_notice(site: WebSite) -> Non
     assert interfaces_of(site) != before
     assert {ups["name"]: ups["state"] for ups in site.json("status")["ups"]} == stored
     assert any("ended by itself; it starts again in 1 s" in text for text in told(site, "interfaces-ended"))
+    assert "WARNING qxfleet.events: agent: interfaces-ended" in site.log  # the core says so by itself, to the journal
     assert "Traceback" not in site.log
 
 
