@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -29,11 +30,13 @@ def alone() -> list[str]:
 class Upsmon:
     """A host that a UPS feeds: ``shut_down`` is when its shutdown command ran (loop's time), None before.
 
-    Use as ``async with``; ``options`` are further lines of upsmon.conf.
+    Use as ``async with``; ``options`` are further lines of upsmon.conf, ``inside`` is what starts it elsewhere.
     """
 
-    def __init__(self, folder: Path, ups: str, user: str, role: str, options: str = "") -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, ups: str, user: str, role: str, options: str = "", inside: Sequence[str] = ()
+    ) -> None:
+        self._folder, self._inside = folder, inside
         self._process: Process | None = None
         folder.mkdir()
         (folder / "upsmon.conf").write_text(
@@ -48,7 +51,7 @@ class Upsmon:
         environment = {**os.environ, "NUT_CONFPATH": folder, "NUT_STATEPATH": folder, "NUT_ALTPIDPATH": folder}
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *alone(), str(PROGRAM), "-F", "-p", stdin=DEVNULL, stdout=log, stderr=STDOUT, env=environment
+                *self._inside, *alone(), str(PROGRAM), "-F", "-p", stdin=DEVNULL, stdout=log, stderr=STDOUT, env=environment
             )
         return self
 

@@ -41,10 +41,10 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def configuration(farm: Farm, port: int, extra: str = "", *, descriptions: bool = True) -> str:
+def configuration(farm: Farm, port: int, extra: str = "", *, descriptions: bool = True, listen: str = "127.0.0.1") -> str:
     """The file of an agent on a farm; ``secret`` lies beside it."""
     blocks = ['[agent]\nname = "stage"\ndatabase = "sqlite:///fleet.db"\ncontrol = "agent.sock"\npoll_interval = "0.5s"']
-    blocks.append(f'[nut]\nlisten = ["127.0.0.1:{port}"]\n{extra}')
+    blocks.append(f'[nut]\nlisten = ["{listen}:{port}"]\n{extra}')
     blocks += [f'[[user]]\nname = "{name}"\npassword_file = "secret"\n{lines}' for name, lines in USERS.items()]
     for ups in farm.upses.values():
         keys: dict[str, object] = {"name": ups.name, "port": str(farm.link(ups.name)), "dialect": ups.dialect.name}
@@ -128,7 +128,7 @@ async def _settled(agent: Agent) -> None:
 @asynccontextmanager
 async def stage(
     upses: Sequence[Unit], extra: str = "", *, files: Mapping[str, bytes] = {}, parts: Sequence[MakePart] = (),
-    port: int = 0,
+    port: int = 0, listen: str = "127.0.0.1",
 ) -> AsyncIterator[Stage]:
     """An agent that knows all of its UPSes; ``extra`` lines of ``[nut]``, ``files`` beside them, further ``parts``."""
     folder = Path(tempfile.mkdtemp(prefix="qxnut", dir="/tmp"))
@@ -139,7 +139,7 @@ async def stage(
                 (folder / name).write_bytes(content)
                 (folder / name).chmod(0o600)
             config = folder / "qxfleet.toml"
-            config.write_text(configuration(farm, port, extra))
+            config.write_text(configuration(farm, port, extra, listen=listen))
             agent = Agent(load(config), parts=(*parts, Accounts, NutServer))
             ready = asyncio.Event()
             running = asyncio.create_task(agent.run(ready.set))
