@@ -245,9 +245,10 @@ async def _called(function: Any) -> Any:
 class connect:
     """A UPS for as long as a ``with`` or ``async with`` block lasts.
 
-    ``port`` is a serial device, ``socket://host:port``, ``rfc2217://host:port``, ``usb:1-1.4`` or ``auto``; ``dialect`` names one
-    instead of finding out; ``usb`` holds the configuration's USB options; ``options`` are further fields of
-    :class:`~qxfleet.model.options.UpsOptions`, like ``poll_interval_s``, ``offdelay_s``, ``norating``. Entering waits for the
+    ``port`` is a serial device, ``socket://host:port``, ``rfc2217://host:port``, ``usb:1-1.4``, ``auto``, or ``nut://host/name``
+    (``upsd=UpsdAccess(…)`` for TLS and a user); ``dialect`` names one instead of finding out; ``usb`` holds the configuration's USB
+    options; ``options`` are further fields of :class:`~qxfleet.model.options.UpsOptions`, like ``poll_interval_s``, ``offdelay_s``,
+    ``norating``. Entering waits for the
     first reading. Raises ValueError for a port that can't be, and LinkError where nothing answers or no dialect fits.
     """
 
@@ -256,7 +257,9 @@ class connect:
         **options: Any,
     ) -> None:  # fmt: skip
         self._options = UpsOptions("ups", port, dialect=dialect, cablepower=cablepower, usb=usb or {}, **options)
-        self._transport = transport_for(port, cablepower=cablepower, usb=usb or {}, novendor=self._options.novendor)
+        self._transport = transport_for(
+            port, cablepower=cablepower, usb=usb or {}, novendor=self._options.novendor, upsd=self._options.upsd
+        )
         self._ups: AsyncUps | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -70,7 +70,9 @@ class Health:
 
 def open_transport(options: UpsOptions) -> Transport:
     """The transport of a UPS's port."""
-    return transport_for(options.port, cablepower=options.cablepower, usb=options.usb, novendor=options.novendor)
+    return transport_for(
+        options.port, cablepower=options.cablepower, usb=options.usb, novendor=options.novendor, upsd=options.upsd
+    )
 
 
 class Agent:

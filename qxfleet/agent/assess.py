@@ -126,11 +126,11 @@ def _flag(flag: int) -> Callable[[DeviceState, Reading], bool | None]:
 
 
 def _overload(state: DeviceState, reading: Reading) -> bool | None:
-    load = reading.values.get("ups.load")
-    if not isinstance(load, float):
-        return None
     if reading.status & OVER:
         return True
+    load = reading.values.get("ups.load")
+    if not isinstance(load, float):
+        return None if "ups.load" in reading.missing else False
     was = state.conditions.get("overload")
     return load > 100 or (was is not None and was.open and load > 95)
 

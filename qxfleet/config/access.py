@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from qxfleet.config.findings import did_you_mean, toml_text
 from qxfleet.config.forms import Form
-from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.registry import EVERY_DIALECT
 from qxfleet.model import password
 
 Right = Literal["read", "command", "set", "fsd", "test", "shutdown"]
@@ -18,7 +18,7 @@ tests, and nothing else that commands can do; ``shutdown``: the staged shutdown.
 
 RIGHTS: tuple[str, ...] = get_args(Right)
 
-INSTANT_COMMANDS = tuple(sorted({order.name for dialect in DIALECTS for order in dialect.orders}))
+INSTANT_COMMANDS = tuple(sorted({order.name for dialect in EVERY_DIALECT for order in dialect.orders}))
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^][:/\s]+)):([0-9]{1,5})")
 

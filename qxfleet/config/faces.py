@@ -88,9 +88,9 @@ def _tls(cert: str, key: str, place: Place, folder: pathlib.Path, findings: Find
         if key:
             findings.problem(place.at("key"), "a key without a certificate: write cert too")
         return None
-    files = (_path(cert, folder), _path(key or cert, folder))
+    files = (credential(cert, folder), credential(key or cert, folder))
     for name, file in zip(("cert", "key"), files, strict=True):
-        if problem := _unreadable(file):
+        if problem := unreadable(file):
             findings.problem(place.at(name if name in ("cert",) or key else "cert"), problem)
             return None
     return Tls(*files)
@@ -135,7 +135,7 @@ def _user(table: Mapping[str, object], place: Place, folder: pathlib.Path, findi
         findings.problem(place.at("instcmds"), 'the user may give no commands: write allow = ["read", "command"]')
     kept = read.password_hash
     if read.password_file:
-        kept = _secret(_path(read.password_file, folder), place.at("password_file"), findings)
+        kept = secret(credential(read.password_file, folder), place.at("password_file"), findings)
     elif not kept and not broken & {"password_file", "password_hash"}:
         findings.problem(place, "a password is missing: write password_file, or password_hash made by `qxfleet user hash`")
     if len(findings.problems) > before:
@@ -143,9 +143,9 @@ def _user(table: Mapping[str, object], place: Place, folder: pathlib.Path, findi
     return User(read.name, kept, frozenset(read.allow), read.instcmds, read.upsmon)
 
 
-def _secret(file: pathlib.Path, place: Place, findings: Findings) -> str:
+def secret(file: pathlib.Path, place: Place, findings: Findings) -> str:
     """The only line of a password's file."""
-    if problem := _unreadable(file):
+    if problem := unreadable(file):
         findings.problem(place, problem)
         return ""
     try:
@@ -166,11 +166,12 @@ def _secret(file: pathlib.Path, place: Place, findings: Findings) -> str:
     return lines[0]
 
 
-def _path(text: str, folder: pathlib.Path) -> pathlib.Path:
+def credential(text: str, folder: pathlib.Path) -> pathlib.Path:
+    """A file as it is written, counted from the main file's folder, or among the service manager's credentials."""
     return folder / text.replace(f"${CREDENTIALS}", os.environ.get(CREDENTIALS, f"${CREDENTIALS}"))
 
 
-def _unreadable(file: pathlib.Path) -> str | None:
+def unreadable(file: pathlib.Path) -> str | None:
     """What keeps a file from being read, in words."""
     try:
         with file.open("rb"):

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 from qxfleet.config.durations import LONGEST_S, duration_text, parse_duration
 from qxfleet.config.findings import did_you_mean, toml_text
 from qxfleet.dialects.registry import dialect_named, names
+from qxfleet.model.nut_port import SCHEME, nut_port, nut_server
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SOCKET = re.compile(r"(socket|rfc2217)://(\[[0-9A-Fa-f:.]+\]|[^][:/?#@\s]+):([0-9]{1,5})/?")
@@ -118,7 +119,7 @@ class Name(Form):
 class Port(Form):
     """Where a UPS is; only the form is checked, since an adapter may be unplugged while its configuration is right."""
 
-    words = 'absolute path, "socket://host:port", "rfc2217://host:port", or "auto" (USB)'
+    words = 'absolute path, "socket://host:port", "rfc2217://host:port", "auto" (USB), or "nut://host:port/name"'
 
     def read(self, value: object) -> str:
         """The port as written."""
@@ -130,6 +131,11 @@ class Port(Form):
             if value.endswith("/") or "\0" in value:
                 raise ValueError(f"expected the path of a device, found {toml_text(value)}")
             return value
+        if value.startswith(SCHEME):
+            try:
+                return str(nut_port(value))
+            except ValueError as error:
+                raise ValueError(f"{error}, found {toml_text(value)}") from None
         match = _SOCKET.fullmatch(value)
         if match is not None:
             if not 1 <= int(match[3]) <= 65535:
@@ -148,6 +154,35 @@ class Port(Form):
             return ': write "auto"'
         bare = value.removeprefix("dev/")
         return f': write "/dev/{bare}"' if re.fullmatch(r"(tty|serial/|cu)[A-Za-z0-9/._:-]*", bare) else ""
+
+
+class NutServer(Form):
+    """A NUT server."""
+
+    words = '"host" or "host:port"'
+
+    def read(self, value: object) -> str:
+        """The server as written."""
+        if not isinstance(value, str):
+            raise ValueError(f"expected {self.words}, found {toml_text(value)}")
+        try:
+            nut_server(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, found {toml_text(value)}") from None
+        return value
+
+
+class Pin(Form):
+    """The SHA-256 of a certificate."""
+
+    words = "64 hexadecimal digits, as `openssl x509 -noout -fingerprint -sha256` prints them"
+
+    def read(self, value: object) -> str:
+        """The digits in lower case, without colons."""
+        digits = value.replace(":", "").lower() if isinstance(value, str) else ""
+        if not re.fullmatch(r"[0-9a-f]{64}", digits):
+            raise ValueError(f"expected {self.words}, found {toml_text(value)}")
+        return digits
 
 
 class DialectName(Form):

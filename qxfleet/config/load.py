@@ -24,6 +24,7 @@ from qxfleet.config.source import read_source
 from qxfleet.config.stores import FleetSettings, read_stores
 from qxfleet.config.tables import later_table, read_table, unknown_table
 from qxfleet.config.ups import device_of, read_ups
+from qxfleet.config.upsds import with_servers
 from qxfleet.errors import ConfigError
 from qxfleet.model.battery_facts import BatteryFacts
 from qxfleet.model.loads import Plan
@@ -31,7 +32,7 @@ from qxfleet.model.options import UpsOptions
 from qxfleet.model.retention import KEPT, Retention
 from qxfleet.model.selftest import DEFAULT_RULES, Rules
 
-TABLES = ("agent", "fleet", "ups", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown",
+TABLES = ("agent", "fleet", "ups", "upsd", "profile", "http", "nut", "metrics", "user", "schedule", "tests", "load", "shutdown",
           "retention", "battery")  # fmt: skip
 """Names that may stand at the top of a file."""
 
@@ -107,6 +108,7 @@ def load(path: pathlib.Path | None = None) -> Config:
             blocks_read.append(Block(table, options))
             if options is not None:
                 found.append((options, place))
+    found = with_servers(found, sources, _folder(main), findings)
     _no_duplicates(found, findings)
     profiles = _profiles(sources, blocks_read, findings)
     faces = read_faces(sources, _folder(main), findings)

@@ -12,16 +12,16 @@ from qxfleet.config.durations import duration_text
 from qxfleet.config.findings import toml_text
 from qxfleet.config.forms import Duration, Form, Keep
 from qxfleet.config.presets import KINDS
-from qxfleet.config.schema import AgentTable, FleetTable, ProfileTable, RetentionTable, Table, UpsTable
+from qxfleet.config.schema import AgentTable, FleetTable, ProfileTable, RetentionTable, Table, UpsdTable, UpsTable
 from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import HttpTable, MetricsTable, NutTable, UserTable
 from qxfleet.config.schema_shutdown import LoadTable, ShutdownTable
 from qxfleet.config.schema_tests import ScheduleTable, TestsTable
 
 TABLES: tuple[tuple[str, type[Table]], ...] = (
-    ("[agent]", AgentTable), ("[fleet]", FleetTable), ("[[ups]]", UpsTable), ("[[profile]]", ProfileTable),
-    ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable), ("[[user]]", UserTable),
-    ("[[schedule]]", ScheduleTable), ("[tests]", TestsTable),
+    ("[agent]", AgentTable), ("[fleet]", FleetTable), ("[[ups]]", UpsTable), ("[[upsd]]", UpsdTable),
+    ("[[profile]]", ProfileTable), ("[http]", HttpTable), ("[nut]", NutTable), ("[metrics]", MetricsTable),
+    ("[[user]]", UserTable), ("[[schedule]]", ScheduleTable), ("[tests]", TestsTable),
     ("[[load]]", LoadTable), ("[shutdown]", ShutdownTable), ("[retention]", RetentionTable), ("[[battery]]", BatteryTable),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from qxfleet.config.schema_tests import ScheduleTable, TestsTable
 from qxfleet.config.tables import read_table
 from qxfleet.config.targets import Member, select
 from qxfleet.dialects.battery_order import form
-from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.registry import EVERY_DIALECT
 from qxfleet.errors import OrderError
 from qxfleet.model.selftest import DEFAULT_RULES, QUICK_TEST, Asked, Kind, Rules
 
@@ -149,7 +149,7 @@ def _able(
     test: Asked, upses: Collection[str], fleet: Sequence[Member], rules: Rules, at: Place, findings: Findings
 ) -> None:
     """Whether each UPS can take the test, as far as its dialect is written down."""
-    known = {dialect.name: dialect for dialect in DIALECTS}
+    known = {dialect.name: dialect for dialect in EVERY_DIALECT}
     refused: dict[str, list[str]] = {}
     for member in fleet:
         dialect = known.get(member.dialect or "")
@@ -165,7 +165,7 @@ def _able(
 
 def _act(read: ScheduleTable, broken: frozenset[str], at: Place, findings: Findings) -> None:
     if read.do == "command" and "command" not in broken:
-        known = sorted({order.name for dialect in DIALECTS for order in dialect.orders} | {"shutdown.default"})
+        known = sorted({order.name for dialect in EVERY_DIALECT for order in dialect.orders} | {"shutdown.default"})
         if not read.command:
             findings.problem(at.at("command"), 'missing: write which, as in command = "beeper.disable"')
         elif read.command.startswith("test.battery.start"):

@@ -180,6 +180,25 @@ class UpsTable(Table):
     testing: bool = _key(False, "voltronic: ask questions whose meaning nobody knows as well")
 
 
+class UpsdTable(Table):
+    """A NUT server whose UPSes are members; for TLS, and for the user that gives orders. Once for each, in any file."""
+
+    server: Annotated[str, forms.NutServer()] = _key("", "which one, as in the ports of its UPSes", shown=NEEDED)
+    user_file: str = _key(
+        "", "file whose only line is the user's name in upsd.users; without it nothing is ordered there", shown="none",
+        form="path, counted from the main file's folder",
+    )  # fmt: skip
+    password_file: str = _key(
+        "", "file whose only line is that user's password; $CREDENTIALS_DIRECTORY in it is the service manager's", shown="none",
+        form="path, counted from the main file's folder",
+    )  # fmt: skip
+    tls: bool = _key(False, "STARTTLS; without ca_file and pin trusted by what this machine trusts")
+    ca_file: str = _key(
+        "", "TLS: who signed the server's certificate (PEM)", shown="none", form="path, counted from the main file's folder"
+    )
+    pin: Annotated[str, forms.Pin()] = _key("", "TLS: the certificate itself, whoever signed it", shown="none")
+
+
 class ProfileTable(Table):
     """A named set of settings for a group of UPSes; as often as there are profiles, in any file."""
 

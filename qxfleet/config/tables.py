@@ -19,6 +19,7 @@ from qxfleet.config.schema import (
     ProfileTable,
     RetentionTable,
     Table,
+    UpsdTable,
     UpsTable,
 )
 from qxfleet.config.schema_batteries import BatteryTable
@@ -32,6 +33,7 @@ HEADERS: dict[type[Table], str] = {
     AgentTable: "[agent]",
     FleetTable: "[fleet]",
     UpsTable: "[[ups]]",
+    UpsdTable: "[[upsd]]",
     ProfileTable: "[[profile]]",
     HttpTable: "[http]",
     NutTable: "[nut]",

@@ -12,8 +12,10 @@ from qxfleet.config.findings import Findings, Place, toml_text
 from qxfleet.config.presets import Presets, take_presets
 from qxfleet.config.schema import DEVICE_KEYS, USB_KEYS, AgentTable, UpsTable
 from qxfleet.config.tables import read_table
-from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.nut import NUT
+from qxfleet.dialects.registry import DIALECTS, dialect_named
 from qxfleet.dialects.spec import Dialect, Topic
+from qxfleet.model.nut_port import SCHEME
 from qxfleet.model.options import UpsOptions
 
 LIMITS = ("battery.voltage.low", "battery.voltage.high")
@@ -43,7 +45,10 @@ class _Block:
         self.findings = findings
         self.given = ups.model_fields_set
         self.dialect = ups.dialect if "dialect" in self.given else ups.protocol or "auto"
-        self.spoken: tuple[Dialect, ...] = tuple(d for d in DIALECTS if self.dialect in ("auto", d.name))
+        self.nut = ups.port.startswith(SCHEME)
+        if self.nut and self.dialect == "auto":
+            self.dialect = NUT.name
+        self.spoken: tuple[Dialect, ...] = DIALECTS if self.dialect == "auto" else (dialect_named(self.dialect) or NUT,)
 
     def options(self, agent: AgentTable) -> UpsOptions | None:
         """Run every check and put the options together."""
@@ -149,10 +154,13 @@ class _Block:
         port = self.ups.port
         if not port:
             return
+        if self.nut is not (self.dialect == NUT.name):
+            what = "every UPS behind a NUT server has the dialect" if self.nut else f'belongs to ports "{SCHEME}…":'
+            self.problem("dialect", f'{what} "{NUT.name}": remove it' if self.nut else f"{what} remove it")
         if port != "auto":
             for key in (key for key in USB_KEYS if key in self.given):
                 self.problem(key, f'belongs to USB: write port = "auto", or remove it (port is {toml_text(port)})')
-        if "cablepower" in self.given and (port == "auto" or port.startswith("socket://")):
+        if "cablepower" in self.given and (port == "auto" or port.startswith(("socket://", SCHEME))):
             self.problem("cablepower", f"belongs to serial ports, {toml_text(port)} has no DTR and RTS: remove it")
         if self.ups.subdriver is not None:
             missing = [key for key in ("vendorid", "productid") if key not in self.given and key not in self.broken]

@@ -13,6 +13,7 @@ from qxfleet.dialects.mecer import MECER
 from qxfleet.dialects.megatec import MEGATEC
 from qxfleet.dialects.megatec_old import MEGATEC_OLD
 from qxfleet.dialects.mustek import MUSTEK
+from qxfleet.dialects.nut import NUT
 from qxfleet.dialects.omron import OMRON
 from qxfleet.dialects.q1 import Q1
 from qxfleet.dialects.spec import Dialect
@@ -48,6 +49,11 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 """First claim that holds wins (megatec-family.md section 9.4, extra-dialects.md section 2.3)."""
 
+BROUGHT_BY_LINKS: tuple[Dialect, ...] = (NUT,)
+"""What a link says by itself that its device speaks: never asked for, and asked of no device on another link."""
+
+EVERY_DIALECT = (*BROUGHT_BY_LINKS, *DIALECTS)
+
 STATUS_PROBES: tuple[bytes, ...] = (b"Q1\r", b"QGS\r", b"QS\r", b"WH\r", b"Q4\r", b"D\r", sealing(b"QPIGS"))
 """Asked until one is answered: Q1 first, which most units answer, and which so tells how long a unit takes over an answer."""
 
@@ -55,11 +61,11 @@ STATUS_PROBES: tuple[bytes, ...] = (b"Q1\r", b"QGS\r", b"QS\r", b"WH\r", b"Q4\r"
 def dialect_named(name: str) -> Dialect | None:
     """The dialect of that name, case ignored; the seeds' own misspelling ``megataec`` included."""
     wanted = {"megataec": "megatec"}.get(name.lower(), name.lower())
-    return next((dialect for dialect in DIALECTS if dialect.name == wanted), None)
+    return next((dialect for dialect in EVERY_DIALECT if dialect.name == wanted), None)
 
 
 def names() -> tuple[str, ...]:
-    """Names of all dialects, in order."""
+    """Names of all dialects that a device can be asked for, in order."""
     return tuple(dialect.name for dialect in DIALECTS)
 
 

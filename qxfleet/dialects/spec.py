@@ -108,6 +108,42 @@ class Among:
     letters: str
 
 
+class Lines(enum.Enum):
+    """What the lines of a reply of several are; a closed list (RFC 9271, LIST and GET TYPE)."""
+
+    VARIABLES = "variables"
+    """``name "value"``: each is published under its own name, a number where the variable list has one."""
+    NAMES = "names"
+    """A name each: of an order that the device offers, told as :data:`OFFERS` and the name."""
+    FORMS = "forms"
+    """``TYPE name words``, ``ENUM name "value"`` or ``RANGE name "low" "high"``: what a setting takes, told as :data:`TAKES` and
+    the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a reply of VARIABLES gives under ``name``; where it has none, the text of ``instead``, or the lowest or the highest
+    number of others."""
+
+    name: str
+    instead: str = ""
+    lowest: tuple[str, ...] = ()
+    highest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Whether one of ``words`` is among the words of what a reply of VARIABLES gives under ``name``, case ignored.
+
+    Not among them means no, with ``other`` only where one of those is; ``silent`` is what it means that the name is not told.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    silent: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Holds:
     """A condition on what is known of a device: ``name`` has one of ``values`` (any value, if there are none listed).
@@ -130,7 +166,7 @@ class Field:
     """One value of a reply: a variable name or ``bit.…``, where it stands, how it is read."""
 
     name: str
-    where: Token | Span | Char | Letter | Bits | Among
+    where: Token | Span | Char | Letter | Bits | Among | Named | Word
     convert: Convert = Convert.NUMBER
     scale: float = 1.0
     choices: tuple[str | None, str | None] | None = None
@@ -150,6 +186,9 @@ class Field:
 
 PART = "part."
 """What begins the name of a value that serves to derive others and is not published."""
+
+OFFERS, TAKES = f"{PART}offers.", f"{PART}takes."
+"""What begins the name by which a device's own list of orders, and of what its settings take, is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +240,10 @@ class Reply:
     widths: tuple[int, ...] = ()
     separator: str = " "
     derived: tuple[Derived, ...] = ()
+    lines: Lines | None = None
+    """The reply is lines, each with a name; its fields are ``Named`` or ``Word``."""
+    hides: tuple[str, ...] = ()
+    """How names begin that are not published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +399,7 @@ class DeviceSetting:
 
     ``name`` is the published variable, ``option`` its name in the seeds' configuration (the same if empty). It has ``choices``
     (text → request), or ``limits`` (first that holds) and ``wire``, a %-template for value / ``unit``, or for the ``d``, ``h``,
-    ``m`` and ``s`` of so many seconds. Values finer than
+    ``m`` and ``s`` of so many seconds; or ``wire`` and ``longest``, for any text of so many characters. Values finer than
     ``step`` can't be sent; with ``cuts`` they are cut down to it. ``when``: conditions under which the device has it;
     ``now``: conditions for changing it, with ``why_not`` for people. ``read_back`` is the query that shows it, if any does.
     ``above``/``below`` name settings it must stay above or below. ``shows_limits``: ``.min`` and ``.max`` are published.
@@ -373,6 +416,7 @@ class DeviceSetting:
     step: float = 1
     cuts: bool = False
     option: str = ""
+    longest: int = 0
     when: tuple[Holds, ...] = ()
     now: tuple[Holds, ...] = ()
     why_not: str = ""
@@ -417,6 +461,18 @@ class Nuance:
     name: str
     when: tuple[Holds, ...]
     says: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How a device is told what it offers by its own lists: %-templates of an order's name, and of a setting's name and value.
+
+    ``shows``: the query that gives how the settings stand.
+    """
+
+    order: str
+    setting: str
+    shows: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,6 +536,10 @@ class Dialect:
     avr_notice: Notice | None = None
     derived: tuple[Derived, ...] = ()
     seals: bool = False
+    listing: Listing | None = None
+    """Orders and settings are those that the device lists; of ``orders`` it has those that it names."""
+    unknown: tuple[bytes, ...] = ()
+    """How a reply begins that says that there is no such order or setting."""
 
     def overlay(self, name: str, title: str, **changes: object) -> Dialect:
         """A dialect that differs from this one in ``changes`` only."""
@@ -557,11 +617,12 @@ def problems(dialect: Dialect) -> list[str]:
     found += [f"{name}: unknown variable" for name in sorted(derived)
               if not name.startswith(("bit.", PART)) and name not in VARIABLES]
     fields |= derived
+    listed = dialect.listing is not None
     for setting in dialect.device_settings:
         if setting.name not in VARIABLES:
             found.append(f"{setting.name}: unknown variable")
-        if bool(setting.choices) is bool(setting.wire and setting.limits):
-            found.append(f"{setting.name}: needs choices, or wire and limits")
+        if bool(setting.choices) is bool(setting.wire and (setting.limits or setting.longest)):
+            found.append(f"{setting.name}: needs choices, or wire and limits, or wire and longest")
         if setting.read_back is not None:
             query_ = dialect.query(setting.read_back)
             replies = query_.replies if query_ else ()
@@ -576,7 +637,7 @@ def problems(dialect: Dialect) -> list[str]:
     conditions += [holds for derived in dialect.derived for holds in derived.when]
     used = [holds.name for holds in conditions]
     used += [meaning.name for meaning in dialect.meanings] + [flags.name for flags in dialect.flags]
-    for name in sorted(set(used) - fields):
+    for name in sorted(each for each in set(used) - fields if not (listed and each.startswith(OFFERS))):
         found.append(f"{name}: a condition or meaning of what no query gives")
     for order in dialect.orders:
         if order.undo and dialect.order(order.undo) is None:

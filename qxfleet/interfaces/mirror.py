@@ -109,7 +109,7 @@ class MirrorFleet:
 
     def orders(self, ups: str) -> tuple[Order, ...]:
         """Instant commands of one device. Raises OrderNotSupported."""
-        return self._ability(ups).commands()
+        return self._ability(ups).orders
 
     def settings(self, ups: str) -> tuple[SettingInfo, ...]:
         """Writable variables of one device. Raises OrderNotSupported."""

@@ -10,7 +10,6 @@ from typing import Any
 from qxfleet.agent.agent import Agent, Health
 from qxfleet.agent.fleet import Pace
 from qxfleet.agent.forced import Flag, Forced
-from qxfleet.dialects.registry import dialect_named
 from qxfleet.dialects.spec import Order
 from qxfleet.errors import OrderNotSupported
 from qxfleet.model.events import SettingInfo
@@ -27,17 +26,11 @@ Quick = tuple[str, int, float, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What a UPS can do: its dialect, the names of its commands, its settings; or why that can't be said."""
+    """What a UPS can do: its commands, its settings; or why that can't be said."""
 
-    dialect: str = ""
-    orders: tuple[str, ...] = ()
+    orders: tuple[Order, ...] = ()
     settings: tuple[SettingInfo, ...] = ()
     unknown: str = ""
-
-    def commands(self) -> tuple[Order, ...]:
-        """Its commands, from the dialect's table."""
-        dialect = dialect_named(self.dialect)
-        return tuple(each for each in dialect.orders if each.name in self.orders) if dialect else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +134,7 @@ class Changes:
             orders, settings = fleet.orders(name), fleet.settings(name)
         except OrderNotSupported as error:
             return Ability(unknown=str(error))
-        dialect = fleet.session(name).dialect
-        return Ability(dialect.name if dialect else "", tuple(each.name for each in orders), tuple(settings))
+        return Ability(orders, settings)
 
 
 def plan_figures(agent: Agent) -> tuple[bool, bool, Mapping[str, int]]:

@@ -110,7 +110,12 @@ def rated_watts(values: Values, configured_w: float | None = None) -> float | No
 
 def present_watts(values: Values, configured_w: float | None = None) -> float | None:
     """What a UPS carries now: as measured, else its load in percent of what it may carry."""
-    measured, load, rated = number(values, "ups.realpower"), number(values, "ups.load"), rated_watts(values, configured_w)
+    measured = number(values, "ups.realpower")
+    if measured is None:
+        phases = [number(values, f"output.L{n}.realpower") for n in (1, 2, 3)]
+        known = [watts for watts in phases if watts is not None]
+        measured = sum(known) if len(known) == len(phases) else None
+    load, rated = number(values, "ups.load"), rated_watts(values, configured_w)
     if measured is not None:
         return measured
     return None if rated is None or load is None else rated * load / 100

@@ -48,7 +48,7 @@ def alarm_text(alarms: Sequence[str], notices: Sequence[Notice] = ()) -> str:
     Sources: voltronic.md section 6; the seeds' chapter "UPS WARNINGS".
     """
     told = sorted((notice for notice in notices if notice.alarm), key=lambda each: (each.level, each.number or 0))
-    plain = [*alarms, *(f"{notice.text}." for notice in told if notice.number is None)]
+    plain = [*alarms, *(_sentence(notice.text) for notice in told if notice.number is None)]
     warnings = [notice for notice in told if notice.number is not None]
     for spelled in range(len(warnings), -1, -1):
         text = _line(plain, warnings, spelled)
@@ -57,6 +57,10 @@ def alarm_text(alarms: Sequence[str], notices: Sequence[Notice] = ()) -> str:
     while plain and len(_line(plain, warnings, 0)) > ALARM_LIMIT:
         plain.pop()
     return _line(plain, warnings, 0)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _line(plain: Sequence[str], warnings: Sequence[Notice], spelled: int) -> str:

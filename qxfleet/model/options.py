@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qxfleet.model.nut_port import SCHEME
 from qxfleet.model.reading import Value
+
+
+@dataclass(frozen=True, slots=True)
+class UpsdAccess:
+    """One NUT server, and how to reach it: ``[[upsd]]``, or nothing but host and port for one that is read in clear text.
+
+    ``tls`` without ``ca_file`` and ``pin`` trusts what the machine trusts; ``pin`` is the SHA-256 of the server's certificate in
+    lower-case hexadecimal digits. Files are read at every connect.
+    """
+
+    host: str
+    port: int = 3493
+    user_file: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    pin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,13 @@ class UpsOptions:
     """Ask questions whose meaning is not known (the seeds' ``testing``)."""
     usb: Mapping[str, str] = field(default_factory=dict)
     """What picks the device of port ``auto``, under the seeds' own names (engine.md section 10.2)."""
+    upsd: UpsdAccess | None = None
+    """The server of a port ``nut://…``; None: by the port alone, in clear text and without a user."""
+
+    @property
+    def spoken(self) -> str:
+        """The dialect that is named, or that the port brings with it; ``auto``: to be found out."""
+        return "nut" if self.dialect == "auto" and self.port.startswith(SCHEME) else self.dialect
 
     @property
     def urgent_interval_s(self) -> float:

@@ -44,6 +44,25 @@ def sift_other(values: MutableMapping[str, Value | bool]) -> tuple[str, ...]:
     return _out_of_range(values, OTHER_RANGES)
 
 
+LISTED_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("input.voltage", 0.0, 1000.0),
+    ("output.voltage", 0.0, 1000.0),
+    ("battery.voltage", 0.0, 1000.0),
+    ("battery.charge", 0.0, 100.0),
+    ("ups.load", 0.0, 300.0),
+    ("input.frequency", 0.0, 500.0),
+    ("output.frequency", 0.0, 500.0),
+    ("ups.temperature", -40.0, 150.0),
+    ("battery.runtime", 0.0, 1e8),
+)
+"""Of UPSes of any kind, those of three phases with long strings of batteries included."""
+
+
+def sift_listed(values: MutableMapping[str, Value | bool]) -> tuple[str, ...]:
+    """Remove values of a reply of lines that can't be true, and name them; a UPS may well tell no voltage at all."""
+    return _out_of_range(values, LISTED_RANGES)
+
+
 def _out_of_range(values: MutableMapping[str, Value | bool], ranges: tuple[tuple[str, float, float], ...]) -> tuple[str, ...]:
     notes: tuple[str, ...] = ()
     for name, low, high in ranges:

@@ -109,14 +109,15 @@ class Errands(Recognition):
         text = "contact was lost before its effect could be seen"
         try:
             before = self._signs()
-            if prepared.first:
-                outcome, frame = await self._send_order(prepared.first, readout.dialect)
+            for number, step in enumerate(prepared.first, 1):
+                request = b"".join(prepared.first[:number])
+                outcome, frame = await self._send_order(step, readout.dialect)
                 if outcome is not Outcome.ACCEPTED:
-                    request, reply = prepared.first, None if frame is None else frame.decode("latin-1")
+                    reply = None if frame is None else frame.decode("latin-1")
                     outcome = outcome or Outcome.NO_ANSWER
-                    text = "the device did not take the first of its two steps: nothing else was sent"
+                    text = f"the device did not take step {number} of {len(prepared.first) + 1}: nothing else was sent"
                     return
-                request = prepared.first + request
+            request, outcome = b"".join((*prepared.first, prepared.request)), None
             outcome, frame = await self._send_order(prepared.request, readout.dialect)
             reply = None if frame is None else frame.decode("latin-1")
             text = ""
@@ -298,6 +299,32 @@ class Errands(Recognition):
             f"the configuration asks for {change.value}: sent {result.sent!r}, reply {result.reply!r}, {result.text}",
             Severity.INFO if result.outcome is Outcome.ACCEPTED else Severity.WARNING,
         )  # fmt: skip
+
+
+OWN_DELAY_S = 60.0
+"""How much longer than wanted a delay may be that can't be set."""
+
+
+def delayed(readout: Readout, variable: str, seconds: float) -> tuple[float, bytes]:
+    """A delay for one order: what it will be, and what sets it before where the device keeps it and has another.
+
+    Of a device that lists its settings, and has none for it, the delay must be known and must do. Raises OrderNotSupported or
+    OrderInvalid.
+    """
+    try:
+        change = prepare_change(readout.dialect, variable, f"{seconds:g}", readout.known)
+    except OrderNotSupported:
+        own = readout.shown(variable)
+        if readout.dialect.listing is None:
+            raise
+        if variable == "ups.delay.start" or (isinstance(own, float) and seconds <= own <= seconds + OWN_DELAY_S):
+            return own if isinstance(own, float) else seconds, b""
+        stands = f"is {own:g} s" if isinstance(own, float) else "is not known"
+        raise OrderNotSupported(
+            f"its {variable} can't be set and {stands}, {seconds:g} s are wanted: want what it has, or write what it does as "
+            f"override.{variable}"
+        ) from None
+    return float(change.wanted), change.request
 
 
 def _name(prepared: orders.Prepared | Change) -> str:

@@ -18,12 +18,12 @@ from qxfleet.session.plans import filled
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An order ready to be sent: its bytes, and the argument as text if it took one. ``first`` must be accepted before it."""
+    """An order ready to be sent: its bytes, and the argument as text if it took one. ``first``: what must be accepted before."""
 
     order: Order
     request: bytes
     value: str | None
-    first: bytes = b""
+    first: tuple[bytes, ...] = ()
 
 
 def number(text: str, what: str) -> float:
@@ -82,7 +82,7 @@ def prepare(
             ), facts)  # fmt: skip
             if request is None:
                 raise OrderInvalid(f"{name}: not possible yet, the device has not told its address")
-            return Prepared(order, request, text, form.first)
+            return Prepared(order, request, text, (form.first,) if form.first else ())
     bounds = [
         (low, high)
         for form in order.forms
@@ -104,6 +104,8 @@ def offered(order: Order, facts: Mapping[str, Value | bool]) -> bool:
 def judge(dialect: Dialect, request: bytes, frame: bytes | None) -> Outcome | None:
     """What the device's word for an order means; None where only later readings can tell (``frame`` None: silence)."""
     answer = Answer.SILENCE if frame is None else sort_answer(request, frame)
+    if frame is not None and frame.startswith(dialect.unknown or (b"\0",)):
+        return Outcome.UNSUPPORTED
     if dialect.accepts and frame is not None:
         if frame.strip(b"\0\n ").upper().startswith(dialect.accepts):
             return Outcome.ACCEPTED

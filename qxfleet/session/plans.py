@@ -30,6 +30,7 @@ from qxfleet.errors import ReplyImplausible, ReplyMalformed
 from qxfleet.model.plausible import RANGES
 from qxfleet.model.reading import Value
 from qxfleet.model.wire import REPLY_S, Answer, Ask, sealed, sort_answer
+from qxfleet.session.lines import read_lines
 
 _KINDS = {
     Convert.NUMBER: NUMBER, Convert.POINTED: POINTED, Convert.TEXT: TEXT, Convert.BIT: BIT, Convert.CODE: CODE,
@@ -98,7 +99,7 @@ def overlay_for(query: Query) -> Overlay | None:
     Status bits show in the key alone: two bits for each of :func:`slot_names`.
     """
     reply = query.replies[0]
-    if reply.alphabet or reply.derived or query.sealed or query.crc:
+    if reply.lines is not None or reply.alphabet or reply.derived or query.sealed or query.crc:
         return None
     if reply.length[0] <= _LONGEST_REFUSAL or any(map(_is_special, reply.fields)):
         return None
@@ -142,11 +143,12 @@ def without_parts(values: dict[str, float | str | bool]) -> dict[str, float | st
 class QueryPlan:
     """Every layout one query may be answered in, compiled; reads a frame into named values."""
 
-    __slots__ = ("_layouts", "query")
+    __slots__ = ("_layouts", "_lines", "query")
 
     def __init__(self, query: Query) -> None:
         self.query = query
-        self._layouts = tuple(
+        self._lines = next((reply for reply in query.replies if reply.lines is not None), None)
+        self._layouts = () if self._lines is not None else tuple(
             (
                 plan_for(reply).parse,
                 tuple(field.name for field in _placed(reply)),
@@ -162,6 +164,8 @@ class QueryPlan:
 
         Raises ReplyMalformed or ReplyImplausible: that of the last layout whose lead and length fit, else the first's.
         """
+        if self._lines is not None:
+            return read_lines(self._lines, frame)
         if self.query.crc:
             if not sealed(frame):
                 raise ReplyMalformed("crc", frame)

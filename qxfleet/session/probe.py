@@ -51,7 +51,7 @@ async def probe(options: UpsOptions, transport: Transport, clock: Clock) -> Prob
 
 async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: LinkInfo) -> Probe:
     skip = skipped_topics(norating=options.norating, novendor=options.novendor, testing=options.testing)
-    named = dialect_named(options.dialect) if options.dialect != "auto" else None
+    named = dialect_named(options.spoken) if options.spoken != "auto" else None
     if named is None:
         dialect, evidence = await detect(transport.exchange, options.port, skip=skip, facts=link.facts)
     else:
@@ -76,6 +76,7 @@ async def _look(options: UpsOptions, transport: Transport, clock: Clock, link: L
     live = await _status(dialect, transport, evidence, options.port, REPLY_S)
     reading = readout.reading(live, clock.wall_us(), clock.monotonic())
     identity = Identity(dialect.name, dict(readout.facts), packs=readout.packs, evidence=evidence.rows())
+    dialect = readout.dialect
     orders = tuple(order for order in dialect.orders if offered(order, readout.known))
     return Probe(link, dialect, identity, reading, setting_info(dialect, readout.settings, readout.known), orders)
 

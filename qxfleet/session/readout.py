@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qxfleet.dialects.spec import PART, Dialect, Query, Tier, Topic
+from qxfleet.errors import ReplyMalformed
 from qxfleet.model.battery import Calibration, Estimator, Limits, RuntimeTable, packs_for
 from qxfleet.model.electrical import DEAD_POLLS, dead_below
 from qxfleet.model.notice import Notice
 from qxfleet.model.options import UpsOptions
-from qxfleet.model.plausible import sift_other, sift_rating, sift_status
+from qxfleet.model.plausible import sift_listed, sift_other, sift_rating, sift_status
 from qxfleet.model.reading import Origin, Reading, Value
 from qxfleet.model.status import REPLACE_BATTERY, SELFTEST_FAILED, SHUTDOWN_IMMINENT, Status, derive_status
 from qxfleet.session.limits import shown_limits
+from qxfleet.session.lines import as_listed
 from qxfleet.session.meanings import Said, Sayings
 from qxfleet.session.plans import BIT_PREFIX, derivation, overlay_for, slot_names, without_parts
 
@@ -25,6 +27,10 @@ _STEADY = int(Status.CAL | Status.OB)
 
 def sift(query: Query, values: dict[str, Value | bool]) -> tuple[str, ...]:
     """Remove what can't be true from one reply's values; raises ReplyImplausible when nothing of it can."""
+    if query.replies[0].lines is not None:
+        if query.topic is Topic.STATUS and not any(value is True for value in values.values()) and _FAIL not in values:
+            raise ReplyMalformed("bits")  # as before a driver has heard of its UPS: NUT's WAIT
+        return sift_listed(values)
     if query.topic is Topic.STATUS:
         return sift_status(values)
     if query.topic is Topic.RATING:
@@ -64,7 +70,8 @@ class Readout:
 
     def __init__(self, options: UpsOptions, dialect: Dialect, packs: float | None = None) -> None:
         self.options = options
-        self.dialect = dialect
+        self.dialect = self._table = dialect
+        self._status = dialect.tier(Tier.QUICK)[0]
         self.facts: dict[str, Value] = {}
         self.told: dict[str, Value | bool] = {}
         self._known_before: dict[str, Value] = {}
@@ -144,6 +151,11 @@ class Readout:
         """What the device said, its latest status included, without estimates and configured values."""
         return {**self.told, **self._live, **self.bits, **self._wins}
 
+    def shown(self, name: str) -> Value | None:
+        """A value as it is published, that of the configuration included; the latest status included."""
+        value = self._overrides.get(name, self._live.get(name, self._base.get(name)))
+        return None if isinstance(value, bool) else value
+
     def outdated(self, bits: Mapping[str, Value | bool]) -> tuple[Query, ...]:
         """Queries whose answer does not belong to these status bits, or contradicts them: to be asked before the reading."""
         return tuple(
@@ -168,6 +180,7 @@ class Readout:
 
     def _rebuild(self) -> None:
         self._merge()
+        self.dialect = as_listed(self._table, self.told)
         options = self.options
         origins: dict[str, Origin] = {}
         base: dict[str, Value] = {**self.dialect.static, **options.defaults}
@@ -276,7 +289,7 @@ class Readout:
 
         Takes ``live`` over. Raises ReplyImplausible where the reply can't be true as a whole.
         """
-        notes = sift_status(live)
+        notes = sift(self._status, live)
         parts: dict[str, Value] = {}
         if not self._plain:
             live = self.derived(live)
@@ -285,7 +298,7 @@ class Readout:
             live = without_parts(live) if parts else live
         names = self._bit_names
         bits: dict[str, bool] = {name: live.pop(name) for name in names if name in live}  # type: ignore[misc]
-        if len(bits) < len(names):
+        if len(bits) < len(names) and self._table.listing is None:
             notes = (*notes, *(f"{name} unreadable" for name in names if name not in bits))
         values: dict[str, Value] = self._base.copy()
         values.update(live)
@@ -427,6 +440,7 @@ class Readout:
 
 
 _NONE: frozenset[str] = frozenset()
+_FAIL = "bit.utility_fail"
 _SCALED, _CHARGE, _RUNTIME = 1, 2, 4
 _ADDED = (
     (_SCALED, "battery.voltage", Origin.SCALED),

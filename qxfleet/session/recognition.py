@@ -35,7 +35,7 @@ class Recognition(Questions):
     async def _recognise(self, facts: Mapping[str, Value]) -> tuple[Readout, Agenda]:
         """The device's dialect and facts: from the store and two questions, from the configuration, or by detection."""
         known = self.identity
-        named = dialect_named(self.options.dialect) if self.options.dialect != "auto" else None
+        named = dialect_named(self.options.spoken) if self.options.spoken != "auto" else None
         if known is not None and (named is None or named.name == known.dialect):
             dialect = dialect_named(known.dialect)
             if dialect is not None and await self._still(dialect, known):
@@ -87,6 +87,7 @@ class Recognition(Questions):
                 return
         raise LinkLost(
             self.options.port, f"no usable answer to {shown(query.command)} in the dialect {dialect.name}: {error}",
+            "the NUT server's driver has heard nothing of the UPS yet" if dialect.listing is not None else
             "check the cable, cablepower and the dialect; `qxfleet discover` shows what the device answers",
         )  # fmt: skip
 

@@ -30,7 +30,7 @@ from qxfleet.model.events import Link, Observation, OrderResult, Outcome, Settin
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Identity
 from qxfleet.session import orders
-from qxfleet.session.errands import Errands
+from qxfleet.session.errands import Errands, delayed
 from qxfleet.session.plans import ask_of
 from qxfleet.session.readout import Readout
 from qxfleet.session.settings import Change, prepare_change, setting_info
@@ -141,11 +141,13 @@ class Session(Errands):
         readout = self._require()
         if name == "shutdown.default":
             name = self._default_shutdown
-        instead = {
-            variable: float(prepare_change(readout.dialect, variable, f"{seconds:g}", readout.known).wanted)
-            for variable, seconds in delays.items()
-        }
-        return orders.prepare(readout.dialect, name, value, {**readout.settings, **instead}, readout.known)
+        instead: dict[str, float] = {}
+        first: list[bytes] = []
+        for variable, seconds in delays.items():
+            instead[variable], request = delayed(readout, variable, seconds)
+            first += [request] if request else []
+        prepared = orders.prepare(readout.dialect, name, value, {**readout.settings, **instead}, readout.known)
+        return replace(prepared, first=(*first, *prepared.first)) if first else prepared
 
     async def perform(self, prepared: orders.Prepared) -> OrderResult:
         """Send a prepared order once and say what became of it. Never repeats it, whatever happens."""
@@ -197,7 +199,7 @@ class Session(Errands):
 
     def _require(self) -> Readout:
         if self._readout is None:
-            known = dialect_named(self.identity.dialect if self.identity else self.options.dialect)
+            known = dialect_named(self.identity.dialect if self.identity else self.options.spoken)
             if known is None:
                 raise OrderNotSupported(f"{self.options.name}: its dialect is not known yet, no contact so far")
             return self._with_kept(Readout(self.options, known))

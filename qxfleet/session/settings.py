@@ -13,9 +13,10 @@ from qxfleet.dialects.spec import DeviceSetting, Dialect, Setting
 from qxfleet.errors import OrderInvalid, OrderNotSupported
 from qxfleet.model.events import SettingInfo
 from qxfleet.model.reading import Value
-from qxfleet.model.variables import value_text
+from qxfleet.model.variables import VARIABLES, Kind, value_text
 from qxfleet.model.wire import sealing
 from qxfleet.session.limits import limits_of
+from qxfleet.session.lines import as_number, quoted, writable
 from qxfleet.session.orders import number
 from qxfleet.session.plans import filled
 
@@ -54,7 +55,10 @@ def prepare_change(dialect: Dialect, name: str, text: str, known: Known) -> Chan
         raise OrderNotSupported(f"{name}: not writable in the dialect {dialect.name}; writable are {_names(dialect)}")
     _available(setting, known)
     now = known.get(setting.name)
-    wanted, request = _chosen(setting, text) if setting.choices else _measured(setting, text, known)
+    if setting.longest:
+        wanted, request = _written(setting, text)
+    else:
+        wanted, request = _chosen(setting, text) if setting.choices else _measured(setting, text, known)
     if wanted == now:
         return Change(setting, wanted, b"", "already so, nothing was sent")
     if not all(holds.of(known) for holds in setting.now):
@@ -98,7 +102,7 @@ def _measured(setting: DeviceSetting, text: str, known: Known) -> tuple[Value, b
     low, high = limits
     if not low <= value <= high:
         raise OrderInvalid(f"{setting.name}: {text} is out of range, {low:g} to {high:g} are possible on this device")
-    if Decimal(str(value)) % Decimal(str(setting.step)):
+    if setting.step and Decimal(str(value)) % Decimal(str(setting.step)):
         if not setting.cuts:
             raise OrderInvalid(f"{setting.name}: {text} can't be written, the device takes steps of {setting.step:g}")
         value = value // setting.step * setting.step
@@ -106,6 +110,19 @@ def _measured(setting: DeviceSetting, text: str, known: Known) -> tuple[Value, b
     if "%(" in setting.wire:
         return value, (setting.wire % _clock(int(value))).encode()
     return value, (setting.wire % (int(units) if setting.unit != 1 else units)).encode()
+
+
+def _written(setting: DeviceSetting, text: str) -> tuple[Value, bytes]:
+    """A text as it is; where the variable is a number, a number."""
+    if len(text) > setting.longest or not writable(text):
+        raise OrderInvalid(f"{setting.name}: {text!r} can't be written, expected up to {setting.longest} printable characters, "
+                           "without braces")  # fmt: skip
+    number_ = as_number(setting.name, text)
+    listed = VARIABLES.get(setting.name)
+    if number_ is None and listed is not None and listed.kind is Kind.NUMBER:
+        raise OrderInvalid(f"{setting.name}: {text!r} is not a number")
+    shown = text.strip() if number_ is None else f"{number_:.10g}"
+    return shown if number_ is None else number_, (setting.wire % quoted(shown)).encode()
 
 
 def _clock(seconds: int) -> dict[str, int]:
@@ -136,12 +153,12 @@ def setting_info(dialect: Dialect, kept: Mapping[str, float], known: Known) -> t
         for setting in dialect.settings
     ]
     for setting in dialect.device_settings:
-        limits = None if setting.choices else limits_of(setting, known)
+        limits = None if setting.choices or setting.longest else limits_of(setting, known)
         try:
             _available(setting, known)
         except OrderNotSupported:
             continue
-        if not setting.choices and limits is None:
+        if not setting.choices and not setting.longest and limits is None:
             continue
         value = known.get(setting.name)
         low, high = limits or (None, None)
@@ -160,7 +177,7 @@ def capabilities(dialect: Dialect, known: Known) -> str:
     for info in infos:
         if info.name not in device or info.value is None:
             continue
-        bounds = "/".join(info.choices) if info.choices else f"{info.low:g}..{info.high:g}"
+        bounds = "/".join(info.choices) or (f"{info.low:g}..{info.high:g}" if info.low is not None else "any text")
         there.append(f"{info.name} {value_text(info.name, info.value)} ({bounds})")
     without = sorted(device - {info.name for info in infos})
     text = ", ".join(there) or "no settings of its own"

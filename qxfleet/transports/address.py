@@ -1,4 +1,4 @@
-"""What may stand in ``port``: a path, ``socket://host:port``, ``rfc2217://host:port``, or ``auto``.
+"""What may stand in ``port``: a path, ``socket://host:port``, ``rfc2217://host:port``, ``auto``, or ``nut://host:port/name``.
 
 On the command line a USB device may also be named by its place: ``usb:1-1.4``.
 """
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from qxfleet.model.nut_port import SCHEME, nut_port
+from qxfleet.model.options import UpsdAccess
 from qxfleet.transports.base import Transport
+from qxfleet.transports.nut import NutTransport
 from qxfleet.transports.rfc2217 import Rfc2217Transport
 from qxfleet.transports.serial_port import SerialTransport
 from qxfleet.transports.tcp import TcpTransport
 from qxfleet.transports.usb import UsbTransport
 from qxfleet.transports.usb_bus import Selection
 
-FORMS: Final = "a path such as /dev/ttyS0 or /dev/serial/by-id/…, socket://host:port, rfc2217://host:port, or auto"
+FORMS: Final = "a path such as /dev/ttyS0 or /dev/serial/by-id/…, socket://host:port, rfc2217://host:port, auto, or nut://host/name"
 
 
 class Scheme(enum.Enum):
@@ -29,16 +32,19 @@ class Scheme(enum.Enum):
     SOCKET = "socket"
     RFC2217 = "rfc2217"
     USB = "auto"
+    NUT = "nut"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A port taken apart: ``path`` for SERIAL, and for USB where it names a place; ``host`` and ``tcp_port`` for the others."""
+    """A port taken apart: ``path`` for SERIAL, and for USB where it names a place; ``host`` and ``tcp_port`` for the
+    others, and ``ups`` for the one of a NUT server."""
 
     scheme: Scheme
     path: str = ""
     host: str = ""
     tcp_port: int = 0
+    ups: str = ""
 
     def __str__(self) -> str:
         if self.scheme is Scheme.SERIAL:
@@ -46,13 +52,16 @@ class Address:
         if self.scheme is Scheme.USB:
             return f"usb:{self.path}" if self.path else "auto"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme.value}://{host}:{self.tcp_port}"
+        return f"{self.scheme.value}://{host}:{self.tcp_port}" + (f"/{self.ups}" if self.ups else "")
 
 
 def parse(port: str) -> Address:
     """Read a ``port`` setting. Raises ValueError that says what is wrong and what to write."""
     if port == "auto":
         return Address(Scheme.USB)
+    if port.startswith(SCHEME):
+        there = nut_port(port)
+        return Address(Scheme.NUT, host=there.host, tcp_port=there.port, ups=there.ups)
     if "://" in port:
         return _network(port)
     if port.startswith("usb:"):
@@ -73,11 +82,13 @@ def parse(port: str) -> Address:
 
 
 def transport_for(
-    port: str, *, cablepower: str = "normal", usb: Mapping[str, str] = {}, novendor: bool = False
+    port: str, *, cablepower: str = "normal", usb: Mapping[str, str] = {}, novendor: bool = False,
+    upsd: UpsdAccess | None = None,
 ) -> Transport:
     """The closed link to ``port``, labelled with it. Raises ValueError for a port or option that can't be.
 
-    ``usb`` picks the device of ``auto``, under the seeds' names; ``novendor`` keeps a bridge from reading vendor texts by itself.
+    ``usb`` picks the device of ``auto``, under the seeds' names; ``novendor`` keeps a bridge from reading vendor texts by itself;
+    ``upsd``: how the NUT server of the port is reached.
     """
     address = parse(port)
     match address.scheme:
@@ -87,6 +98,8 @@ def transport_for(
             return TcpTransport(port, address.host, address.tcp_port)
         case Scheme.RFC2217:
             return Rfc2217Transport(port, address.host, address.tcp_port, cablepower)
+        case Scheme.NUT:
+            return NutTransport(port, upsd or UpsdAccess(address.host, address.tcp_port), address.ups)
         case Scheme.USB:
             options = {**usb, "usb_path": address.path} if address.path else usb
             return UsbTransport("auto", Selection.of(options), novendor=novendor)

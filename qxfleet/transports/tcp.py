@@ -38,7 +38,7 @@ class TcpTransport(DescriptorTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                self._socket, peer = await _connect(loop, self.host, self.port)
+                self._socket, peer = await connect_to(loop, self.host, self.port)
         except TimeoutError:
             remedy = "is the device server switched on, and no firewall in between?"
             raise LinkTimeout(self.label, f"no answer within {CONNECT_S:g} s", remedy) from None
@@ -62,7 +62,7 @@ class TcpTransport(DescriptorTransport):
         self._framer.reset()
 
 
-async def _connect(loop: asyncio.AbstractEventLoop, host: str, port: int) -> tuple[socket.socket, str]:
+async def connect_to(loop: asyncio.AbstractEventLoop, host: str, port: int) -> tuple[socket.socket, str]:
     """The first address of ``host`` that answers."""
     refusal: OSError | None = None
     for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):

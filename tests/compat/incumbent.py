@@ -1,4 +1,4 @@
-"""The incumbent as Debian ships it: one ``nutdrv_qx`` process per UPS, one ``upsd`` before them, and its own clients.
+"""The incumbent as Debian ships it: one driver's process per UPS, one ``upsd`` before them, and its own clients.
 
 Everything lives in a short-lived folder and on loopback; no service of the machine is touched. Only its public face is
 used: configuration files, ``upsc``, ``upscmd`` and ``upsrw``.
@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-DRIVER, SERVER = Path("/lib/nut/nutdrv_qx"), Path("/lib/nut/upsd")
+DRIVERS = Path("/lib/nut")
+DRIVER, SERVER = DRIVERS / "nutdrv_qx", DRIVERS / "upsd"
 
 OPERATOR = ("-u", "op", "-p", "secret")
 OPERATOR_USER = "[op]\n password = secret\n actions = SET\n instcmds = ALL\n"
@@ -37,12 +38,14 @@ def missing() -> str | None:
 class Incumbent:
     """Drivers for ``upses``, name → the lines of its section in ``ups.conf``, and the server before them.
 
+    ``driver`` in a section is another than ``nutdrv_qx``. Files that a driver reads may be put into :attr:`folder` by ``files``.
     Drivers are started ``apart_s`` seconds after each other; ``users`` is upsd.users, ``server`` further lines of upsd.conf. Use
     as ``async with``: inside, every driver has been started and the server knows those that found their UPS.
     """
 
     def __init__(
-        self, upses: Mapping[str, Mapping[str, object]], *, apart_s: float = 0.0, users: str = OPERATOR_USER, server: str = ""
+        self, upses: Mapping[str, Mapping[str, object]], *, apart_s: float = 0.0, users: str = OPERATOR_USER, server: str = "",
+        files: Mapping[str, str] = {},
     ) -> None:
         self.drivers: dict[str, Process] = {}
         self.server: Process | None = None
@@ -52,6 +55,7 @@ class Incumbent:
         self._apart_s = apart_s
         self._users = users
         self._server_lines = server
+        self._files = files
 
     async def __aenter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="nut", dir="/tmp"))  # short: socket paths end at 107 bytes
@@ -59,10 +63,10 @@ class Incumbent:
         self._write_configuration()
         try:
             for name in self._upses:
-                self.drivers[name] = await self._run(DRIVER, "-a", name, "-F", "-u", "root", log=name)
+                await self.start_driver(name)
                 await asyncio.sleep(self._apart_s)
             await self._until(self._settled, "the drivers neither opened their sockets nor ended")
-            self.server = await self._run(SERVER, "-F", "-u", "root", log="upsd")
+            await self.start_server()
             await self._until(self._answers, "upsd does not answer")
         except BaseException:
             await self.__aexit__()
@@ -82,13 +86,24 @@ class Incumbent:
                 await process.wait()
         shutil.rmtree(self.folder)
 
+    async def start_driver(self, name: str) -> None:
+        """The driver of one UPS, for the first time or again."""
+        self.drivers[name] = await self._run(DRIVERS / self._driver(name), "-a", name, "-F", "-u", "root", log=name)
+
+    async def start_server(self) -> None:
+        """upsd, for the first time or again."""
+        self.server = await self._run(SERVER, "-F", "-u", "root", log="upsd")
+
+    def _driver(self, name: str) -> str:
+        return str(self._upses[name].get("driver", "nutdrv_qx"))
+
     def log(self, name: str) -> str:
         """What a driver, or ``upsd``, has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def socket(self, name: str) -> Path:
         """Where a driver tells its server, and whoever else listens, what changes."""
-        return self.folder / f"nutdrv_qx-{name}"
+        return self.folder / f"{self._driver(name)}-{name}"
 
     def running(self, name: str) -> bool:
         """Whether the driver of a UPS lives."""
@@ -133,7 +148,8 @@ class Incumbent:
 
     def _write_configuration(self) -> None:
         sections = (
-            f"[{name}]\n driver = nutdrv_qx\n" + "".join(f" {_line(key, value)}\n" for key, value in section.items())
+            f"[{name}]\n driver = {self._driver(name)}\n"
+            + "".join(f" {_line(key, value)}\n" for key, value in section.items() if key != "driver")
             for name, section in self._upses.items()
         )
         for file, text in (
@@ -141,6 +157,7 @@ class Incumbent:
             ("ups.conf", "maxretry = 1\n" + "".join(sections)),
             ("upsd.conf", f"LISTEN 127.0.0.1 {self.port}\n{self._server_lines}"),
             ("upsd.users", self._users),
+            *self._files.items(),
         ):
             (self.folder / file).write_text(text)
             (self.folder / file).chmod(0o600)

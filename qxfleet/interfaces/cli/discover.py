@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qxfleet.errors import DialectUnknown, LinkError, LinkUnavailable
+from qxfleet.interfaces.cli.nut_options import CaFile, PasswordFile, PinOption, Tls, UserFile, access, names_ups
 from qxfleet.interfaces.cli.output import Json, complain, console, emit, printable
 from qxfleet.interfaces.cli.probe import explained
 from qxfleet.interfaces.cli.usb_options import Bus, LangidFix, Product, ProductId, Serial, Subdriver, Vendor, VendorId, selection
@@ -16,6 +17,7 @@ from qxfleet.interfaces.cli.usb_options import Bus, LangidFix, Product, ProductI
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qxfleet.model.options import UpsdAccess
     from qxfleet.session.probe import Probe
     from qxfleet.transports.usb_bus import UsbDescription
 
@@ -35,11 +37,16 @@ def discover(
     product: Product = None,
     serial: Serial = None,
     bus: Bus = None,
+    user_file: UserFile = None,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    ca_file: CaFile = None,
+    pin: PinOption = None,
     json: Json = False,
 ) -> None:
     """Look at serial ports and USB devices and print ready-to-paste configuration for what answers.
 
-    Nothing but queries is sent. A USB device is asked by each bridge that its ids are known with, until one is understood. HID
+    A NUT server (nut://host) stands for all its UPSes. Nothing but queries is sent. A USB device is asked by each bridge that its ids are known with, until one is understood. HID
     devices that no table knows are listed. Exit code 1 if no UPS was found.
     """
     import asyncio
@@ -63,11 +70,17 @@ def discover(
     chosen = [*dict.fromkeys(each for port in ports for each in (usb if port == "auto" else (port,)))] if ports else [
         *(port.name for port in serial_ports()), *usb
     ]  # fmt: skip
+    servers: dict[str, UpsdAccess] = {}
     for port in chosen:
         try:
-            transport_for(port)
+            if port.startswith("nut://"):
+                servers[port] = access(port, user_file, password_file, tls, ca_file, pin)
+            else:
+                transport_for(port)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'PORT'") from None
+    if servers:
+        chosen, servers = asyncio.run(_with_upses(chosen, servers))
     stderr = console(stderr=True)
     if not chosen:
         complain("this machine has no serial port and no USB UPS; name a port, e.g. socket://host:port")
@@ -78,7 +91,7 @@ def discover(
         def done(port: str, what: str) -> None:
             progress.update(tasks[port], description=f"{port}: {what}", total=1, completed=1)
 
-        looked = asyncio.run(_look_at(chosen, done, usb, options))
+        looked = asyncio.run(_look_at(chosen, done, usb, options, servers))
     if json:
         emit({
             "ports": [_document(port, result, usb.get(port), bridge) for port, result, bridge in looked],
@@ -97,9 +110,24 @@ def discover(
         raise typer.Exit(1)
 
 
+async def _with_upses(ports: Sequence[str], servers: Mapping[str, UpsdAccess]) -> tuple[list[str], dict[str, UpsdAccess]]:
+    """The ports with each NUT server replaced by those of its UPSes. Raises LinkError."""
+    from qxfleet.transports.nut import upses_of
+
+    found: dict[str, UpsdAccess | None] = {}
+    for port in ports:
+        upsd = servers.get(port)
+        if upsd is None or names_ups(port):
+            found[port] = upsd
+        else:
+            found.update({f"{port.rstrip('/')}/{name}": upsd for name, _ in await upses_of(upsd)})
+    return list(found), {port: upsd for port, upsd in found.items() if upsd is not None}
+
+
 async def _look_at(
-    ports: Sequence[str], done: Callable[[str, str], None], usb: Mapping[str, UsbDescription], options: Mapping[str, str]
-) -> list[Looked]:
+    ports: Sequence[str], done: Callable[[str, str], None], usb: Mapping[str, UsbDescription], options: Mapping[str, str],
+    servers: Mapping[str, UpsdAccess],
+) -> list[Looked]:  # fmt: skip
     """Probe all ports at the same time, each as configured by default; a USB device by each bridge it may have."""
     import asyncio
 
@@ -115,7 +143,8 @@ async def _look_at(
             chosen = {"langid_fix": options["langid_fix"]} if "langid_fix" in options else {}
             chosen |= {"subdriver": bridge} if bridge else {}
             try:
-                found = await probe(UpsOptions(_name(port), port), transport_for(port, usb=chosen), Clock())
+                transport = transport_for(port, usb=chosen, upsd=servers.get(port))
+                found = await probe(UpsOptions(_name(port), port), transport, Clock())
             except (DialectUnknown, LinkError) as error:
                 first = first or error
                 if isinstance(error, LinkError):
@@ -161,7 +190,8 @@ def _block(port: str, found: Probe, device: UsbDescription | None, bridge: str |
             lines += [
                 f"subdriver = {_toml(bridge)}", f'vendorid = "{device.vendor_id:04x}"', f'productid = "{device.product_id:04x}"',
             ]  # fmt: skip
-    lines.append(f"dialect = {_toml(found.dialect.name)}")
+    if not port.startswith("nut://"):
+        lines.append(f"dialect = {_toml(found.dialect.name)}")
     described = _described(found)
     if described:
         lines.append(f"description = {_toml(described)}")
@@ -211,7 +241,7 @@ def _described(found: Probe) -> str:
 def _name(port: str) -> str:
     """A name to begin with, made of the port's: ``/dev/ttyS0`` → ``ups-ttys0``, ``usb:1-1.4`` → ``ups-usb-1-1.4``."""
     tail = re.sub(r"[^a-z0-9._-]+", "-", port.rpartition("/")[2].lower()).strip("-")
-    if tail.startswith("ups"):
+    if tail.startswith("ups") or port.startswith("nut://"):
         return tail
     return f"ups-{tail}" if tail else "ups-1"
 

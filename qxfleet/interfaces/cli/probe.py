@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qxfleet.errors import DialectUnknown
+from qxfleet.interfaces.cli.nut_options import CaFile, PasswordFile, PinOption, Tls, UserFile, access, names_ups
 from qxfleet.interfaces.cli.output import Json, complain, emit, printable
 from qxfleet.interfaces.cli.usb_options import (
     Bus,
@@ -23,7 +24,7 @@ from qxfleet.interfaces.cli.usb_options import (
 )
 
 if TYPE_CHECKING:
-    from qxfleet.model.options import UpsOptions
+    from qxfleet.model.options import UpsdAccess, UpsOptions
     from qxfleet.session.probe import Probe
     from qxfleet.transports.base import Transport
 
@@ -33,7 +34,9 @@ CABLEPOWER = ("normal", "reverse", "both", "none")
 def probe(
     port: Annotated[
         str,
-        typer.Argument(metavar="PORT", help="A serial port, socket://host:port, rfc2217://host:port, usb:1-1.4, or auto (USB)."),
+        typer.Argument(
+            metavar="PORT", help="A serial port, socket://host:port, rfc2217://host:port, usb:1-1.4, auto (USB), or nut://host/name."
+        ),
     ],
     dialect: Annotated[str, typer.Option("--dialect", metavar="D", help="Take this one instead of finding out.")] = "auto",
     norating: Annotated[bool, typer.Option("--norating", help="Do not ask for ratings.")] = False,
@@ -49,6 +52,11 @@ def probe(
     product: Product = None,
     serial: Serial = None,
     bus: Bus = None,
+    user_file: UserFile = None,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    ca_file: CaFile = None,
+    pin: PinOption = None,
     transcript: Annotated[
         Path | None, typer.Option("--transcript", metavar="FILE", help="Write what was said to FILE, to share it.")
     ] = None,
@@ -56,7 +64,7 @@ def probe(
 ) -> None:
     """Look at one UPS without an agent: detect its dialect, read everything once.
 
-    Nothing but queries is sent. Exit code 1 if nothing answers.
+    A NUT server alone (nut://host) lists its UPSes. Nothing but queries is sent. Exit code 1 if nothing answers.
     """
     import asyncio
 
@@ -75,7 +83,11 @@ def probe(
         usb = selection(subdriver, langid_fix, vendorid, productid, vendor, product, serial, bus)
         if usb and port != "auto" and not port.startswith("usb:"):
             raise typer.BadParameter(f"belongs to USB, {port} is not", param_hint=f"'--{next(iter(usb)).replace('_', '-')}'")
-        transport = transport_for(port, cablepower=cablepower, usb=usb, novendor=novendor)
+        upsd = access(port, user_file, password_file, tls, ca_file, pin) if port.startswith("nut://") else None
+        if upsd is not None and not names_ups(port):
+            _list_upses(port, upsd, json=json)
+            return
+        transport = transport_for(port, cablepower=cablepower, usb=usb, novendor=novendor, upsd=upsd)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'PORT'") from None
     options = UpsOptions(Path(port).name, port, dialect=dialect, norating=norating, novendor=novendor, cablepower=cablepower)
@@ -103,6 +115,22 @@ def probe(
         for name, value in variables.items():
             typer.echo(f"{name}: {printable(value)}")
         complain(f"{port}: dialect {found.dialect.name} ({found.dialect.title}), {found.link.detail}")
+
+
+def _list_upses(port: str, upsd: UpsdAccess, *, json: bool) -> None:
+    """The UPSes of a NUT server."""
+    import asyncio
+
+    from qxfleet.transports.nut import upses_of
+
+    upses = asyncio.run(upses_of(upsd))
+    where = port.rstrip("/")
+    if json:
+        emit({"port": port, "ups": [{"name": name, "port": f"{where}/{name}", "description": text} for name, text in upses]})
+        return
+    for name, text in upses:
+        typer.echo(f"{where}/{name}" + (f": {printable(text)}" if text else ""))
+    complain(f"{where}: {len(upses)} UPS{'' if len(upses) == 1 else 'es'}")
 
 
 async def _recorded(options: UpsOptions, transport: Transport, file: Path) -> Probe:

@@ -8,7 +8,7 @@ from qxfleet import __version__
 from qxfleet.agent.fleet import Fleet
 from qxfleet.agent.forced import Client, ForcedShutdown
 from qxfleet.api.shapes import variable_texts
-from qxfleet.dialects.registry import DIALECTS
+from qxfleet.dialects.registry import EVERY_DIALECT
 from qxfleet.interfaces.upsd.protocol import Code, Refused, framed, line
 from qxfleet.model.events import Link, SettingInfo
 from qxfleet.model.state import DeviceState
@@ -21,13 +21,13 @@ TEXT_LENGTH = 255
 
 UNAVAILABLE = "Description unavailable"
 
-COMMANDS = {order.name: order.description for dialect in DIALECTS for order in dialect.orders} | {
+COMMANDS = {order.name: order.description for dialect in EVERY_DIALECT for order in dialect.orders} | {
     "shutdown.default": "what a shutdown of this UPS is by its options: shutdown.return or shutdown.stayoff",
 }
 
 _SETTABLE = frozenset(
-    [setting.name for dialect in DIALECTS for setting in dialect.settings]
-    + [setting.name for dialect in DIALECTS for setting in dialect.device_settings]
+    [setting.name for dialect in EVERY_DIALECT for setting in dialect.settings]
+    + [setting.name for dialect in EVERY_DIALECT for setting in dialect.device_settings]
 )
 
 
