@@ -246,9 +246,9 @@ class connect:
     """A UPS for as long as a ``with`` or ``async with`` block lasts.
 
     ``port`` is a serial device, ``socket://host:port``, ``rfc2217://host:port``, ``usb:1-1.4``, ``auto``, or ``nut://host/name``
-    (``upsd=UpsdAccess(…)`` for TLS and a user); ``dialect`` names one instead of finding out; ``usb`` holds the configuration's USB
-    options; ``options`` are further fields of :class:`~qxfleet.model.options.UpsOptions`, like ``poll_interval_s``, ``offdelay_s``,
-    ``norating``. Entering waits for the
+    (``upsd=UpsdAccess(…)`` for TLS and a user); ``dialect`` names one instead of finding out; ``usb`` holds the USB options of
+    the configuration; ``options`` are further fields of :class:`~qxfleet.model.options.UpsOptions`, like ``poll_interval_s``,
+    ``offdelay_s``, ``norating``. Entering waits for the
     first reading. Raises ValueError for a port that can't be, and LinkError where nothing answers or no dialect fits.
     """
 

@@ -73,6 +73,8 @@ class Batteries:
         self._due: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: dict[str, Reading] = {}
+        self._reached: set[str] = set()
+        """UPSes of which a reading came: until then nobody knows whether there is one, and no battery of it is registered."""
 
     async def start(self) -> None:
         """Take up what happened while no agent ran, and watch from now on."""
@@ -94,7 +96,7 @@ class Batteries:
         if config.batteries == self._facts:
             return []
         self._facts = config.batteries
-        self._spawn(self._register(), "battery register")
+        self._spawn(self._register(*(name for name in self._fleet.snapshot() if name in self._reached)), "battery register")
         return ["[[battery]] changed"]
 
     async def replaced(
@@ -123,6 +125,9 @@ class Batteries:
 
     def _see(self, reading: Reading) -> None:
         name = reading.device
+        if name not in self._reached:
+            self._reached.add(name)
+            self._spawn(self._register(name), f"battery register {name}")
         if not reading.status & WORKING and name not in self._working:
             self._last[name] = reading
             return
@@ -169,7 +174,6 @@ class Batteries:
     # -- what is done now and then
 
     async def _begin(self) -> None:
-        await self._register()
         mark_us = await self._quietly(self._store.read(_mark))
         for name in self._fleet.snapshot():
             await self._quietly(self._store.commit(self._catching_up(name, mark_us), name), name)
@@ -221,8 +225,8 @@ class Batteries:
 
         return write
 
-    async def _register(self) -> None:
-        for name in self._fleet.snapshot():
+    async def _register(self, *names: str) -> None:
+        for name in names:
             for text in await self._quietly(self._store.commit(self._registering(name), name), name) or []:
                 self._tell(name, "battery-registered", "", text)
 

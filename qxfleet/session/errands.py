@@ -161,6 +161,8 @@ class Errands(Recognition):
 
     def _is_status(self, frame: bytes) -> bool:
         for query, _ in self._quick:
+            if query.replies[0].lines is not None:
+                continue  # such a link never hands on the answer to another question
             with contextlib.suppress(ReplyError):
                 return bool(read(query, frame))
         return False

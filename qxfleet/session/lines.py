@@ -54,7 +54,7 @@ def read_lines(reply: Reply, frame: bytes) -> dict[str, Value | bool]:
         return {f"{OFFERS}{name}": True for name in text.split("\n", MOST)[:MOST] if re.fullmatch(NAME, name)}
     if reply.lines is Lines.FORMS:
         return _forms(text)
-    raw = {name.lower(): _unquoted(value) for name, value in _VARIABLE.findall(text)[:MOST]}
+    raw = {name: _unquoted(value) for name, value in _VARIABLE.findall(text)[:MOST]}
     values: dict[str, Value | bool] = {}
     for name, said in raw.items():
         if not name.startswith(reply.hides) and (value := _value(name, said)) is not None:
@@ -112,7 +112,7 @@ def _forms(text: str) -> dict[str, Value | bool]:
     found: dict[str, list[str]] = {}
     for line in text.split("\n", 10 * MOST):
         if match := _FORM.fullmatch(line):
-            found.setdefault(match[2].lower(), []).append(f"{match[1]} {match[3]}")
+            found.setdefault(match[2], []).append(f"{match[1]} {match[3]}")
     return {f"{TAKES}{name}": "\n".join(lines) for name, lines in found.items()}
 
 

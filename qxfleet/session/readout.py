@@ -185,7 +185,8 @@ class Readout:
         origins: dict[str, Origin] = {}
         base: dict[str, Value] = {**self.dialect.static, **options.defaults}
         origins.update(dict.fromkeys(options.defaults, Origin.CONFIGURED))
-        for name, value in self.told.items():
+        # a device that lists its variables tells each of them with every status: what it told elsewhere may be older
+        for name, value in (self.told if self._table.listing is None else self.facts).items():
             if not isinstance(value, bool) and not name.startswith(PART):
                 base[name] = value
                 origins.pop(name, None)

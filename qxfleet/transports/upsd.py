@@ -117,9 +117,10 @@ class Connection(asyncio.Protocol):
 
     async def secure(self, context: ssl.SSLContext, host: str) -> bytes:
         """The handshake; the server's certificate in DER. Raises what asyncio and ssl raise, and LinkUnavailable."""
+        if self.lost is not None or self._wire is None:
+            raise self.lost or LinkLost(self.label, "the NUT server hung up before TLS began")
         if self._buffer:
             raise LinkUnavailable(self.label, "the NUT server said more in clear text before TLS began", hopeless=True)
-        assert self._wire is not None
         secured = await asyncio.get_running_loop().start_tls(self._wire, self, context, server_hostname=host)
         if secured is None or self.lost is not None:
             raise self.lost or LinkLost(self.label, "the NUT server hung up during the TLS handshake")

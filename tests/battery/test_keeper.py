@@ -257,3 +257,19 @@ async def _until(play: Play, holds: Callable[[list[Discharge]], bool]) -> list[D
     finally:
         engine.dispose()
     raise AssertionError(found)
+
+
+def test_a_battery_is_registered_when_its_ups_was_reached(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Keeping(tmp_path / "fleet.db") as keeping:
+            await asyncio.sleep(600)
+            assert not [event for event in keeping.events if event.name == "battery-registered"]
+            await keeping.see(rest(0, 10))
+            await asyncio.sleep(60)
+            assert [event.ups for event in keeping.events if event.name == "battery-registered"] == ["a"]
+        async with Keeping(tmp_path / "fleet.db") as keeping:  # and once
+            await keeping.see(rest(0, 10))
+            await asyncio.sleep(60)
+            assert not [event for event in keeping.events if event.name == "battery-registered"]
+
+    run_virtual(story())

@@ -46,8 +46,8 @@ def discover(
 ) -> None:
     """Look at serial ports and USB devices and print ready-to-paste configuration for what answers.
 
-    A NUT server (nut://host) stands for all its UPSes. Nothing but queries is sent. A USB device is asked by each bridge that its ids are known with, until one is understood. HID
-    devices that no table knows are listed. Exit code 1 if no UPS was found.
+    A NUT server (nut://host) stands for all its UPSes. Nothing but queries is sent. A USB device is asked by each bridge that its
+    ids are known with, until one is understood. HID devices that no table knows are listed. Exit code 1 if no UPS was found.
     """
     import asyncio
 

@@ -30,8 +30,7 @@ PinOption = Annotated[
 def access(
     port: str, user_file: Path | None, password_file: Path | None, tls: bool, ca_file: Path | None, pin: str | None
 ) -> UpsdAccess:
-    """The way to the server of ``nut://host``, with or without a UPS behind it. Raises typer.BadParameter, and ValueError for a port
-    that is none."""
+    """The way to the server of ``nut://host``, with or without a UPS behind it. Raises typer.BadParameter and ValueError."""
     from qxfleet.config.forms import Pin
     from qxfleet.model.nut_port import nut_port, nut_server
     from qxfleet.model.options import UpsdAccess
