@@ -365,7 +365,7 @@ def _bytes_of_order(dialect: Dialect, order: Order) -> str:
     known: dict[str, float | str | bool] = {"ups.id": "00"}
     known |= {holds.name: holds.values[0] for holds in order.when if holds.values}
     prepared = prepare(dialect, order.name, None, settings, known)
-    return ", then ".join(code(each) for each in (prepared.first, prepared.request) if each)
+    return ", then ".join(code(each) for each in (*prepared.first, prepared.request))
 
 
 def other_dialects() -> str:
@@ -385,11 +385,12 @@ def other_dialects() -> str:
             rows = [(code(order.name), _bytes_of_order(dialect, order), order.description) for order in dialect.orders]
             parts += [table(("order", "bytes with the delays as they are by default", "what it does"), rows), ""]
         else:
-            parts += ["It is read only: no orders, no settings.", ""]
+            parts += ["It has no orders.", ""]
         limits = [f"{code(s.name)} {s.low:g} to {s.high:g} s" for s in dialect.settings]
         limits += [code(s.name) for s in dialect.device_settings]
         if limits:
-            parts += ["Writable: " + ", ".join(limits) + ".", ""]
+            allowed = " with `inverter_settings = true`" if dialect.guarded else ""
+            parts += [f"Writable{allowed}: " + ", ".join(limits) + ".", ""]
     return "\n".join(parts).rstrip()
 
 
@@ -444,8 +445,10 @@ NOTES = {
     ),
     "voltronic-axpert": (
         "Off-grid inverters that speak PI30 or PI41; every frame has a CRC. On mains by the grid's voltage "
-        "(above half the nominal) unless `LINE_FAIL` is set: an inverter that runs from its battery by choice"
-        " is `OL DISCHRG`."
+        "(above half the nominal) unless `LINE_FAIL` is set: an inverter that runs from its battery by choice, "
+        "as it does each evening with `solar, battery, utility`, is `OL DISCHRG` and no outage: mains are there, "
+        "the inverter goes back to them by itself, and nobody's hosts are to stop at sunset. Settings move real "
+        "loads and batteries: without `inverter_settings = true` it is only read."
     ),
 }
 """What the tables do not say."""

@@ -177,6 +177,9 @@ class UpsTable(Table):
     work_range_type: Annotated[str | None, DeviceValue.of("work_range_type")] = _device_key("work_range_type")
     output_phase_angle: Annotated[str | None, DeviceValue.of("output_phase_angle")] = _device_key("output_phase_angle")
     battery_number: Annotated[str | None, DeviceValue.of("battery_number")] = _device_key("battery_number")
+    inverter_settings: bool = _key(
+        False, "voltronic-axpert: let its sources, thresholds and charging currents be set; they move loads and batteries"
+    )
     testing: bool = _key(False, "voltronic: ask questions whose meaning nobody knows as well")
 
 

@@ -59,6 +59,7 @@ class _Block:
         self._aliases()
         self._dialect_flags()
         self._port_options()
+        self._guarded()
         ondelay, offdelay = self._delay("ondelay"), self._delay("offdelay")
         self._start_delay(ondelay)
         self._limits()
@@ -92,6 +93,7 @@ class _Block:
             overrides=self.presets.overrides,
             device_settings=device_settings,
             testing=ups.testing,
+            inverter_settings=ups.inverter_settings,
             usb={key: getattr(ups, key) for key in USB_KEYS if getattr(ups, key) is not None},
         )
 
@@ -122,6 +124,11 @@ class _Block:
                 self.warning(flag, f"has no effect on the {self.dialect} dialect, which is asked what it is in any case")
             else:
                 self.problem(flag, f"does not apply to the {self.dialect} dialect, which asks for no {what}: remove it")
+
+    def _guarded(self) -> None:
+        if self.ups.inverter_settings and not any(dialect.guarded for dialect in self.spoken):
+            able = belongs(tuple(dialect.name for dialect in DIALECTS if dialect.guarded))
+            self.problem("inverter_settings", f'belongs to {able}, dialect is "{self.dialect}": remove it, or correct dialect')
 
     def _device_settings(self) -> dict[str, str]:
         """What the device is to keep, by option name; a dialect whose devices have it must be possible."""

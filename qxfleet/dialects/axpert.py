@@ -1,4 +1,5 @@
-"""voltronic-axpert: off-grid inverters that speak PI30, read only (extra-dialects.md section 13).
+"""voltronic-axpert: off-grid inverters that speak PI30 (extra-dialects.md section 13). They are only read unless their settings,
+which move loads and batteries, are allowed by ``inverter_settings``.
 
 Every frame ends with a CRC. Widths vary by firmware, so replies are read by words.
 """
@@ -11,10 +12,13 @@ from qxfleet.dialects.spec import (
     Claim,
     Convert,
     Derived,
+    DeviceSetting,
     Dialect,
     Field,
     Flags,
+    Holds,
     Letter,
+    Limit,
     Meaning,
     Query,
     Reply,
@@ -52,6 +56,11 @@ def _choice(name: str, word: int, *texts: str, width: int = 1) -> Field:
     """A word of digits that stands for a text."""
     return Field(name, Token(word), Convert.CODE, words=tuple((f"{n:0{width}d}", text) for n, text in enumerate(texts) if text))
 
+
+BATTERIES = ("AGM", "Flooded", "User", "Pylontech", "Shinheung", "WECO", "Soltaro", "", "LIb", "Lithium")
+INPUT_RANGES = ("appliance", "UPS")
+OUTPUT_SOURCES = ("utility first", "solar first", "solar, battery, utility")
+CHARGER_SOURCES = ("utility first", "solar first", "solar and utility", "solar only")
 
 PROTOCOL = _asked(
     b"QPI", Reply(b"(", (Field("ups.firmware.aux", Span(1, 5), Convert.CODE, words=(("PI30", "P30"), ("PI41", "P41"))),),
@@ -91,11 +100,11 @@ RATING = _asked(
         *_words("input.voltage.nominal", "input.current.nominal", "output.voltage.nominal", "output.frequency.nominal",
                 "output.current.nominal", "output.power.nominal", "output.realpower.nominal", "battery.voltage.nominal",
                 "battery.voltage.recharge", "battery.voltage.under", "battery.voltage.bulk", "battery.voltage.float"),
-        _choice("battery.type", 12, "AGM", "Flooded", "User", "Pylontech", "Shinheung", "WECO", "Soltaro", "", "LIb", "Lithium"),
+        _choice("battery.type", 12, *BATTERIES),
         *_words("battery.charging.current.ac.high", "battery.charging.current.high", first=13),
-        _choice("qx.input.range", 15, "appliance", "UPS"),
-        _choice("qx.output.source", 16, "utility first", "solar first", "solar, battery, utility"),
-        _choice("qx.charger.source", 17, "utility first", "solar first", "solar and utility", "solar only"),
+        _choice("qx.input.range", 15, *INPUT_RANGES),
+        _choice("qx.output.source", 16, *OUTPUT_SOURCES),
+        _choice("qx.charger.source", 17, *CHARGER_SOURCES),
         Field("device.model.type", Token(19), Convert.CODE, words=(
             ("00", "Grid-tie"), ("01", "Off-grid"), ("10", "Hybrid"), ("11", "Off-grid, two trackers"),
             ("20", "Off-grid, three trackers"))),
@@ -108,6 +117,20 @@ RATING = _asked(
     Tier.ONCE | Tier.AFTER_ORDER, Topic.RATING,
 )  # fmt: skip
 """Section 13.3."""
+
+DEFAULTS = _asked(
+    b"QDI",
+    Reply(b"(", (
+        *_words("output.voltage.default", "output.frequency.default", "battery.charging.current.ac.high.default",
+                "battery.voltage.under.default", "battery.voltage.float.default", "battery.voltage.bulk.default",
+                "battery.voltage.recharge.default", "battery.charging.current.high.default"),
+        _choice("battery.type.default", 11, *BATTERIES),
+    ), tokens=(20, 32), length=(70, 120), lenient=True),
+    _sample(b"(230.0 50.0 0030 42.0 54.0 56.4 46.0 60 0 0 2 0 0 0 0 0 1 1 0 0 1 0 54.0 0 1 000",
+            {"output.voltage.default": 230.0, "battery.charging.current.ac.high.default": 30.0,
+             "battery.voltage.under.default": 42.0, "battery.type.default": "AGM"}),
+)  # fmt: skip
+"""Section 13.3: what the inverter left the factory with."""
 
 STATUS = _asked(
     b"QPIGS",
@@ -183,13 +206,56 @@ MEANINGS = (
 )
 """Section 13.5. On battery by choice, with mains there, is ``OL DISCHRG``: nobody's hosts are to stop at sunset."""
 
+def _choices(command: str, texts: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((text, f"{command}{number:02d}\r".encode()) for number, text in enumerate(texts) if text)
+
+
+def _of_battery(v24: tuple[float, float, float], v48: tuple[float, float, float]) -> tuple[Limit, ...]:
+    """Bounds and step in volts, by the battery's nominal voltage; of others none are known."""
+    volts = "battery.voltage.nominal"
+    return tuple(Limit(*bounds[:2], "", (volts,), at, at + 1, step=bounds[2]) for at, bounds in ((24, v24), (48, v48)))
+
+
+_RATED, _LETTERS = RATING.command, FLAGS.command
+
+SETTINGS = (
+    DeviceSetting("qx.output.source", "where the load is fed from first", _RATED, _choices("POP", OUTPUT_SOURCES)),
+    DeviceSetting("qx.charger.source", "where the battery is charged from first", _RATED, _choices("PCP", CHARGER_SOURCES)),
+    DeviceSetting("qx.input.range", "mains it takes: appliance is the wider range", _RATED, _choices("PGR", INPUT_RANGES)),
+    DeviceSetting("battery.type", "battery type, which sets its voltages", _RATED, _choices("PBT", BATTERIES)),
+    DeviceSetting("battery.voltage.recharge", "battery voltage below which it goes back to mains", _RATED, wire="PBCV%04.1f\r",
+                  limits=_of_battery((22.0, 25.5, 0.5), (44.0, 51.0, 1.0)), above="battery.voltage.under"),
+    DeviceSetting("qx.battery.voltage.redischarge", "battery voltage above which it goes back to the battery", _RATED,
+                  wire="PBDV%04.1f\r", limits=_of_battery((24.0, 29.0, 0.1), (48.0, 58.0, 0.1))),
+    DeviceSetting("battery.voltage.under", "battery voltage at which it switches off", _RATED, wire="PSDV%04.1f\r",
+                  limits=_of_battery((20.0, 24.0, 0.1), (40.0, 48.0, 0.1)), below="battery.voltage.recharge"),
+    DeviceSetting("battery.voltage.bulk", "bulk charging voltage", _RATED, wire="PCVV%04.1f\r",
+                  limits=_of_battery((24.0, 29.2, 0.1), (48.0, 58.4, 0.1))),
+    DeviceSetting("battery.voltage.float", "float charging voltage", _RATED, wire="PBFT%04.1f\r",
+                  limits=_of_battery((24.0, 29.2, 0.1), (48.0, 58.4, 0.1))),
+    DeviceSetting("battery.charging.current.high", "highest charging current; the inverter takes some steps only", _RATED,
+                  wire="MNCHGC0%03.0f\r", limits=(Limit(1, 200),)),
+    DeviceSetting("battery.charging.current.ac.high", "highest charging current from mains; some steps only", _RATED,
+                  wire="MUCHGC0%02.0f\r", limits=(Limit(1, 99),)),
+    DeviceSetting("output.frequency.nominal", "output frequency", _RATED, wire="F%02.0f\r", limits=(Limit(50, 60),), step=10),
+    DeviceSetting("output.voltage.nominal", "output voltage", _RATED, wire="V%03.0f\r",
+                  limits=(Limit(220, 240, "", ("output.voltage.nominal",), 200),), step=10),
+    DeviceSetting("ups.beeper.status", "beeper", _LETTERS, (("enabled", b"PEa\r"), ("disabled", b"PDa\r"))),
+    DeviceSetting("battery.energysave", "switch off without load", _LETTERS, (("yes", b"PEj\r"), ("no", b"PDj\r"))),
+    DeviceSetting("reset_to_default", "all settings back to what they were when new", None, (("yes", b"PF\r"),),
+                  now=(Holds("qx.mode", ("standby",)),), why_not="only in standby", upsets="resets all settings"),
+)  # fmt: skip
+"""Section 13.8; ranges by the battery's nominal voltage."""
+
 _GRID, _FAIL = "input.voltage", "bit.utility_fail"
 _DARK = (float("-inf"), True)
 
 AXPERT = Dialect(
     name="voltronic-axpert",
     title="Axpert inverter (PI30)",
-    queries=(STATUS, MODE, WARNINGS, PROTOCOL, FIRMWARE, CHARGER_FIRMWARE, SERIAL, MODEL, FLAGS, RATING, SECOND_TRACKER),
+    queries=(
+        STATUS, MODE, WARNINGS, PROTOCOL, FIRMWARE, CHARGER_FIRMWARE, SERIAL, MODEL, FLAGS, RATING, DEFAULTS, SECOND_TRACKER,
+    ),
     orders=(),
     claim=Claim(sealing(b"QPIGS"), ((Want(sealing(b"QPI"), gives="ups.firmware.aux"),),)),
     static={"device.type": "ups"},
@@ -201,6 +267,8 @@ AXPERT = Dialect(
     ),
     scales_battery=False,
     seals=True,
+    device_settings=SETTINGS,
+    guarded=True,
     source=_SECTION,
 )
 """Mains are there above half their nominal voltage, unless LINE_FAIL is set."""

@@ -391,6 +391,8 @@ class Limit:
     at_least: float = 0
     below: float = float("inf")
     when: tuple[Holds, ...] = ()
+    step: float = 0
+    """Finer values than this can't be sent here; 0: than the setting's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,6 +538,8 @@ class Dialect:
     avr_notice: Notice | None = None
     derived: tuple[Derived, ...] = ()
     seals: bool = False
+    guarded: bool = False
+    """Its settings move loads and batteries: they are there only where the option ``inverter_settings`` is set."""
     listing: Listing | None = None
     """Orders and settings are those that the device lists; of ``orders`` it has those that it names."""
     unknown: tuple[bytes, ...] = ()
@@ -568,6 +572,7 @@ class Dialect:
 
 ACTS = re.compile(
     rb"Q|C|CT|CB.*|T|TL|TUD.*|T[.\d].*|S[.\d].*|S(K?OFF|K?ON|RC|S-|S\d).*|FO(FF|N)|FCLR.*|A[nf]|Sf.*|BP\d|PNV=.*"
+    rb"|P(OP|CP|GR|BT|BCV|BDV|SDV|CVV|BFT|[ED][a-z]).+|PF..|M[NU]?CHGC.+|F\d\d.*|V\d{3}.*"
 )
 """Strings that act on a device of one dialect or another and must never be a query of any (megatec-family.md section 9.5,
 extra-dialects.md section 2.3)."""

@@ -98,10 +98,10 @@ VA_TO_WATTS = 0.7
 
 def rated_watts(values: Values, configured_w: float | None = None) -> float | None:
     """What a UPS may carry: as configured, as it says in watts, in volt-amperes, or in volts and amperes."""
-    if watts := configured_w or number(values, "ups.realpower.nominal"):
+    if watts := configured_w or number(values, "ups.realpower.nominal") or number(values, "output.realpower.nominal"):
         return watts
     factor = number(values, "output.powerfactor") or VA_TO_WATTS
-    if power := number(values, "ups.power.nominal"):
+    if power := number(values, "ups.power.nominal") or number(values, "output.power.nominal"):
         return factor * power
     volts = number(values, "output.voltage.nominal") or number(values, "input.voltage.nominal")
     amps = number(values, "output.current.nominal") or number(values, "input.current.nominal")
@@ -111,6 +111,8 @@ def rated_watts(values: Values, configured_w: float | None = None) -> float | No
 def present_watts(values: Values, configured_w: float | None = None) -> float | None:
     """What a UPS carries now: as measured, else its load in percent of what it may carry."""
     measured = number(values, "ups.realpower")
+    if measured is None:
+        measured = number(values, "output.realpower")
     if measured is None:
         phases = [number(values, f"output.L{n}.realpower") for n in (1, 2, 3)]
         known = [watts for watts in phases if watts is not None]

@@ -57,6 +57,8 @@ class UpsOptions:
     """
     testing: bool = False
     """Ask questions whose meaning is not known (the seeds' ``testing``)."""
+    inverter_settings: bool = False
+    """Let an inverter's settings be changed: they move loads and batteries."""
     usb: Mapping[str, str] = field(default_factory=dict)
     """What picks the device of port ``auto``, under the seeds' own names (engine.md section 10.2)."""
     upsd: UpsdAccess | None = None

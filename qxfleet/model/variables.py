@@ -208,6 +208,15 @@ _ALL = (
     _number("battery.charging.current.high", "A", 0, "Highest charging current"),
     _number("battery.charging.current.ac.high", "A", 0, "Highest charging current from mains"),
     _text("device.model.type", "Kind of inverter"),
+    _number("output.voltage.default", "V", 1, "Output voltage as the inverter left the factory"),
+    _number("output.frequency.default", "Hz", 1, "Output frequency as the inverter left the factory"),
+    *(
+        _number(f"battery.voltage.{name}.default", "V", 1, f"battery.voltage.{name} as the inverter left the factory")
+        for name in ("under", "float", "bulk", "recharge")
+    ),
+    _number("battery.charging.current.high.default", "A", 0, "Highest charging current as the inverter left the factory"),
+    _number("battery.charging.current.ac.high.default", "A", 0, "Highest charging current from mains as it left the factory"),
+    _text("battery.type.default", "Battery type as the inverter left the factory"),
     _number("experimental.input.pv1.voltage", "V", 1, "Voltage of the first solar input"),
     _number("experimental.input.pv1.current", "A", 1, "Current of the first solar input into the battery"),
     _number("experimental.input.pv2.voltage", "V", 1, "Voltage of the second solar input"),

@@ -11,6 +11,12 @@ from qxfleet.model.reading import Value
 
 def limits_of(setting: DeviceSetting, told: Mapping[str, Value | bool]) -> tuple[float, float] | None:
     """Lowest and highest value in the setting's unit; None where they are not known."""
+    found = bounds_of(setting, told)
+    return found[:2] if found is not None else None
+
+
+def bounds_of(setting: DeviceSetting, told: Mapping[str, Value | bool]) -> tuple[float, float, float] | None:
+    """The same, and the step between."""
     for limit in setting.limits:
         if not all(holds.of(told) for holds in limit.when):
             continue
@@ -20,7 +26,7 @@ def limits_of(setting: DeviceSetting, told: Mapping[str, Value | bool]) -> tuple
             continue
         size = math.prod(math.floor(gauge) for gauge in gauges if isinstance(gauge, float))
         if not limit.gauge or limit.at_least <= size < limit.below:
-            return base + limit.low, base + limit.high
+            return base + limit.low, base + limit.high, limit.step or setting.step
     return None
 
 

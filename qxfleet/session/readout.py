@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qxfleet.dialects.spec import PART, Dialect, Query, Tier, Topic
 from qxfleet.errors import ReplyMalformed
@@ -70,6 +70,8 @@ class Readout:
 
     def __init__(self, options: UpsOptions, dialect: Dialect, packs: float | None = None) -> None:
         self.options = options
+        if dialect.guarded and not options.inverter_settings:
+            dialect = replace(dialect, device_settings=())
         self.dialect = self._table = dialect
         self._status = dialect.tier(Tier.QUICK)[0]
         self.facts: dict[str, Value] = {}
@@ -126,6 +128,8 @@ class Readout:
             self._watched[id(query)] = tuple(bits.get(name) for name in query.watch)
         changed = self._sayings.heard(values)
         self._answers[id(query)] = values
+        if self._table.listing is not None:  # the same names as in a status, and newer
+            self._live = {**self._live, **{name: value for name, value in values.items() if name in self._live}}
         self._rebuild()
         return changed
 

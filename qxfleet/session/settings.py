@@ -15,7 +15,7 @@ from qxfleet.model.events import SettingInfo
 from qxfleet.model.reading import Value
 from qxfleet.model.variables import VARIABLES, Kind, value_text
 from qxfleet.model.wire import sealing
-from qxfleet.session.limits import limits_of
+from qxfleet.session.limits import bounds_of, limits_of
 from qxfleet.session.lines import as_number, quoted, writable
 from qxfleet.session.orders import number
 from qxfleet.session.plans import filled
@@ -51,6 +51,8 @@ def prepare_change(dialect: Dialect, name: str, text: str, known: Known) -> Chan
     if (kept := dialect.setting(name)) is not None:
         return _keep(kept, text)
     setting = dialect.device_setting(name)
+    if setting is None and dialect.guarded and not dialect.device_settings:
+        raise OrderNotSupported(f"{name}: inverters are only read; inverter_settings = true in its [[ups]] lets them be set")
     if setting is None:
         raise OrderNotSupported(f"{name}: not writable in the dialect {dialect.name}; writable are {_names(dialect)}")
     _available(setting, known)
@@ -96,16 +98,16 @@ def _chosen(setting: DeviceSetting, text: str) -> tuple[Value, bytes]:
 def _measured(setting: DeviceSetting, text: str, known: Known) -> tuple[Value, bytes]:
     """A number within the limits that this device has, and that can be written without rounding."""
     value = number(text, setting.name)
-    limits = limits_of(setting, known)
-    if limits is None:
+    bounds = bounds_of(setting, known)
+    if bounds is None:
         raise OrderNotSupported(f"{setting.name}: its limits are not known for this device, so it can't be set")
-    low, high = limits
+    low, high, step = bounds
     if not low <= value <= high:
         raise OrderInvalid(f"{setting.name}: {text} is out of range, {low:g} to {high:g} are possible on this device")
-    if setting.step and Decimal(str(value)) % Decimal(str(setting.step)):
+    if step and Decimal(str(value)) % Decimal(str(step)):
         if not setting.cuts:
-            raise OrderInvalid(f"{setting.name}: {text} can't be written, the device takes steps of {setting.step:g}")
-        value = value // setting.step * setting.step
+            raise OrderInvalid(f"{setting.name}: {text} can't be written, the device takes steps of {step:g}")
+        value = value // step * step
     units = value / setting.unit
     if "%(" in setting.wire:
         return value, (setting.wire % _clock(int(value))).encode()

@@ -1,0 +1,310 @@
+"""Twenty UPSes in one fleet: on serial lines, behind Debian's upsd (dummy-ups, snmp-ups before a simulated SNMP agent, nutdrv_qx)
+and behind the NUT port of another agent. An outage, a wave of tests and a plan over all kinds; upsd killed, hung, started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qxfleet.testing.farm import Farm
+from qxfleet.testing.machine import Source
+from qxfleet.testing.unit import Unit
+from tests.compat.incumbent import DRIVERS, Incumbent, missing
+from tests.parts import absent
+from tests.scenarios.play import Follower, Play, measured, until
+from tests.selftest.ground import a_unit
+
+SERIAL = [f"serial-{n}" for n in range(6)]
+DUMMY = [f"dummy-{n}" for n in range(4)]
+SNMP = ["snmp-0", "snmp-1"]
+QX = [f"qx-{n}" for n in range(4)]
+OWN = [f"own-{n}" for n in range(4)]
+UPSD = [*DUMMY, *SNMP, *QX]
+ALL = [*SERIAL, *UPSD, *OWN]
+TESTABLE = [*SERIAL, *QX, *OWN]
+
+DUMMY_FILE = """device.serial: {serial}
+ups.status: OL
+battery.charge: 100
+battery.runtime: 1800
+battery.voltage: 27.1
+battery.voltage.nominal: 24
+input.voltage: 230.1
+input.voltage.nominal: 230
+ups.load: 23
+"""
+
+MIB = ".1.3.6.1.2.1.33.1"
+AGENT: tuple[tuple[str, str, object], ...] = (
+    ("1.1.0", "octet_str", '"Eaton"'), ("1.2.0", "octet_str", '"9PX 3000"'), ("1.5.0", "octet_str", '"card"'),
+    ("2.1.0", "integer", 2), ("2.2.0", "integer", 0), ("2.3.0", "integer", 30), ("2.4.0", "integer", 98),
+    ("2.5.0", "integer", 542),
+    ("3.2.0", "integer", 1), ("3.3.1.2.1", "integer", 500), ("3.3.1.3.1", "integer", 230), ("4.1.0", "integer", 3),
+    ("4.2.0", "integer", 500), ("4.3.0", "integer", 1), ("4.4.1.2.1", "integer", 230), ("4.4.1.3.1", "integer", 30),
+    ("4.4.1.4.1", "integer", 700), ("4.4.1.5.1", "integer", 24), ("7.3.0", "integer", 6), ("9.1.0", "integer", 230),
+    ("9.3.0", "integer", 230), ("9.5.0", "integer", 3000), ("9.6.0", "integer", 2700),
+)  # fmt: skip
+"""A card by RFC 1628: battery normal, 30 min, 98 %, 54.2 V; 230 V in; the output from mains (3), 700 W, 24 %."""
+
+TESTS = """
+[tests]
+mains_stable = "3s"
+charged = "0s"
+load_steady = "0s"
+load_change = 40
+recharge = "1s"
+max_parallel = 20
+"""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@asynccontextmanager
+async def snmp_agent(folder: Path) -> AsyncIterator[int]:
+    """Debian's snmpd as the card of a UPS; its port."""
+    port = free_port(socket.SOCK_DGRAM)
+    lines = [f"agentaddress udp:127.0.0.1:{port}", "rwcommunity private 127.0.0.1"]
+    lines += [f"override -rw {MIB}.{oid} {kind} {value}" for oid, kind, value in AGENT]
+    folder.mkdir()
+    (folder / "snmpd.conf").write_text("\n".join(lines) + "\n")
+    process = await asyncio.create_subprocess_exec(
+        "/usr/sbin/snmpd", "-f", "-Ln", "-C", "-c", str(folder / "snmpd.conf"), "-p", str(folder / "pid"),
+        stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, env={**os.environ, "SNMP_PERSISTENT_DIR": str(folder)},
+    )  # fmt: skip
+    try:
+        await until(lambda: snmp_set(port, "4.1.0", 3), 20, "snmpd answers")
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def snmp_set(port: int, oid: str, value: int) -> bool:
+    line = ["snmpset", "-v1", "-c", "private", "-t", "1", "-r", "0", f"127.0.0.1:{port}", f"{MIB}.{oid}", "i", str(value)]
+    return subprocess.run(line, capture_output=True, check=False).returncode == 0
+
+
+def certify(folder: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2",
+         "-subj", "/CN=nut", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True, cwd=folder,
+    )  # fmt: skip
+
+
+@dataclass
+class Stage:
+    play: Play
+    nut: Incumbent
+    behind: Farm
+    """The units that Debian's nutdrv_qx talks to."""
+    other: Play
+    """The agent whose NUT port has members of ours."""
+    cards: dict[str, int]
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        return {**self.play.farm.upses, **self.behind.upses, **self.other.farm.upses}
+
+    async def mains(self, on: bool) -> None:
+        """All of them at once."""
+        for unit in self.units.values():
+            unit.machine.set_mains(230.0 if on else 0.0)
+        for port in self.cards.values():
+            for oid, value in (("3.3.1.3.1", 230 if on else 0), ("4.1.0", 3 if on else 5)):
+                assert snmp_set(port, oid, value)
+        for name in DUMMY:
+            assert await self.nut.set(name, "input.voltage", "230.1" if on else "0")
+            assert await self.nut.set(name, "ups.status", "OL" if on else "OB")
+
+    async def links(self, names: list[str]) -> dict[str, str]:
+        states = await self.play.states()
+        return {name: states[name] for name in names}
+
+    async def server(self, what: signal.Signals) -> None:
+        assert self.nut.server is not None
+        self.nut.server.send_signal(what)
+        if what is signal.SIGKILL:
+            await self.nut.server.wait()
+
+
+def members(nut_port: int, other_port: int, folder: Path) -> str:
+    text = TESTS
+    for server, ca in ((nut_port, ""), (other_port, f'ca_file = "{folder / "cert.pem"}"\n')):
+        text += f'[[upsd]]\nserver = "127.0.0.1:{server}"\nuser_file = "user"\npassword_file = "password"\n{ca}\n'
+    for names, server in ((UPSD, nut_port), (OWN, other_port)):
+        text += "".join(f'[[ups]]\nname = "{name}"\nport = "nut://127.0.0.1:{server}/{name}"\n' for name in names)
+    return text
+
+
+def plan(folder: Path) -> str:
+    """One load on a line and a member, one on the other agent's."""
+    text = '[shutdown]\narmed = true\nstart_when = { on_battery_for = "2s" }\nhold = "0s"\n'
+    text += 'ups_off = { offdelay = "12s", ondelay = "60s" }\n'
+    for name, feeds in (("both", [SERIAL[0], QX[0]]), ("far", [OWN[0]])):
+        off = json.dumps(["/usr/bin/touch", str(folder / f"{name}.off")])
+        text += (f'[[load]]\nname = "{name}"\nfed_by = {json.dumps(feeds)}\nneeds_feeds = 1\nstop = {{ command = {off} }}\n'
+                 f'down_when = {{ exit = ["/usr/bin/test", "-e", "{folder}/{name}.off"] }}\nstop_time = "20s"\n')  # fmt: skip
+    return text
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    async with contextlib.AsyncExitStack() as stack:
+        other = Play([a_unit(name, dialect="megatec", noise=0.3) for name in OWN],
+                     agent={"include": '["nut.toml"]', "poll_interval": '"0.5s"', "name": '"other"'})  # fmt: skip
+        await stack.enter_async_context(other)
+        certify(other.folder)
+        own_port = free_port()
+        (other.folder / "secret").write_text("secret\n")
+        (other.folder / "nut.toml").write_text(
+            f'[nut]\nlisten = ["127.0.0.1:{own_port}"]\ncert = "cert.pem"\nkey = "key.pem"\n'
+            '[[user]]\nname = "op"\npassword_file = "secret"\nallow = ["read", "command", "set"]\n'
+        )
+        await other.start()
+        await other.all_online()
+        behind = Farm(other.folder / "behind", [a_unit(name, dialect="megatec", noise=0.3) for name in QX])
+        await stack.enter_async_context(behind)
+        cards = {name: await stack.enter_async_context(snmp_agent(other.folder / name)) for name in SNMP}
+        upses: dict[str, dict[str, object]] = {
+            name: {"driver": "dummy-ups", "port": f"{name}.dev", "mode": "dummy-once"} for name in DUMMY
+        }
+        upses |= {name: {"driver": "snmp-ups", "port": f"127.0.0.1:{port}", "mibs": "ietf", "community": "private",
+                         "snmp_version": "v1", "pollfreq": 2} for name, port in cards.items()}  # fmt: skip
+        upses |= {name: {"port": str(behind.link(name)), "protocol": "megatec", "pollinterval": 1, "pollfreq": 3} for name in QX}
+        files = {f"{name}.dev": DUMMY_FILE.format(serial=f"D-{name}") for name in DUMMY}
+        nut = await stack.enter_async_context(Incumbent(upses, files=files))
+        play = Play([a_unit(name, dialect="megatec", noise=0.3) for name in SERIAL],
+                    agent={"include": '["members.toml", "plan*.toml"]', "poll_interval": '"1s"'})  # fmt: skip
+        await stack.enter_async_context(play)
+        (play.folder / "user").write_text("op\n")
+        (play.folder / "password").write_text("secret\n")
+        shutil.copy(other.folder / "cert.pem", play.folder)
+        (play.folder / "members.toml").write_text(members(nut.port, own_port, play.folder))
+        await play.start()
+        await play.all_online(90)
+        yield Stage(play, nut, behind, other, cards)
+
+
+def outages(follower: Follower, phase: str) -> list[str]:
+    return sorted(ups or "" for ups, _, value in follower.told("on-battery") if value == phase)
+
+
+async def values(play: Play, name: str) -> dict[str, str]:
+    answer = await play.ask("vars", ups=name)
+    return dict(answer["result"]["variables"])
+
+
+@pytest.fixture(scope="module")
+def parts() -> None:
+    if complaint := missing():
+        absent(complaint)
+    if not ((DRIVERS / "snmp-ups").exists() and Path("/usr/sbin/snmpd").exists() and shutil.which("snmpset")):
+        absent("no snmp-ups, snmpd, snmpset here: apt-get install -y nut-snmp snmpd snmp")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("parts")
+async def test_twenty_of_four_kinds() -> None:
+    async with stage() as on:
+        play = on.play
+        follower = await play.follow()
+
+        # what they say
+        assert len(await play.states()) == 20
+        assert (await values(play, DUMMY[1]))["device.serial"] == f"D-{DUMMY[1]}"
+        card = await values(play, SNMP[0])
+        assert (card["device.model"], card["battery.charge"], card["ups.status"]) == ("9PX 3000", "98", "OL")
+        assert (await values(play, QX[0]))["input.voltage.nominal"] == "230"
+        path = (await values(play, OWN[0]))["qx.nut.path"]
+        assert len(path.split()) == 1  # from there to here, and from here on
+
+        # an outage of all, in the midst of which upsd is killed
+        await on.mains(False)
+        await until(lambda: outages(follower, "begin") == sorted(ALL), 60, "an outage of each, told once")
+        await on.server(signal.SIGKILL)
+
+        async def lost() -> bool:
+            return set((await on.links(UPSD)).values()) == {"lost"}
+
+        await until(lost, 20, "upsd is gone: contact lost with its ten")
+        assert set((await on.links([*SERIAL, *OWN])).values()) == {"online"}
+        reasons = [event["text"] for event in follower.events if event["name"] == "contact-lost" and event["value"] == "begin"]
+        assert len(reasons) == 10 and all("while ON BATTERY" in text and "the NUT server hung up" in text for text in reasons)
+        assert not outages(follower, "end")
+        await on.nut.start_server()
+        await play.all_online(90)
+        assert outages(follower, "begin") == sorted(ALL)  # the same outage still
+        await on.mains(True)
+        await until(lambda: outages(follower, "end") == sorted(ALL), 90, "its end, told once")
+        assert outages(follower, "begin") == sorted(ALL)
+
+        # upsd hangs: lost contact, no outage, and nothing else is held up by it
+        before = len(follower.events)
+        await on.server(signal.SIGSTOP)
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        await until(lost, 60, "upsd hangs: contact lost with its ten")
+        measured(f"hung upsd: contact lost with all ten {loop.time() - since_s:.1f} s after SIGSTOP")
+        texts = [event["text"] for event in follower.events[before:] if event["name"] == "contact-lost"]
+        assert any("it hangs, or its network does" in text for text in texts), texts
+        assert not [event for event in follower.events[before:] if event["name"] == "on-battery"]
+        assert set((await on.links([*SERIAL, *OWN])).values()) == {"online"}
+        await on.server(signal.SIGCONT)
+        await play.all_online(90)
+
+        # a wave of tests over both kinds
+        ended = await asyncio.wait_for(_tests(play), 400)
+        passed = sorted(name for name, verdict in ended.items() if verdict == "passed")
+        measured(f"tests: {len(passed)} passed, others {({n: v for n, v in ended.items() if v != 'passed'})}")
+        assert passed == sorted(TESTABLE)
+
+        # a plan over both kinds
+        (play.folder / "plan.toml").write_text(plan(play.folder))
+        play.hang_up()
+        await until(lambda: bool(follower.told("configuration-reloaded")), 20, "the plan is read")
+        await asyncio.sleep(12)  # the tests' discharges are over: no outage is older than this
+        for name in (SERIAL[0], QX[0], OWN[0]):
+            on.units[name].machine.set_mains(0.0)
+        stopped = [play.folder / f"{name}.off" for name in ("both", "far")]
+        await until(lambda: all(file.exists() for file in stopped), 90, "both loads are stopped")
+
+        def cut() -> bool:
+            return all(on.units[name].machine.source is Source.OFF for name in (SERIAL[0], QX[0], OWN[0]))
+
+        with contextlib.suppress(AssertionError):
+            await until(cut, 120, "")
+        orders = [(event["ups"], event["name"], event["value"], event["text"]) for event in follower.events
+                  if event["kind"] == "command" and event["name"].startswith("shutdown")]  # fmt: skip
+        assert cut(), ([(n, on.units[n].machine.source) for n in (SERIAL[0], QX[0], OWN[0])], orders, play.log()[-3000:])
+        assert sorted(ups for ups, *_ in orders) == sorted((SERIAL[0], QX[0], OWN[0])), orders
+        assert not play.log(), play.log()
+
+
+async def _tests(play: Play) -> dict[str, Any]:
+    """``qxfleet test start all``, to its end; the verdict of each."""
+    process = await asyncio.create_subprocess_exec(
+        *play.command("test", "start", "all", "--quick", "--json"), stdin=DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, trouble = await process.communicate()
+    assert said, trouble
+    return {each["ups"]: each["verdict"] or each["state"] for each in json.loads(said)["wave"]["ups"]}
