@@ -233,3 +233,22 @@ def test_the_command(tmp_path: Path) -> None:
     assert run("import-nut", str(nothing)).returncode == 1
     missing = run("import-nut", str(tmp_path / "none.conf"))
     assert (missing.returncode, "no such file: name the ups.conf" in missing.stderr) == (2, True)
+
+
+def test_what_stays_with_nut_becomes_a_member(tmp_path: Path) -> None:
+    conf, upsmon = tmp_path / "ups.conf", tmp_path / "upsmon.conf"
+    conf.write_text("[hall apc]\ndriver = snmp-ups\nport = 192.0.2.9\n[apc]\ndriver = usbhid-ups\nport = auto\n")
+    monitors = ("MONITOR big@nas.example:3499 1 u p secondary", "MONITOR apc@localhost 1 u p primary", "SHUTDOWNCMD /sbin/halt")
+    upsmon.write_text("\n".join(monitors) + "\n")
+    done = run("import-nut", str(conf), "--upsmon", str(upsmon), "--members", "--json")
+    document = json.loads(done.stdout)
+    ports = {ups["name"]: (ups["port"], ups["left_out"] is None) for ups in document["ups"]}
+    assert ports["apc"] == ("nut://localhost/apc", True)
+    assert ports["big-nas.example"] == ("nut://nas.example:3499/big", True)
+    assert not ports["hall-apc"][1]  # upsd takes no such name either
+    (tmp_path / "qxfleet.toml").write_text(document["toml"])
+    config = load(tmp_path / "qxfleet.toml")
+    assert {ups.name: ups.port for ups in config.ups} == {
+        "apc": "nut://localhost:3493/apc", "big-nas.example": "nut://nas.example:3499/big",
+    }  # fmt: skip
+    assert config.shutdown.loads[0].fed_by == ("apc",)

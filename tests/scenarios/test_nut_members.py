@@ -147,6 +147,13 @@ class Stage:
             await self.nut.server.wait()
 
 
+async def started(play: Play) -> None:
+    """With time for a machine that has much else to do."""
+    await play.start(wait=False)
+    await until(play._answers, 90, f"the agent answers; its log: {play.log()}")
+    await play.all_online(120)
+
+
 def members(nut_port: int, other_port: int, folder: Path) -> str:
     text = TESTS
     for server, ca in ((nut_port, ""), (other_port, f'ca_file = "{folder / "cert.pem"}"\n')):
@@ -180,8 +187,7 @@ async def stage() -> AsyncIterator[Stage]:
             f'[nut]\nlisten = ["127.0.0.1:{own_port}"]\ncert = "cert.pem"\nkey = "key.pem"\n'
             '[[user]]\nname = "op"\npassword_file = "secret"\nallow = ["read", "command", "set"]\n'
         )
-        await other.start()
-        await other.all_online()
+        await started(other)
         behind = Farm(other.folder / "behind", [a_unit(name, dialect="megatec", noise=0.3) for name in QX])
         await stack.enter_async_context(behind)
         cards = {name: await stack.enter_async_context(snmp_agent(other.folder / name)) for name in SNMP}
@@ -200,8 +206,7 @@ async def stage() -> AsyncIterator[Stage]:
         (play.folder / "password").write_text("secret\n")
         shutil.copy(other.folder / "cert.pem", play.folder)
         (play.folder / "members.toml").write_text(members(nut.port, own_port, play.folder))
-        await play.start()
-        await play.all_online(90)
+        await started(play)
         yield Stage(play, nut, behind, other, cards)
 
 

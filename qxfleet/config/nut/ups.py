@@ -112,15 +112,18 @@ _QUIET = frozenset(
 """Not worth a note: nothing is lost."""
 
 
-def import_ups_conf(text: str, name: str) -> tuple[list[ImportedUps], list[Note]]:
-    """The UPSes of a ``ups.conf``, and notes on what belongs to none of them; ``name`` is the file's for messages."""
+def import_ups_conf(text: str, name: str, *, members: bool = False) -> tuple[list[ImportedUps], list[Note]]:
+    """The UPSes of a ``ups.conf``, and notes on what belongs to none of them; ``name`` is the file's for messages.
+
+    ``members``: those of other drivers too, by the upsd of this machine.
+    """
     above, found = sections(text)
     common, notes = _above(above, name)
     imported: list[ImportedUps] = []
     names: dict[str, int] = {}
     devices: dict[object, str] = {}
     for section in found:
-        ups, problem = _import(section, common, name)
+        ups, problem = _import(section, common, name, members=members)
         if ups is None:
             notes.append(Note(f"{name}:{section.line}", section.name, problem))
             continue
@@ -149,19 +152,21 @@ def _above(entries: Iterable[Entry], name: str) -> tuple[list[Entry], list[Note]
     return common, notes
 
 
-def _import(section: Section, common: Iterable[Entry], name: str) -> tuple[ImportedUps | None, str]:
+def _import(section: Section, common: Iterable[Entry], name: str, *, members: bool) -> tuple[ImportedUps | None, str]:
     """One section; None and the reason for a driver that is not ours."""
     entries = {entry.key: entry for entry in (*common, *section.entries)}
     driver_name = entries["driver"].value if "driver" in entries else None
     if not driver_name:
         return None, "no driver is named: left out"
     driver = DRIVERS.get(driver_name)
+    if driver is None and members:
+        return _member(section, driver_name, name), ""
     if driver is None:
         return None, f"driver {driver_name} is not for the protocols that qxfleet speaks: left out, keep it with NUT"
     protocol = entries["protocol"].value if "protocol" in entries else None
     if protocol and dialect_named(protocol) is None:
         return None, f"protocol {protocol} is none that qxfleet speaks: left out; `qxfleet probe` tells what the UPS answers to"
-    ups = ImportedUps({"name": re.sub(r"[^A-Za-z0-9._-]+", "-", section.name).strip("-")[:64] or "ups"})
+    ups = ImportedUps({"name": _own_name(section.name)})
     spots = {key: f"{name}:{entry.line}" for key, entry in entries.items()}
     if ups.table["name"] != section.name:
         ups.notes.append(Note(f"{name}:{section.line}", section.name, f"renamed to {ups.table['name']}"))
@@ -179,6 +184,19 @@ def _import(section: Section, common: Iterable[Entry], name: str) -> tuple[Impor
     _pins(entries, ups)
     _check(ups, section, name, spots)
     return ups, ""
+
+
+def _member(section: Section, driver: str, name: str) -> ImportedUps:
+    """A UPS that stays with its driver, read from the upsd of this machine."""
+    ups = ImportedUps({"name": _own_name(section.name), "port": f"nut://localhost/{section.name}"})
+    text = f"stays with NUT's {driver}, and is read from upsd: write a [[upsd]] with its user for orders and tests"
+    ups.notes.append(Note(f"{name}:{section.line}", section.name, text))
+    _check(ups, section, name, {})
+    return ups
+
+
+def _own_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:64] or "ups"
 
 
 def _means_usb(entries: Mapping[str, Entry]) -> bool:

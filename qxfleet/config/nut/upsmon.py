@@ -34,6 +34,8 @@ class ImportedMonitor:
 
     load: dict[str, object] = field(default_factory=dict)
     shutdown: dict[str, object] = field(default_factory=dict)
+    members: list[dict[str, object]] = field(default_factory=list)
+    """``[[ups]]`` blocks of UPSes that other machines' upsd have."""
     notes: list[Note] = field(default_factory=list)
 
 
@@ -44,6 +46,7 @@ class _Monitor:
     host: str
     power: int
     primary: bool
+    port: str = ""
 
 
 def monitored_here(text: str) -> list[str]:
@@ -52,8 +55,13 @@ def monitored_here(text: str) -> list[str]:
     return [each.ups for each in found if each is not None and each.primary and each.power and each.host in HERE]
 
 
-def import_upsmon(text: str, name: str, upses: Collection[str], host: str = "") -> ImportedMonitor:
-    """The machine as a load of the UPSes it is fed by, as far as those are in ``upses``; ``host``: its name, ours by default."""
+def import_upsmon(
+    text: str, name: str, upses: Collection[str], host: str = "", *, members: bool = False
+) -> ImportedMonitor:
+    """The machine as a load of the UPSes it is fed by, as far as those are in ``upses``; ``host``: its name, ours by default.
+
+    ``members``: UPSes of other machines too, by their upsd.
+    """
     found = ImportedMonitor()
     monitors: list[_Monitor] = []
     supplies, command = 1, ""
@@ -75,6 +83,8 @@ def import_upsmon(text: str, name: str, upses: Collection[str], host: str = "") 
                 text = _NOTES.get(key, "not carried over, qxfleet has nothing like it")
                 if text not in (note.text.partition(": ")[2] for note in found.notes if note.text.startswith(key)):
                     found.notes.append(Note(f"{name}:{line.number}", "", f"{key}: {text}"))
+    if members:
+        found.members = [_member(each) for each in monitors if each.host not in HERE]
     feeds = list(_feeds(monitors, upses, name, found.notes))
     if feeds:
         _as_load(feeds, supplies, command, name, host or os.uname().nodename, found)
@@ -84,8 +94,16 @@ def import_upsmon(text: str, name: str, upses: Collection[str], host: str = "") 
 def _monitor(number: int, words: tuple[str, ...]) -> _Monitor | None:
     if len(words) != 5 or not words[1].isdecimal():
         return None
-    ups, _, host = words[0].partition("@")
-    return _Monitor(number, ups, host.partition(":")[0] or "localhost", int(words[1]), words[4].lower() in ("primary", "master"))
+    ups, _, place = words[0].partition("@")
+    host, _, port = place.partition(":")
+    return _Monitor(number, ups, host or "localhost", int(words[1]), words[4].lower() in ("primary", "master"), port)
+
+
+def _member(monitor: _Monitor) -> dict[str, object]:
+    """A UPS of another machine, read from its upsd."""
+    place = f"{monitor.host}:{monitor.port}" if monitor.port else monitor.host
+    own = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{monitor.ups}-{monitor.host}").strip("-")[:64]
+    return {"name": own, "port": f"nut://{place}/{monitor.ups}"}
 
 
 def _feeds(monitors: Iterable[_Monitor], upses: Collection[str], name: str, notes: list[Note]) -> Iterable[_Monitor]:

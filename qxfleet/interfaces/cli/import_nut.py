@@ -16,6 +16,9 @@ def import_nut(
     upsmon: Annotated[
         Path | None, typer.Option("--upsmon", metavar="UPSMON.CONF", help="This machine's upsmon.conf as well.")
     ] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="UPSes that stay with NUT become members by their upsd (nut://).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Turn NUT's ups.conf into [[ups]] blocks, its upsd.users into [[user]] blocks, and what upsmon did into a [[load]].
@@ -29,20 +32,25 @@ def import_nut(
     from qxfleet.config.nut.upsmon import ImportedMonitor, import_upsmon
     from qxfleet.config.nut.users import import_users
 
-    upses, notes = import_ups_conf(read_text(file), str(file))
+    upses, notes = import_ups_conf(read_text(file), str(file), members=members)
     people, loose = import_users(read_text(users), str(users)) if users else ([], [])
     names = [str(ups.table["name"]) for ups in upses if not ups.left_out]
-    monitor = import_upsmon(read_text(upsmon), str(upsmon), names) if upsmon else ImportedMonitor()
+    monitor = import_upsmon(read_text(upsmon), str(upsmon), names, members=members) if upsmon else ImportedMonitor()
     seen = len(upses) + sum(bool(note.section) for note in notes)
     notes += [note for ups in upses for note in ups.notes] + loose
     notes += [note for user in people for note in user.notes] + monitor.notes
-    blocks = [ups_text(ups) for ups in upses] + [block_text("user", user.table, user.notes) for user in people]
+    blocks = [ups_text(ups) for ups in upses] + [block_text("ups", ups, ()) for ups in monitor.members]
+    blocks += [block_text("user", user.table, user.notes) for user in people]
     if monitor.load:
         blocks += [block_text("load", monitor.load, monitor.notes), block_text("[shutdown]", monitor.shutdown, ())]
-    sound = sum(not ups.left_out for ups in upses)
+    sound = sum(not ups.left_out for ups in upses) + len(monitor.members)
+    seen += len(monitor.members)
     if json:
         emit({
-            "ups": [{**ups.table, "left_out": ups.left_out or None, "settings": ups.live} for ups in upses],
+            "ups": [
+                *({**ups.table, "left_out": ups.left_out or None, "settings": ups.live} for ups in upses),
+                *({**ups, "left_out": None, "settings": {}} for ups in monitor.members),
+            ],
             "user": [user.table for user in people],
             "load": [monitor.load] if monitor.load else [],
             "shutdown": monitor.shutdown,
