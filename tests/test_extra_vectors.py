@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from qxfleet.agent.assess import assess
 from qxfleet.dialects.registry import dialect_named, names
 from qxfleet.errors import DialectUnknown, OrderInvalid, OrderNotSupported
-from qxfleet.model.events import Observation, OrderResult, Outcome
+from qxfleet.model.events import Observation, OrderResult, Outcome, Phase
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.reading import Reading
+from qxfleet.model.state import DeviceState
 from qxfleet.model.variables import VARIABLES
 from qxfleet.model.wire import Answer, crc_of, sealing, sort_answer
 from qxfleet.session.detect import detect
@@ -240,7 +242,7 @@ MEANT: dict[str, tuple[str, str, tuple[int, str]]] = {
     "freq-60": ("output.frequency.nominal", "60", (3, "50.0")),
     "buzzer-on": ("ups.beeper.status", "enabled", (0, "")),
     "buzzer-off": ("ups.beeper.status", "disabled", (0, "")),
-    "defaults": ("reset_to_default", "yes", (0, "")),
+    "defaults": ("factory_defaults", "yes", (0, "")),
 }
 AS_WANTED = {
     "sbu": "2", "utility-first": "0", "charger-solar-only": "3", "range-ups": "1", "battery-user": "2", "freq-60": "60.0",
@@ -309,13 +311,30 @@ def test_an_inverter_that_says_yes_and_does_nothing() -> None:
         ("battery.voltage.recharge", "43.9"), ("battery.voltage.recharge", "51.5"), ("battery.voltage.recharge", "46.5"),
         ("battery.voltage.under", "39.9"), ("battery.voltage.under", "48.1"), ("battery.voltage.under", "47"),
         ("battery.voltage.bulk", "58.5"), ("battery.voltage.float", "47.9"), ("output.frequency.nominal", "55"),
-        ("output.voltage.nominal", "250"), ("qx.output.source", "moon"), ("reset_to_default", "yes"),
+        ("output.voltage.nominal", "250"), ("qx.output.source", "moon"), ("factory_defaults", "yes"),
     ],
 )  # fmt: skip
 def test_what_an_inverter_of_48_v_may_not_be_told(name: str, value: str) -> None:
     vector = {**BY_ID["voltronic-axpert-set-bulk"], "set": name, "arg": value}
     _, result, sent = run_virtual(talk(vector, Inverter(vector), options_of(vector, inverter_settings=True)))
     assert isinstance(result, OrderInvalid) and not sent
+
+
+@pytest.mark.parametrize(("grid", "status", "outages"), [("235.2", "OL DISCHRG", 0), ("000.0", "OB DISCHRG", 1)])
+def test_an_inverter_on_its_battery_by_choice_is_no_outage(grid: str, status: str, outages: int) -> None:
+    """Section 13.5: with mains there it is a choice, made each evening; nobody's hosts are to stop at sunset."""
+    vector = BY_ID["voltronic-axpert-qpigs-line"]
+    device = Device(vector)
+    said = vector["text"]["reply"].replace("00000 00010101", "00007 00010000").replace("(235.2", f"({grid}")
+    device.replies |= {device._request("QPIGS"): device._reply(said), device._request("QMOD"): device._reply("(B")}
+    seen, _, _ = run_virtual(talk(vector, device, options_of(vector)))
+    readings = [item for item in seen if isinstance(item, Reading)]
+    assert readings[-1].texts()["ups.status"] == status
+    state, told = DeviceState("u"), []
+    for reading in readings:
+        state, events = assess(state, reading)
+        told += [event.name for event in events if event.phase is Phase.BEGIN]
+    assert told.count("on-battery") == outages
 
 
 @pytest.mark.parametrize("vector", there("crc"), ids=lambda vector: vector["id"])

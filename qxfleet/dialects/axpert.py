@@ -242,7 +242,7 @@ SETTINGS = (
                   limits=(Limit(220, 240, "", ("output.voltage.nominal",), 200),), step=10),
     DeviceSetting("ups.beeper.status", "beeper", _LETTERS, (("enabled", b"PEa\r"), ("disabled", b"PDa\r"))),
     DeviceSetting("battery.energysave", "switch off without load", _LETTERS, (("yes", b"PEj\r"), ("no", b"PDj\r"))),
-    DeviceSetting("reset_to_default", "all settings back to what they were when new", None, (("yes", b"PF\r"),),
+    DeviceSetting("factory_defaults", "all settings back to what they were when new", None, (("yes", b"PF\r"),),
                   now=(Holds("qx.mode", ("standby",)),), why_not="only in standby", upsets="resets all settings"),
 )  # fmt: skip
 """Section 13.8; ranges by the battery's nominal voltage."""

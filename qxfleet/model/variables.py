@@ -149,6 +149,7 @@ _ALL = (
             ("constant_phase_angle", "Output phase angle may differ from input"),
             ("limited_runtime_on_battery", "Limited runtime on battery"),
             ("reset_to_default", "Reset all capabilities and their limits"),
+            ("factory_defaults", "Set an inverter back to how it left the factory"),
         )
     ),
     _text("input_phase_angle", "Input phase angle, degrees"),

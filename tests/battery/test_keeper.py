@@ -205,6 +205,8 @@ def test_each_worse_verdict_is_told_once_for_a_battery(tmp_path: Path) -> None:
 def test_replaced_is_told_and_audited(tmp_path: Path) -> None:
     async def story() -> None:
         async with Keeping(tmp_path / "fleet.db") as keeping:
+            await keeping.see(rest(0, 1))  # the UPS was reached, and its first battery is registered
+            await asyncio.sleep(1)
             made = await keeping.part.replaced("a", T0_US + 1_000_000, None, {"type": "NP7"}, actor="cli:me(uid 1)")
             assert (made.battery, made.before) == ("a/2", "a/1")
             assert [(event.name, event.value) for event in keeping.events][-1] == ("battery-replaced", "a/2")

@@ -103,8 +103,7 @@ NOTES = {
         "conf:7: [ups1] device: not carried over", "conf:8: [ups1] busport: not carried over",
     ],
     "megatec": ["conf:8: [mustek] lowbatt: not carried over"],
-    "ignorelb": ["conf:1: user: not carried over",
-                 'conf:9: [ctb-1200] override.battery.charge.warning: not carried over, unknown'],
+    "ignorelb": ["conf:1: user: not carried over"],
     "protocols": [
         "[meunobreak] norating: not carried over",
         "[claire] allow_killpower: not carried over", "[claire] sdcommands: not carried over",

@@ -10,7 +10,7 @@ import pytest
 
 from qxfleet.config.load import Config, load
 from qxfleet.config.reference import TABLES, option_reference, rows
-from qxfleet.config.schema import AgentTable, FleetTable, ProfileTable, UpsTable
+from qxfleet.config.schema import AgentTable, FleetTable, ProfileTable, UpsdTable, UpsTable
 from qxfleet.config.schema_batteries import BatteryTable
 from qxfleet.config.schema_faces import UserTable
 from qxfleet.config.schema_shutdown import LoadTable
@@ -97,6 +97,8 @@ def test_the_defaults_shown_are_those_that_hold(tmp_path: Path) -> None:
         lines.append(header)
         if model is UpsTable:
             lines += ['name = "a"', 'port = "/dev/ttyS0"']
+        elif model is UpsdTable:
+            lines += ['server = "nas.example"']
         elif model is ProfileTable:
             lines += ['name = "p"', 'targets = ["a"]', 'settings = { eco_mode = "disabled" }']
         elif model is UserTable:
