@@ -317,3 +317,64 @@ async def _tests(play: Play) -> dict[str, Any]:
     said, trouble = await process.communicate()
     assert said, trouble
     return {each["ups"]: each["verdict"] or each["state"] for each in json.loads(said)["wave"]["ups"]}
+
+
+def serving(port: int) -> str:
+    return (f'[nut]\nlisten = ["127.0.0.1:{port}"]\n[[user]]\nname = "op"\npassword_file = "password"\n'
+            'allow = ["read", "command", "set"]\n')  # fmt: skip
+
+
+def member(name: str, port: int, ups: str) -> str:
+    return f'[[ups]]\nname = "{name}"\nport = "nut://127.0.0.1:{port}/{ups}"\n'
+
+
+def reached(port: int) -> str:
+    return f'[[upsd]]\nserver = "127.0.0.1:{port}"\nuser_file = "user"\npassword_file = "password"\n'
+
+
+@pytest.mark.timeout(600)
+async def test_two_fleets_in_a_circle() -> None:
+    """What goes round between two agents is nobody's UPS: no reading of it lives on, and no order runs in it."""
+    ports = free_port(), free_port()
+    async with contextlib.AsyncExitStack() as stack:
+        plays = []
+        for name in ("one", "two"):
+            keys = {"include": '["more.toml"]', "poll_interval": '"0.5s"', "name": f'"{name}"'}
+            play = Play([a_unit(f"real-{name}")], agent=keys)
+            plays.append(await stack.enter_async_context(play))
+            (play.folder / "user").write_text("op\n")
+            (play.folder / "password").write_text("secret\n")
+        one, two = plays
+        (one.folder / "more.toml").write_text(serving(ports[0]) + reached(ports[1]) + member("round", ports[1], "round"))
+        (two.folder / "more.toml").write_text(
+            serving(ports[1]) + reached(ports[0]) + member("round", ports[0], "round") + member("x", ports[0], "real-one")
+        )
+        for play in plays:
+            await play.start(wait=False)
+            await until(play._answers, 90, f"the agent answers; its log: {play.log()}")
+
+        async def settled() -> bool:
+            return (await two.states())["x"] == "online" and (await one.states())["real-one"] == "online"
+
+        await until(settled, 60, "what is real is online")
+        assert (await values(two, "x"))["qx.nut.path"]
+        for play in plays:
+            assert (await play.states())["round"] in ("lost", "detecting")
+
+        # a UPS that was real is made a member of who reads it: its last values must not go round for ever
+        text = one.config.read_text()
+        link = str(one.farm.link("real-one"))
+        assert link in text
+        one.config.write_text(text.replace(link, f"nut://127.0.0.1:{ports[1]}/x").replace('dialect = "megatec"', ""))
+        one.hang_up()
+
+        async def given_up() -> bool:
+            return (await one.states())["real-one"] == "lost" and (await two.states())["x"] == "lost"
+
+        await until(given_up, 60, "both have lost contact")
+        await asyncio.sleep(10)
+        assert await given_up()
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        answer = await one.ask("command", ups="real-one", name="beeper.toggle", value=None)
+        assert loop.time() - since_s < 20 and "accepted" not in json.dumps(answer)
