@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests need and pip can't bring: a PostgreSQL server, NUT's own driver and clients, faketime,
+# Installs the real parts that tests need and pip can't bring: a PostgreSQL server, NUT's own drivers and clients, an SNMP agent, faketime,
 # groff for the man pages, Prometheus and Chromium to read what we serve, umockdev for USB devices that are not there,
 # iproute2 for hosts on a network of their own.
 # Does so as root or with passwordless sudo; otherwise says the line to type, and the tests that need them skip.
@@ -9,6 +9,9 @@ missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 [[ -x /lib/nut/nutdrv_qx && -x /lib/nut/upsd ]] || missing+=(nut-server)
 { command -v upsc && command -v upscmd && command -v upsrw; } >/dev/null || missing+=(nut-client)
+[[ -x /lib/nut/snmp-ups ]] || missing+=(nut-snmp)
+[[ -x /usr/sbin/snmpd ]] || missing+=(snmpd)
+command -v snmpset >/dev/null || missing+=(snmp)
 command -v faketime >/dev/null || missing+=(faketime)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v groff >/dev/null || missing+=(groff-base)
