@@ -55,8 +55,8 @@ LIVE = Reply(
         Field("bit.utility_fail", Word("ups.status", ("OB",), other=("OL",)), critical=True),
         Field("bit.battery_low", Word("ups.status", ("LB",)), critical=True),
         Field("bit.shutdown", Word("ups.status", ("FSD",))),
-        Field("bit.failed", Word("ups.alarm", ("selftest",), silent=False)),
-        Field("bit.test", Word("ups.test.result", ("progress", "inprogress", "running"), silent=False)),
+        Field("bit.failed", Word("ups.alarm", ("SELFTEST",), silent=False)),
+        Field("bit.test", Word("ups.test.result", ("PROGRESS", "INPROGRESS", "RUNNING"), silent=False)),
         *(Field(name, Word("ups.status", (word,))) for name, word, _ in STATUS_WORDS),
         Field("ups.load", Named("ups.load", highest=tuple(f"output.{phase}.power.percent" for phase in _PHASES))),
         *(

@@ -133,7 +133,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Whether one of ``words`` is among the words of what a reply of VARIABLES gives under ``name``, case ignored.
+    """Whether one of ``words``, in capitals, is among the words of what a reply of VARIABLES gives under ``name``, case ignored.
 
     Not among them means no, with ``other`` only where one of those is; ``silent`` is what it means that the name is not told.
     """

@@ -99,12 +99,18 @@ def _field(field: Field, raw: Mapping[str, str]) -> Value | bool | None:
         case Word(name, words, other, silent):
             if name not in raw:
                 return silent
-            said_words = set(re.findall(r"[a-z]+", raw[name].lower()))
-            if said_words.intersection(word.lower() for word in words):
+            said_words = _words(raw[name])
+            if not said_words.isdisjoint(words):
                 return True
-            return False if not other or said_words.intersection(word.lower() for word in other) else None
+            return False if not other or not said_words.isdisjoint(other) else None
         case _:
             raise ValueError(f"{field.name}: stands in no line")
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> frozenset[str]:
+    """The words of a text in capitals; the same few texts come with every poll."""
+    return frozenset(re.findall(r"[A-Z]+", text.upper()))
 
 
 def _forms(text: str) -> dict[str, Value | bool]:

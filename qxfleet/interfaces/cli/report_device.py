@@ -60,6 +60,8 @@ def report_device(
     if cablepower not in CABLEPOWER:
         raise typer.BadParameter(f"{cablepower!r}: expected {', '.join(CABLEPOWER)}", param_hint="'--cablepower'")
     usb = selection(subdriver, langid_fix, vendorid, productid, vendor, product, serial, bus)
+    if port.startswith("nut://"):
+        raise typer.BadParameter("a NUT server has its own words for its UPSes: `qxfleet probe` shows them", param_hint="'PORT'")
     try:
         transport = transport_for(port, cablepower=cablepower, usb=usb)
     except ValueError as error:
