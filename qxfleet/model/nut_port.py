@@ -11,7 +11,8 @@ PORT = 3493
 
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^][:/?#@\s]+)(?::([0-9]{1,5}))?"
 _SERVER = re.compile(_HOST)
-_UPS = re.compile(rf"{_HOST}/([A-Za-z0-9._-]{{1,64}})")
+UPS_NAME = r"[A-Za-z0-9._-]{1,64}"
+_UPS = re.compile(rf"{_HOST}/({UPS_NAME})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ line of it begins with. FACTS is LIST VAR once more, FORMS asks of each writable
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from typing import Final
 
 from qxfleet.errors import LinkError, LinkLost, LinkUnavailable, ReplyMalformed, ReplyTimeout
+from qxfleet.model.nut_port import UPS_NAME
 from qxfleet.model.options import UpsdAccess
 from qxfleet.model.wire import QUIET_S, Ask
 from qxfleet.transports.base import LinkInfo
@@ -29,6 +31,8 @@ MOST_SETTINGS: Final = 100
 
 HERE: Final = secrets.token_hex(6)
 """This agent, among those whose NUT ports name each other's UPSes."""
+
+_LISTED = re.compile(rf'UPS ({UPS_NAME}) "(.*)"')
 
 PATH: Final = "qx.nut.path"
 MOST_HOPS: Final = 8
@@ -138,8 +142,7 @@ class NutTransport:
         if code in GONE:
             raise LinkLost(self.label, GONE[code])
         if code == "UNKNOWN-UPS" and self._upsd is not None:
-            lines = await self._upsd.ask("LIST UPS")
-            names = sorted(line.split(" ")[1] for line in lines if line.startswith("UPS "))
+            names = sorted(name for name, _ in _upses(await self._upsd.ask("LIST UPS")))
             listed = f"it has {', '.join(names[:20])}{' and more' if len(names) > 20 else ''}" if names else "it has none"
             raise LinkUnavailable(self.label, f"the NUT server knows no UPS named {self.ups}", listed, hopeless=True)
         if text.startswith("LIST"):
@@ -239,10 +242,14 @@ async def upses_of(access: UpsdAccess) -> list[tuple[str, str]]:
         lines = await upsd.ask("LIST UPS")
     finally:
         upsd.leave(lost)
+    return _upses(lines)
+
+
+def _upses(lines: list[str]) -> list[tuple[str, str]]:
+    """Names and descriptions from LIST UPS; a name that no port can have is passed over."""
     found: list[tuple[str, str]] = []
     for line in lines:
-        head, name, *rest = line.split(" ", 2)
-        if head == "UPS" and name:
-            text = rest[0].strip()[1:-1].replace('\\"', '"') if rest else ""
-            found.append((name, "" if text in ("Unavailable", "Description unavailable") else text))
+        if match := _LISTED.fullmatch(line):
+            text = match[2].replace('\\"', '"').replace("\\\\", "\\")
+            found.append((match[1], "" if text in ("Unavailable", "Description unavailable") else text))
     return found

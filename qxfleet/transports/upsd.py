@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         buffer += data
         at = 0
         while self.lost is None and (end := buffer.find(b"\n", at)) >= 0:
-            self._line(buffer[at:end].decode("utf-8", "replace").rstrip("\r"))
+            self._line(_printable(buffer[at:end].decode("utf-8", "replace").rstrip("\r")))
             at = end + 1
         del buffer[:at]
         if len(buffer) > LONGEST_LINE:
@@ -373,6 +373,11 @@ def server_of(access: UpsdAccess) -> Upsd:
 def quoted(text: str) -> str:
     """A word as the protocol takes any text."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _printable(line: str) -> str:
+    """A line without what could do something to a terminal or a log."""
+    return line if line.isprintable() else "".join(char for char in line if char.isprintable())
 
 
 def _only_line(label: str, file: str) -> str:

@@ -339,9 +339,9 @@ async def test_a_refused_user_and_missing_files(server: NutServer, tmp_path: Pat
 
 
 async def test_lists_the_upses(server: NutServer) -> None:
-    listed = b'BEGIN LIST UPS\nUPS a "rack \\"1\\""\nUPS b "Unavailable"\nEND LIST UPS\n'
+    listed = b'BEGIN LIST UPS\nUPS a "rack \\"1\\"\x1b[2J"\nUPS b "Unavailable"\nUPS ../c "x"\nUPS d\nEND LIST UPS\n'
     server.instead = lambda request: listed if request == "LIST UPS" else ""
-    assert await upses_of(UpsdAccess("127.0.0.1", server.port)) == [("a", 'rack "1"'), ("b", "")]
+    assert await upses_of(UpsdAccess("127.0.0.1", server.port)) == [("a", 'rack "1"[2J'), ("b", "")]
 
 
 # -- TLS
