@@ -16,6 +16,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ async def snmp_agent(folder: Path) -> AsyncIterator[int]:
 
 
 def snmp_set(port: int, oid: str, value: int) -> bool:
-    line = ["snmpset", "-v1", "-c", "private", "-t", "1", "-r", "0", f"127.0.0.1:{port}", f"{MIB}.{oid}", "i", str(value)]
+    line = ["snmpset", "-v1", "-c", "private", "-t", "2", "-r", "2", f"127.0.0.1:{port}", f"{MIB}.{oid}", "i", str(value)]
     return subprocess.run(line, capture_output=True, check=False).returncode == 0
 
 
@@ -131,10 +132,16 @@ class Stage:
             unit.machine.set_mains(230.0 if on else 0.0)
         for port in self.cards.values():
             for oid, value in (("3.3.1.3.1", 230 if on else 0), ("4.1.0", 3 if on else 5)):
-                assert snmp_set(port, oid, value)
+                await until(partial(snmp_set, port, oid, value), 60, f"the card takes {oid} {value}")
         for name in DUMMY:
-            assert await self.nut.set(name, "input.voltage", "230.1" if on else "0")
-            assert await self.nut.set(name, "ups.status", "OL" if on else "OB")
+            for variable, text in (("input.voltage", "230.1" if on else "0"), ("ups.status", "OL" if on else "OB")):
+                await until(partial(self._set, name, variable, text), 60, f"{name} takes {variable} {text}")
+
+    async def _set(self, name: str, variable: str, text: str) -> bool:
+        """Set it, and see that upsd says so: a driver that has lost its server may not have heard."""
+        await self.nut.set(name, variable, text)
+        await asyncio.sleep(0.2)
+        return (await self.nut.variables(name)).get(variable) == text
 
     async def links(self, names: list[str]) -> dict[str, str]:
         states = await self.play.states()
