@@ -70,6 +70,8 @@ class Readout:
 
     def __init__(self, options: UpsOptions, dialect: Dialect, packs: float | None = None) -> None:
         self.options = options
+        self.recognised = dialect
+        """The table as it stands; ``dialect`` is that of this device, by what it lists and what its options allow."""
         if dialect.guarded and not options.inverter_settings:
             dialect = replace(dialect, device_settings=())
         self.dialect = self._table = dialect

@@ -126,7 +126,7 @@ class Session(Errands):
     @property
     def dialect(self) -> Dialect | None:
         """The dialect recognised in this contact."""
-        return self._readout.dialect if self._readout else None
+        return self._readout.recognised if self._readout else None
 
     @property
     def settled(self) -> bool:
