@@ -139,6 +139,8 @@ class Stage:
 
     async def _set(self, name: str, variable: str, text: str) -> bool:
         """Set it, and see that upsd says so: a driver that has lost its server may not have heard."""
+        if not self.nut.running(name):  # 2.8.0's dummy-ups may die of a server that went away
+            await self.nut.start_driver(name)
         await self.nut.set(name, variable, text)
         await asyncio.sleep(0.2)
         return (await self.nut.variables(name)).get(variable) == text
