@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, String, inspect, text
+from sqlalchemy import Connection, String, inspect, select, text
 
 from qxfleet.errors import StoreError
 from qxfleet.interfaces.parquet import TIMES, Writer
-from qxfleet.model.clock import iso
+from qxfleet.model.clock import from_us, iso
+from qxfleet.model.status import Status, status_text
+from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store.minutes import HOUR_US, unpack_hour
+from qxfleet.store.tables import device, packed_minutes, reading_minute
 
 BATCH = 10_000
 """Rows in memory at a time."""
@@ -75,12 +80,41 @@ def _view(
     times = [index for index, name in enumerate(names) if name in TIMES]
     rows = 0
     with _sink(path, names, texts, form) as sink:
-        result = connection.execution_options(yield_per=BATCH).execute(statement, bounds)
-        for batch in result.partitions():
+        if view == "reading_minute_v":
+            found = _minutes(connection, bounds["since"], bounds["until"])
+        else:
+            found = iter(connection.execution_options(yield_per=BATCH).execute(statement, bounds))
+        while batch := list(islice(found, BATCH)):
             sink.write([_plain(row, times, as_text=form == "csv") for row in batch])
             rows += len(batch)
             progress(rows)
     return rows
+
+
+def _minutes(connection: Connection, since_us: int, until_us: int) -> Iterator[Sequence[Any]]:
+    """What the view of minutes shows, hour by hour and not bit by bit."""
+    for table, first_us in ((packed_minutes, since_us - HOUR_US + 1), (reading_minute, since_us)):
+        query = select(device.c.name, table).join(table, table.c.device_id == device.c.id)
+        query = query.where(table.c.at >= max(0, first_us), table.c.at < until_us).execution_options(yield_per=BATCH)
+        for ups, *row in connection.execute(query):
+            for minute in unpack_hour(row[0], row[1], row[2:]) if table is packed_minutes else (row,):
+                if since_us <= minute[1] < until_us:
+                    yield _minute(ups, minute)
+
+
+def _minute(ups: str, minute: Sequence[Any]) -> list[Any]:
+    """A row of ``reading_minute`` as a row of its view."""
+    _, at_us, rows, length, seen, last, *cells = minute
+    values: list[Any] = []
+    counts: list[Any] = []
+    for place, variable in enumerate(READING_COLUMNS):
+        low, mean, high, final, count = cells[5 * place : 5 * place + 5]
+        steps = (mean, mean if low is None else low, mean if high is None else high, mean if final is None else final)
+        values += [each if each is None or variable.scale == 1 else each / variable.scale for each in steps]
+        counts.append(rows if count is None else count)
+    hour: Any = at_us - at_us % HOUR_US
+    status, flags = status_text(Status(last)), status_text(Status(seen))
+    return [ups, from_us(at_us), at_us, rows, length, status, flags, *values, *counts, hour]
 
 
 @contextmanager

@@ -16,15 +16,19 @@ from sqlalchemy.exc import DBAPIError
 
 from qxfleet.model.variables import READING_COLUMNS
 from qxfleet.store.engine import explained, open_engine
+from qxfleet.store.minutes import reopen
 from qxfleet.store.partitions import make_weeks
 from qxfleet.store.tables import device, meta, reading
-from qxfleet.store.tiers import LATE, TIERS, Tier, mark_late, marks, put, roll_up_range
+from qxfleet.store.tiers import LATE, MINUTE, TIERS, Tier, marks, put, roll_up_range
 
 CHUNK = 10_000
 """Rows of one transaction when back-filling: the lock is held for a tenth of a second."""
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """PostgreSQL's binary timestamps count microseconds from 2000-01-01 UTC."""
+
+_LOADING = f"{LATE}.load"
+"""The note of what was loaded and is not rolled up yet."""
 
 Row = tuple[Any, ...]
 
@@ -161,8 +165,7 @@ class Backfill(AbstractContextManager["Backfill"]):
                 for tier in TIERS:
                     if tier.mark not in done:
                         put(connection, tier.mark, until_us - until_us % tier.us)
-                if done.get(LATE) == since_us:
-                    connection.execute(delete(meta).where(meta.c.key == LATE))
+                connection.execute(delete(meta).where(meta.c.key == _LOADING))
         self._loaded = None
 
     def _load(self, table: Table, rows: Iterable[Row]) -> None:
@@ -171,6 +174,9 @@ class Backfill(AbstractContextManager["Backfill"]):
             with explained(self._engine), self._engine.begin() as connection:
                 if table is reading:
                     self._expect(connection, chunk)
+                elif table is MINUTE.table:
+                    numbers, times = [{row[place] for row in chunk} for place in (0, 1)]
+                    reopen(connection, min(times), max(times) + 1, min(numbers), max(numbers))
                 insert_rows(connection, table, chunk)
             self._rows += len(chunk)
             self._progress(self._rows)
@@ -184,7 +190,7 @@ class Backfill(AbstractContextManager["Backfill"]):
         if since_us < first_us or until_us > last_us:
             make_weeks(connection, since_us, until_us)
             self._loaded = min(since_us, first_us), max(until_us, last_us)
-            mark_late(connection, self._loaded[0])
+            put(connection, _LOADING, self._loaded[0])
 
 
 def bucket_row(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -12,8 +11,9 @@ from sqlalchemy import JSON, Boolean, Column, Connection, Float, String, Table, 
 
 from qxfleet.store import outbox
 from qxfleet.store.bulk import send_columns
+from qxfleet.store.minutes import reopen
 from qxfleet.store.rows import INT4
-from qxfleet.store.tables import Microseconds, metadata, reading
+from qxfleet.store.tables import Microseconds, metadata, reading, reading_minute
 from qxfleet.store.tables.fleet import SERIAL, TIERS
 from qxfleet.store.tiers import LATE_US, mark_late
 
@@ -82,7 +82,7 @@ class Rows:
         columns = [[devices[device] for device in columns[0]], *columns[1:]]
         oldest_us = min(columns[1])
         if oldest_us < now_us - LATE_US:
-            mark_late(self._connection, oldest_us, f"{self._agent}.{uuid.uuid4().hex}")
+            mark_late(self._connection, oldest_us)
         if self.apart:
             self._merge(reading, [_within(row) for row in zip(*columns, strict=True)])
         else:
@@ -97,6 +97,9 @@ class Rows:
             return
         devices = self._device_ids({row[0] for row in rows})
         kept = [(devices[row[0]], *row[1:]) for row in rows if row[0] in devices]
+        if table is reading_minute and kept:
+            numbers, times = [{row[place] for row in kept} for place in (0, 1)]
+            reopen(self._connection, min(times), max(times) + 1, min(numbers), max(numbers))
         size = "count" if table.name == "extra_rollup" else "rows"
         self._write(table, [column.name for column in table.columns], kept, where=f'excluded."{size}" >= {table.name}."{size}"')
 

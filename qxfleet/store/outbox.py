@@ -20,6 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, text
 
 from qxfleet.model.variables import READING_COLUMNS
+from qxfleet.store.minutes import HOUR_US, unpack_hour
 from qxfleet.store.tables import metadata
 from qxfleet.store.tables.fleet import KEYED, SERIAL
 from qxfleet.store.tiers import MINUTE, marks
@@ -108,11 +109,14 @@ def _put_history(connection: Connection) -> None:
         span = f"json_object('from', {first}, 'to', {first})"
         connection.exec_driver_sql(put.format(name) + f"{span} FROM {name} GROUP BY {first} ORDER BY {first}")
     for name, every_s in _HISTORY_S.items():
+        rows = f"{name} GROUP BY device_id"
+        if name == "reading_minute":
+            rows = f"(SELECT device_id, at FROM {name} UNION ALL SELECT device_id, at FROM packed_minutes) GROUP BY device_id"
         begin = f"value * {every_s * 1_000_000}"
         span = f"json_object('from', d.id, 'to', d.id, 'since', {begin}, 'until', {begin} + {every_s * 1_000_000})"
         days = (
             "WITH RECURSIVE span(device_id, value, last) AS ("
-            f"SELECT device_id, min(at) / {every_s * 1_000_000}, max(at) / {every_s * 1_000_000} FROM {name} GROUP BY device_id "
+            f"SELECT device_id, min(at) / {every_s * 1_000_000}, max(at) / {every_s * 1_000_000} FROM {rows} "
             "UNION ALL SELECT device_id, value + 1, last FROM span WHERE value < last) "
         )
         connection.exec_driver_sql(
@@ -231,7 +235,13 @@ def rows_of(state: sqlite3.Connection, table: Table, key: Any) -> list[tuple[Any
         which, values = f"{names[0]} BETWEEN ? AND ?", [key["from"], key["to"]]
         if "since" in key:
             which, values = f"{which} AND at >= ? AND at < ?", [*values, key["since"], key["until"]]
-    return state.execute(f"SELECT {columns} FROM {table.name} WHERE {which}", values).fetchall()
+    rows = state.execute(f"SELECT {columns} FROM {table.name} WHERE {which}", values).fetchall()
+    if table.name == "reading_minute":
+        _, _, since, until = values
+        packed = f"SELECT * FROM packed_minutes WHERE {which}"
+        for device, at, *bodies in state.execute(packed, [*values[:2], since - HOUR_US + 1, until]):
+            rows += [row for row in unpack_hour(device, at, bodies) if since <= row[1] < until]
+    return rows
 
 
 # Keeping it small, in the writer's transaction

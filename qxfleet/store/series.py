@@ -12,17 +12,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import compress, repeat
+from operator import add, itemgetter, sub, truediv
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, func, select, text
 
 from qxfleet.errors import StoreError
 from qxfleet.model.variables import READING_COLUMNS, VARIABLES, Kind, Variable
 from qxfleet.store.engine import explain
-from qxfleet.store.tables import ROLLED, device, reading
+from qxfleet.store.minutes import HOUR_US, unpack
+from qxfleet.store.tables import ROLLED, device, packed_minutes, reading
 from qxfleet.store.tiers import DAY, MINUTE, QUARTER, SECOND_US, TIERS, Tier, marks
 
 STATUS = "ups.status"
+
+T = TypeVar("T", bound=tuple[Any, ...])
 
 AUTOMATIC = ((6 * 3600, 0), (2 * 86_400, MINUTE.seconds), (32 * 86_400, QUARTER.seconds))
 """Ranges up to so many seconds are shown in buckets of so many (0: every reading); longer ones by the day: some 3,000 points."""
@@ -161,7 +166,8 @@ def status_spans(connection: Connection, ups: str, since_us: int | None, until_u
             continue
         table, column, width_us = ("reading", "status", 0) if tier is None else (tier.table.name, "status_seen", tier.us)
         patience_us = round(SILENCE_S * SECOND_US) if tier is None else 0
-        for row_us, status in _rows(connection, table, number, column, at_us, end_us):
+        rows = _rows(connection, table, number, column, at_us, end_us)
+        for row_us, status in rows if tier is not MINUTE else _joined(rows, _packed_status(connection, number, at_us, end_us)):
             last = spans[-1] if spans else None
             if last is not None and row_us - last.until_us <= patience_us:
                 spans[-1] = last._replace(until_us=row_us + (width_us if last.status == status else 0))
@@ -200,6 +206,14 @@ def _firsts(connection: Connection, number: int) -> dict[Tier | None, int]:
     found: dict[Tier | None, int] = {}
     for tier, table in ((None, reading), *((tier, tier.table) for tier in TIERS)):
         first_us = connection.scalar(select(func.min(table.c.at)).where(table.c.device_id == number))
+        if tier is MINUTE:
+            hours = packed_minutes.c
+            hour = connection.execute(
+                select(hours.at, hours.rows).where(hours.device_id == number).order_by(hours.at).limit(1)
+            ).first()
+            if hour is not None:
+                packed_us = next(_counts(hour.at, hour.rows))[0]
+                first_us = packed_us if first_us is None else min(first_us, packed_us)
         if first_us is not None:
             within = tier.us if tier else 0
             found[tier] = next((at for at in found.values() if first_us <= at < first_us + within), first_us)
@@ -221,13 +235,13 @@ def _width_s(span_us: int, asked_us: int, firsts: dict[Tier | None, int]) -> int
 
 
 def _rows(
-    connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, more: str = "", join: str = ""
+    connection: Connection, table: str, number: int, columns: str, begin_us: int, end_us: int, more: str = ""
 ) -> Iterator[Any]:
     """Rows of a device in ``[begin, end)``: time in µs and these columns, straight from the driver: there may be many."""
     postgres = connection.dialect.name == "postgresql"
     mark, at, bound = ("%s", _POSTGRES_US, _POSTGRES_TIME.format("%s")) if postgres else ("?", "r.at", "?")
     statement = (
-        f"SELECT {at}, {columns} FROM {table} r {join} WHERE r.device_id = {mark} AND r.at >= {bound} AND r.at < {bound} {more} "
+        f"SELECT {at}, {columns} FROM {table} r WHERE r.device_id = {mark} AND r.at >= {bound} AND r.at < {bound} {more} "
         "ORDER BY r.at"
     )
     driver: Any = connection.connection.driver_connection
@@ -251,7 +265,8 @@ def _tier_rows(
     values = (f"r.{name}_mean" if part == "mean" else f"coalesce(r.{name}_{part}, r.{name}_mean)" for part in ROLLED[:4])
     columns = ", ".join(f"{value}{real} / {scale}" for value in values) + f", coalesce(r.{name}_count, r.rows), r.minutes"
     found = _rows(connection, tier.table.name, number, columns, begin_us, end_us, f"AND r.{name}_mean IS NOT NULL")
-    return list(map(_bucket, found))
+    made = list(map(_bucket, found))
+    return made if tier is not MINUTE else _joined(made, _packed_buckets(connection, number, name, scale, begin_us, end_us))
 
 
 def _raw_rows(
@@ -262,6 +277,58 @@ def _raw_rows(
     name, scale = _STEPS[variable.name]
     found = _rows(connection, "reading", number, f"r.{name}", begin_us, end_us, f"AND r.{name} IS NOT NULL")
     return [Bucket(at, value, value, value, value, 1, 1) for at, value in ((at, steps / scale) for at, steps in found)]
+
+
+# Packed minutes
+
+
+def _packed(connection: Connection, number: int, columns: str, begin_us: int, end_us: int) -> Iterator[Any]:
+    return _rows(connection, "packed_minutes", number, columns, begin_us - begin_us % HOUR_US, end_us)
+
+
+def _packed_buckets(
+    connection: Connection, number: int, name: str, scale: int, begin_us: int, end_us: int
+) -> list[Bucket]:
+    """Column by column, by what is written in C: half a million numbers for a month."""
+    made: list[Bucket] = []
+    for at_us, counts, body in _packed(connection, number, f"r.rows, r.{name}", begin_us, end_us):
+        if body is None:
+            continue
+        least, [rows] = unpack(counts, 1)
+        base, [over, below, above, final, lacking] = unpack(body, 5)
+        mean = [base + each for each in over]
+        low = list(map(sub, mean, below))
+        known = [least + count - lack for count, lack in zip(rows, lacking, strict=True)]
+        values = (map(truediv, each, repeat(scale)) for each in (low, mean, map(add, mean, above), map(add, low, final)))
+        hour = compress(map(_bucket, zip(_minutes(at_us), *values, known, repeat(1), strict=False)), map((0).__lt__, known))
+        if begin_us <= at_us and at_us + HOUR_US <= end_us:
+            made += hour
+        else:
+            made += [bucket for bucket in hour if begin_us <= bucket.at_us < end_us]
+    return made
+
+
+def _packed_status(connection: Connection, number: int, begin_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+    for at_us, counts, body in _packed(connection, number, "r.rows, r.status", begin_us, end_us):
+        base, (seen, _) = unpack(body, 2)
+        for at, _count in _counts(at_us, counts):
+            if begin_us <= at < end_us:
+                yield at, base + seen[(at - at_us) // MINUTE.us]
+
+
+def _counts(at_us: int, body: bytes) -> Iterator[tuple[int, int]]:
+    """The minutes of an hour that exist, and how many readings were stored in each."""
+    least, [rows] = unpack(body, 1)
+    return ((at, least + count) for at, count in zip(_minutes(at_us), rows, strict=False) if least + count)
+
+
+def _minutes(hour_us: int) -> range:
+    return range(hour_us, hour_us + HOUR_US, MINUTE.us)
+
+
+def _joined(one: Iterable[T], other: Iterable[T]) -> list[T]:
+    """Minutes of open and of packed hours, in time order."""
+    return sorted([*other, *one], key=itemgetter(0))
 
 
 class _Carried:
@@ -300,19 +367,22 @@ class _Carried:
         return None
 
     def tier_rows(self, tier: Tier, begin_us: int, end_us: int) -> Iterator[Bucket]:
-        join = (
-            f"LEFT JOIN extra_rollup e ON e.device_id = r.device_id AND e.name = '{self._name}' "
-            f"AND e.resolution_s = {tier.seconds} AND e.at = r.at"
-        )
-        columns = "e.min, e.mean, e.max, e.last, e.count, r.rows, r.minutes"
-        found = _rows(self._connection, tier.table.name, self._number, columns, begin_us, end_us, join=join)
-        for at, low, mean, high, last, told, count, minutes in found:
-            if mean is not None:  # unless every reading told it, what stood before may have gone on for a while
-                before = last if self._value is None or told == count else self._value
-                yield Bucket(at, min(low, before), mean, max(high, before), last, count, minutes)
+        which = f"AND r.name = '{self._name}' AND r.resolution_s = {tier.seconds}"
+        columns = "r.min, r.mean, r.max, r.last, r.count"
+        told = {at: row for at, *row in _rows(self._connection, "extra_rollup", self._number, columns, begin_us, end_us, which)}
+        found: Iterable[Any] = _rows(self._connection, tier.table.name, self._number, "r.rows, r.minutes", begin_us, end_us)
+        if tier is MINUTE:
+            hours = _packed(self._connection, self._number, "r.rows", begin_us, end_us)
+            minutes = ((at, count, 1) for hour in hours for at, count in _counts(*hour) if begin_us <= at < end_us)
+            found = _joined(found, minutes)
+        for at, count, length in found:
+            if at in told:  # unless every reading told it, what stood before may have gone on for a while
+                low, mean, high, last, of = told[at]
+                before = last if self._value is None or of == count else self._value
+                yield Bucket(at, min(low, before), mean, max(high, before), last, count, length)
                 self._value = last
             elif self._value is not None:
-                yield Bucket(at, self._value, self._value, self._value, self._value, count, minutes)
+                yield Bucket(at, self._value, self._value, self._value, self._value, count, length)
 
     def raw_rows(self, begin_us: int, end_us: int) -> Iterator[Bucket]:
         for at, extra in _rows(self._connection, "reading", self._number, "r.extra", begin_us, end_us):

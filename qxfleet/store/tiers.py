@@ -1,12 +1,16 @@
 """Tiers: readings rolled up by minute, quarter of an hour and day, each made from the one below it.
 
-How far a tier has got is a row of ``meta``, committed with the rows themselves: a step may be interrupted anywhere and run
+A quarter of an hour is rolled up at a time, UPS by UPS, in steps of a fraction of a second. How far a tier has got, and at which
+UPS the next step goes on, are rows of ``meta``, committed with the buckets themselves: a step may be interrupted anywhere and run
 twice. A bucket gives way only to one of at least as many readings, so that rolling up again after the readings below were
 deleted takes nothing away.
 """
 
 from __future__ import annotations
 
+import json
+import time
+import uuid
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +18,9 @@ from sqlalchemy import Connection, Table, TextClause, bindparam, delete, func, s
 
 from qxfleet.model.status import Status
 from qxfleet.model.variables import READING_COLUMNS
-from qxfleet.store.tables import ROLLED, Microseconds, device, meta, reading, reading_day, reading_minute, reading_quarter
+from qxfleet.store import minutes
+from qxfleet.store.tables import ROLLED, Microseconds, meta, reading, reading_day, reading_minute, reading_quarter
+from qxfleet.store.tables import device as devices
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -26,9 +32,14 @@ LATE_US = 30 * SECOND_US
 """A reading that comes in this long after its time may belong to a bucket that is made already."""
 
 STEP_US = 900 * SECOND_US
-"""One step rolls this much up: the writer is busy with it for a fraction of a second, and events wait no longer."""
+"""So much is rolled up at a time, of every UPS."""
+
+DEVICES = 10
+"""UPSes of one statement: a step ends after the one with which it has taken :data:`~qxfleet.store.minutes.BUDGET_S`."""
 
 LATE = "late-readings-from"
+STEP = "roll-up-goes-on"
+"""The key in ``meta`` of the step that is under way: the time it begins, and the UPS behind which it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +67,16 @@ QUARTER = Tier("quarter", 900, reading_quarter, MINUTE)
 DAY = Tier("day", 86_400, reading_day, QUARTER)
 TIERS = (MINUTE, QUARTER, DAY)
 
-_ADVISORY_LOCK = 0x71786672
-"""PostgreSQL's key for "one roll-up at a time"."""
-
 PUT = text(
     "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
-_PUT_EARLIER = text(
-    "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
-    "WHERE CAST(excluded.value AS BIGINT) < CAST(meta.value AS BIGINT)"
-)
 
-
-def mark_late(connection: Connection, at_us: int, batch: str = "") -> None:
+def mark_late(connection: Connection, at_us: int) -> None:
     """Note that readings came in whose time is long past, the oldest at ``at_us``: their buckets are to be made again.
 
-    Where many write to one database, each names its ``batch``: a row of its own, for which nobody waits, and which a roll-up that
-    began before the batch was committed does not take for done.
+    Each note is a row of its own: nobody waits for it, and a step that began before it was committed does not take it for done.
     """
-    connection.execute(_PUT_EARLIER, {"key": f"{LATE}.{batch}" if batch else LATE, "value": str(at_us)})
+    put(connection, f"{LATE}.{uuid.uuid4().hex}", at_us)
 
 
 def marks(connection: Connection) -> dict[str, int]:
@@ -91,76 +93,98 @@ def _late(connection: Connection) -> dict[str, int]:
     return {key: int(value) for key, value in found}
 
 
-def _done_late(connection: Connection, notes: dict[str, int]) -> None:
-    connection.execute(delete(meta).where(meta.c.key.in_(list(notes))))
-
-
-def put(connection: Connection, key: str, at_us: int) -> None:
+def put(connection: Connection, key: str, at_us: int | str) -> None:
     """Set a mark."""
     connection.execute(PUT, {"key": key, "value": str(at_us)})
 
 
-def roll_up_step(connection: Connection, now_us: int) -> bool:
-    """Roll the next quarter of an hour up, or the next that late readings came for; whether there is more to do.
+def _forget(connection: Connection, *keys: str) -> None:
+    connection.execute(delete(meta).where(meta.c.key.in_(keys)))
 
-    Call it in a transaction of its own or with others; what it does stands or falls with that.
+
+def roll_up_step(connection: Connection, now_us: int) -> bool:
+    """One short step of rolling up, or of packing minutes; whether there is more to do.
+
+    Readings that came late go first. Call it in a transaction of its own or with others; what it does stands or falls with that.
     """
     if connection.dialect.name == "postgresql":
-        alone = connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        alone = connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": minutes.ADVISORY_LOCK})
         if not alone:
             return False
-    notes = _late(connection)
+    edge_us = _floor(now_us - GRACE_US, STEP_US)
     done = marks(connection)
-    edge_us = _floor(now_us - GRACE_US, MINUTE.us)
     if MINUTE.mark not in done:
         first_us = _next_reading(connection, 0)
         if first_us is None or first_us >= edge_us:
             return False
-        done |= {tier.mark: _floor(first_us, DAY.us) for tier in TIERS}
-    until_us = min(done[MINUTE.mark], edge_us)  # beyond now: the clock was wrong for a while
-    late_us = min(notes.values(), default=until_us)
-    if late_us < until_us:
-        return _again(connection, _floor(max(0, late_us), STEP_US), until_us, done, edge_us, notes)
-    _done_late(connection, notes)
-    reached_us = min(_floor(until_us, STEP_US) + STEP_US, edge_us)
-    if reached_us > until_us and not _roll(connection, MINUTE, until_us, reached_us) and reached_us < edge_us:
-        following_us = _next_reading(connection, reached_us)
-        reached_us = edge_us if following_us is None else min(_floor(following_us, STEP_US), edge_us)
-    put(connection, MINUTE.mark, reached_us)
-    for tier in (QUARTER, DAY):
-        begin_us = min(done.get(tier.mark, until_us), _floor(until_us, tier.us))
-        end_us = _floor(reached_us, tier.us)
-        if end_us > begin_us:
-            _roll(connection, tier, begin_us, end_us)
-        put(connection, tier.mark, max(begin_us, end_us))
-    return reached_us < edge_us
+        done[MINUTE.mark] = _floor(first_us, DAY.us)
+    until_us = _floor(min(done[MINUTE.mark], edge_us), STEP_US)  # beyond now: the clock was wrong for a while
+    begin_us, after = _step(connection, until_us, edge_us)
+    if begin_us < edge_us:
+        device = _roll_chunks(connection, begin_us, until_us, after)
+        if device is not None:
+            put(connection, STEP, json.dumps([begin_us, device]))
+            return True
+        _forget(connection, STEP)
+        if begin_us < until_us:
+            put(connection, LATE, begin_us + STEP_US)
+            return True
+        begin_us += STEP_US
+    for tier in TIERS:
+        put(connection, tier.mark, _floor(begin_us, tier.us))
+    return begin_us < edge_us or minutes.pack_step(connection, _floor(begin_us, minutes.HOUR_US))
 
 
-def _again(
-    connection: Connection, begin_us: int, until_us: int, done: dict[str, int], edge_us: int, notes: dict[str, int]
-) -> bool:
-    """Make the buckets of late readings again, from ``begin_us``, one step of them."""
-    end_us = min(begin_us + STEP_US, until_us)
-    found = _roll(connection, MINUTE, begin_us, end_us)
-    for tier in (QUARTER, DAY) if found else ():
-        first_us, last_us = _floor(begin_us, tier.us), min(_floor(end_us - 1, tier.us) + tier.us, done.get(tier.mark, 0))
-        if last_us > first_us:
-            _roll(connection, tier, first_us, last_us)
-    following_us: int | None = end_us
-    if not found:
-        following_us = _next_reading(connection, end_us)
-    _done_late(connection, notes)
-    if following_us is None or following_us >= until_us:
-        return until_us < edge_us
-    put(connection, LATE, following_us)
-    return True
+def _step(connection: Connection, until_us: int, edge_us: int) -> tuple[int, int]:
+    """Where the step begins that is due, ``edge_us`` if none is, and behind which UPS it goes on.
+
+    Late readings whose notes are there when a step begins are in it; of each the note stays until the step is done.
+    """
+    under_way = connection.scalar(select(meta.c.value).where(meta.c.key == STEP))
+    begin_us, device = json.loads(under_way or "[null, 0]")
+    if begin_us is not None and begin_us < edge_us:
+        return begin_us, device
+    notes = _late(connection)
+    _forget(connection, *notes)
+    late_us = _floor(max(0, min(notes.values(), default=until_us)), STEP_US)
+    found_us = _next_reading(connection, min(late_us, until_us))
+    found_us = edge_us if found_us is None else min(_floor(found_us, STEP_US), edge_us)
+    if late_us < until_us and found_us < until_us:
+        put(connection, LATE, found_us)
+        return found_us, 0
+    if until_us % DAY.us:  # the day that was begun is rolled up, whatever follows
+        found_us = min(found_us, _floor(until_us, DAY.us) + DAY.us - STEP_US)
+    return max(until_us, found_us), 0
+
+
+def _roll_chunks(connection: Connection, begin_us: int, until_us: int, after: int) -> int | None:
+    """Roll a quarter of an hour up, of some UPSes behind one; the last of them, None: those were all."""
+    device: int = after
+    end_us, day_us = begin_us + STEP_US, _floor(begin_us, DAY.us)
+    deadline_s = time.monotonic() + minutes.BUDGET_S
+    while True:
+        chosen = select(devices.c.id).where(devices.c.id > device).order_by(devices.c.id).limit(DEVICES)
+        numbers = connection.scalars(chosen).all()
+        if numbers:
+            first, last = numbers[0], numbers[-1]
+            minutes.reopen(connection, begin_us, end_us, first, last)
+            _roll(connection, MINUTE, begin_us, end_us, first, last)
+            _roll(connection, QUARTER, begin_us, end_us, first, last)
+            if day_us + DAY.us <= max(until_us, end_us):
+                _roll(connection, DAY, day_us, day_us + DAY.us, first, last)
+        if len(numbers) < DEVICES:
+            return None
+        device = numbers[-1]
+        if time.monotonic() >= deadline_s:
+            return device
 
 
 def roll_up_range(connection: Connection, since_us: int, until_us: int, device_id: int) -> None:
     """Make every tier of a device anew from its readings in ``[since, until)``, widened to whole days; marks stay as they are."""
     begin_us, end_us = _floor(since_us, DAY.us), _floor(until_us - 1, DAY.us) + DAY.us
+    minutes.reopen(connection, begin_us, end_us, device_id, device_id)
     for tier in TIERS:
-        _roll(connection, tier, begin_us, end_us, device_id)
+        _roll(connection, tier, begin_us, end_us, device_id, device_id)
 
 
 def _floor(at_us: int, step_us: int) -> int:
@@ -170,24 +194,21 @@ def _floor(at_us: int, step_us: int) -> int:
 def _next_reading(connection: Connection, since_us: int) -> int | None:
     """The time of the first reading of any device at or after ``since_us``: one look into the index for each device."""
     first = (
-        select(func.min(reading.c.at)).where(reading.c.device_id == device.c.id, reading.c.at >= since_us).scalar_subquery()
+        select(func.min(reading.c.at)).where(reading.c.device_id == devices.c.id, reading.c.at >= since_us).scalar_subquery()
     )
-    found: int | None = connection.scalar(select(func.min(first, type_=Microseconds())).select_from(device))
+    found: int | None = connection.scalar(select(func.min(first, type_=Microseconds())).select_from(devices))
     return found
 
 
-def _roll(connection: Connection, tier: Tier, begin_us: int, end_us: int, device_id: int | None = None) -> int:
-    """Make the buckets of ``[begin, end)`` anew, of one device or of all; how many there were."""
-    dialect = connection.dialect.name
-    only = "" if device_id is None else " AND r.device_id = :device"
-    bounds = {"begin": begin_us, "end": end_us} | ({} if device_id is None else {"device": device_id})
-    made = connection.execute(_statement(tier, dialect, only), bounds).rowcount
-    connection.execute(_extra_statement(tier, dialect, only), bounds)
-    return made
+def _roll(connection: Connection, tier: Tier, begin_us: int, end_us: int, first: int, last: int) -> None:
+    """Make the buckets of ``[begin, end)`` anew, of devices ``first`` to ``last``."""
+    bounds = {"begin": begin_us, "end": end_us, "first": first, "last": last}
+    connection.execute(_statement(tier, connection.dialect.name), bounds)
+    connection.execute(_extra_statement(tier, connection.dialect.name), bounds)
 
 
 @cache
-def _statement(tier: Tier, dialect: str, only: str) -> TextClause:
+def _statement(tier: Tier, dialect: str) -> TextClause:
     """One statement that makes buckets of a tier: readings or finer buckets, folded, then spelled as the table keeps them."""
     names = [str(variable.column) for variable in READING_COLUMNS]
     if tier.below is None:
@@ -216,12 +237,13 @@ def _statement(tier: Tier, dialect: str, only: str) -> TextClause:
         f"SELECT device_id, bucket, {facts}, {_any_flag(dialect)} AS status_seen, "
         f"{_last('status_end', tier, dialect)} AS status_last, {', '.join(folded)} FROM ("
         f"SELECT r.device_id, r.at, {_bucket(tier, dialect)}, {', '.join(taken)} FROM device d CROSS JOIN {source} r "
-        f"WHERE r.device_id = d.id AND r.at >= :begin AND r.at < :end{only}) f GROUP BY device_id, bucket) g WHERE true "
+        f"WHERE {_WITHIN}) f GROUP BY device_id, bucket) g WHERE true "
         f"ON CONFLICT (device_id, at) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in keep[2:])} "
         f"WHERE excluded.rows >= {tier.table.name}.rows"
     )
 
 
+_WITHIN = "d.id BETWEEN :first AND :last AND r.device_id = d.id AND r.at >= :begin AND r.at < :end"
 _ENDS = ("min", "max", "last")
 _SPELLED = {
     "mean": "{0}_mean", **{end: f"nullif({{0}}_{end}, {{0}}_mean)" for end in _ENDS}, "count": "nullif({0}_count, rows)"
@@ -229,7 +251,7 @@ _SPELLED = {
 
 
 @cache
-def _extra_statement(tier: Tier, dialect: str, only: str) -> TextClause:
+def _extra_statement(tier: Tier, dialect: str) -> TextClause:
     """The same for the values without a column, which are few: ``last`` is found by a window."""
     if tier.below is None:
         json, number = ("json_each_text", "double precision") if dialect == "postgresql" else ("json_each", "REAL")
@@ -246,7 +268,7 @@ def _extra_statement(tier: Tier, dialect: str, only: str) -> TextClause:
         "sum(weight) FROM (SELECT device_id, name, bucket, low, middle, high, weight, first_value(final) OVER "
         "(PARTITION BY device_id, name, bucket ORDER BY at DESC) AS newest FROM ("
         f"SELECT r.device_id, r.at, {_bucket(tier, dialect)}, {taken} FROM device d CROSS JOIN {source} "
-        f"WHERE r.device_id = d.id AND r.at >= :begin AND r.at < :end AND {more}{only}) f) w GROUP BY device_id, name, bucket "
+        f"WHERE {_WITHIN} AND {more}) f) w GROUP BY device_id, name, bucket "
         f"ON CONFLICT (device_id, name, resolution_s, at) DO UPDATE SET {', '.join(f'{v} = excluded.{v}' for v in values)} "
         "WHERE excluded.count >= extra_rollup.count"
     )

@@ -13,6 +13,7 @@ from qxfleet.errors import StoreError
 from qxfleet.model.retention import Retention
 from qxfleet.store.engine import explain, explained, open_engine
 from qxfleet.store.migrate import SchemaState, Standing, standing
+from qxfleet.store.minutes import HOUR_US
 from qxfleet.store.partitions import ELSEWHEN, make_weeks, past
 from qxfleet.store.tables import Microseconds, metadata
 from qxfleet.store.tables.fleet import fleet
@@ -52,6 +53,8 @@ def prune_step(connection: Connection, retention: Retention, now_us: int, *, who
             deleted = deleted or _delete_chunk(connection, table, "device_id, at", before_us)
         else:
             deleted = _delete_chunk(connection, source.table.name, "device_id, at", before_us)
+            if source is MINUTE:
+                deleted += _delete_chunk(connection, "packed_minutes", "device_id, at", before_us - HOUR_US + 1)
             key, which = "device_id, name, resolution_s, at", f"r.resolution_s = {source.seconds}"
             deleted += _delete_chunk(connection, "extra_rollup", key, before_us, which)
         if deleted:
@@ -131,7 +134,7 @@ def _give_back(engine: Engine) -> None:
                 driver.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # execute() would free a single page
             driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         else:
-            for table in ("reading", *(tier.table.name for tier in (MINUTE, QUARTER, DAY)), "extra_rollup"):
+            for table in ("reading", "packed_minutes", *(tier.table.name for tier in (MINUTE, QUARTER, DAY)), "extra_rollup"):
                 connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
 
 

@@ -15,8 +15,9 @@ from qxfleet.store import series as stored
 from qxfleet.store import tiers
 from qxfleet.store.bulk import Backfill, Row, bucket_row
 from qxfleet.store.engine import open_engine
+from qxfleet.store.minutes import unpack_hour
 from qxfleet.store.partitions import make_weeks, partitions
-from qxfleet.store.tables import reading, reading_day, reading_minute, reading_quarter
+from qxfleet.store.tables import packed_minutes, reading, reading_day, reading_minute, reading_quarter
 from qxfleet.store.tiers import DAY, DAY_US, MINUTE, QUARTER, mark_late, marks, roll_up_step
 from qxfleet.store.upkeep import keep_up_step, prune, prune_step
 
@@ -57,10 +58,13 @@ def roll_all(engine: Engine, now_us: int) -> int:
 
 def tables(engine: Engine) -> list[list[tuple[object, ...]]]:
     with engine.begin() as connection:
-        return [
+        found = [
             [tuple(each) for each in connection.execute(select(table).order_by(table.c.device_id, table.c.at))]
             for table in (reading_minute, reading_quarter, reading_day)
         ]
+        for number, at_us, *bodies in connection.execute(select(packed_minutes)):
+            found[0] += unpack_hour(number, at_us, bodies)
+    return [sorted(found[0], key=lambda each: each[:2]), *found[1:]]
 
 
 def test_a_burst_of_readings_weighs_no_more_than_its_minutes(engine: Engine, fleet_url: str) -> None:
@@ -134,7 +138,7 @@ def test_made_twice_late_or_in_pieces_they_are_the_same(engine: Engine, fleet_ur
     roll_all(engine, now_us)
     assert tables(engine) == whole
     with engine.begin() as connection:
-        for table in (reading_minute, reading_quarter, reading_day):
+        for table in (reading_minute, packed_minutes, reading_quarter, reading_day):
             connection.execute(table.delete())
         connection.execute(text("DELETE FROM meta"))
     rolled = 0
@@ -176,7 +180,7 @@ def test_each_tier_is_kept_as_long_as_the_rules_say_and_never_beyond_its_roll_up
     with engine.begin() as connection:
         counts = [
             connection.scalar(text(f"SELECT count(*) FROM {table}"))
-            for table in ("reading", "reading_minute", "reading_quarter", "reading_day")
+            for table in ("reading", "reading_minute_v", "reading_quarter", "reading_day")
         ]
     assert counts == [8, 16, 24, 7]  # the last day is not over by the grace that late readings have
 
@@ -205,7 +209,7 @@ def test_whole_weeks_are_dropped_and_what_waited_elsewhere_moves_in(engine: Engi
     with engine.begin() as connection:
         assert "reading_20251006" not in left
         assert {"reading_elsewhen", "reading_20251110", "reading_20251117"} <= left
-        assert connection.scalar(text("SELECT count(*) FROM reading_minute")) == 1
+        assert connection.scalar(text("SELECT count(*) FROM reading_minute_v")) == 1
         for name in left - {"reading_elsewhen"}:
             connection.execute(text(f"DROP TABLE {name}"))
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA: Final = "0006"
+SCHEMA: Final = "0007"
 """The schema this qxfleet works with: the newest revision under ``migrations/versions``."""
 
 SCHEMA_TABLE: Final = "qxfleet_schema"

@@ -25,13 +25,13 @@ from sqlalchemy import (
 
 from qxfleet.store.tables.base import Microseconds, metadata
 
-FLEET_SCHEMA: Final = "fleet_0001"
+FLEET_SCHEMA: Final = "fleet_0002"
 """The schema of the fleet store that this qxfleet works with."""
 
 LOCAL: Final = frozenset({"meta", "token", "outbox", "outbox_readings"})
 """Tables of the state that are never shipped: its own marks, the digests of its tokens, what is to be shipped."""
 
-TIERS: Final = frozenset({"reading_minute", "reading_quarter", "reading_day", "extra_rollup"})
+TIERS: Final = frozenset({"reading_minute", "packed_minutes", "reading_quarter", "reading_day", "extra_rollup"})
 """Shipped only as history of before there was a fleet: the fleet store rolls up for itself."""
 
 SERIAL: Final = tuple(

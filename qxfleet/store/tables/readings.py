@@ -12,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -84,7 +85,21 @@ reading_day = _tier("reading_day")
 
 ``rows`` readings were stored in ``minutes`` of its minutes; ``status_seen`` is every flag that was up. ``mean`` null: the
 value was not known. To keep rows small, ``min``, ``max`` and ``last`` are null where they equal ``mean``, ``count`` where it
-equals ``rows``; the views spell them out.
+equals ``rows``; the views spell them out. ``reading_minute`` holds the minutes of hours that are not packed yet.
+"""
+
+packed_minutes = Table(
+    "packed_minutes",
+    metadata,
+    device_key(primary_key=True),
+    Column("at", Microseconds, primary_key=True),
+    Column("rows", LargeBinary, nullable=False),
+    Column("status", LargeBinary, nullable=False),
+    *(Column(str(variable.column), LargeBinary) for variable in READING_COLUMNS),
+)
+"""The minutes of an hour of a UPS, a body for each variable (null: not known all hour); see :mod:`qxfleet.store.minutes`.
+
+With row numbers on SQLite: so hours are written one behind the other, and pages are full.
 """
 
 extra_rollup = Table(
