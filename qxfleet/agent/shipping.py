@@ -40,7 +40,7 @@ T = TypeVar("T")
 _TOLD: Final = {
     "away": (Severity.WARNING, Phase.BEGIN), "refused": (Severity.CRITICAL, Phase.BEGIN),
     "behind": (Severity.WARNING, Phase.BEGIN), "large": (Severity.WARNING, Phase.POINT), "row": (Severity.WARNING, Phase.POINT),
-    "set-up": (Severity.NOTICE, Phase.POINT), "ok": (Severity.INFO, Phase.END),
+    "set-up": (Severity.NOTICE, Phase.POINT), "restored": (Severity.WARNING, Phase.POINT), "ok": (Severity.INFO, Phase.END),
 }  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,11 @@ class Shipping:
     def health(self) -> ShipperHealth | None:
         """How shipping goes; None without a fleet."""
         return None if self._shipper is None else self._shipper.health()
+
+    def has_everything(self) -> bool:
+        """Whether the fleet store has all that the state holds: what the state lets go of then is there."""
+        health = self.health()
+        return health is not None and (health.state, health.records, health.readings) == ("ok", 0, 0)
 
     async def start(self) -> None:
         """Begin; nobody waits for it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from qxfleet.errors import StoreError
 from qxfleet.model.clock import iso
 from qxfleet.store.engine import POSTGRES, explained, parse_url, shown
 from qxfleet.store.migrate import Standing, refuse_unknown, standing, upgrade_on
+from qxfleet.store.outbox import READINGS, RECORDS
+from qxfleet.store.tables import Microseconds, metadata
 from qxfleet.store.tables.fleet import FLEET_SCHEMA, SERIAL
 
 CHANNEL: Final = "qxfleet"
@@ -256,7 +259,9 @@ def forget_agent(connection: Connection, name: str, force: bool = False) -> str:
 
 _MARK: Final = text(
     "WITH marked AS (INSERT INTO shipped (agent_id, stream, first, last) VALUES (:agent, :stream, :first, :last) "
-    "ON CONFLICT (agent_id, stream, first) DO UPDATE SET last = excluded.last) "
+    "ON CONFLICT (agent_id, stream, first) DO UPDATE SET last = excluded.last), "
+    "noted AS (INSERT INTO meta (key, value) SELECT :key, CAST(:value AS text) WHERE CAST(:value AS text) IS NOT NULL "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value) "
     f"SELECT pg_notify('{CHANNEL}', CAST(CAST(:agent AS int) AS text))"
 )
 """One exchange for both: a batch is small, and a server far away."""
@@ -272,11 +277,12 @@ def shipped(connection: Connection, agent: int, stream: str) -> list[tuple[int, 
 
 
 def mark(
-    connection: Connection, agent: int, stream: str, done: Sequence[tuple[int, int]], first: int, last: int
-) -> list[tuple[int, int]]:
+    connection: Connection, agent: int, stream: str, done: Sequence[tuple[int, int]], first: int, last: int,
+    put_down_us: int | None,
+) -> list[tuple[int, int]]:  # fmt: skip
     """Note in the transaction of its rows that ``first`` to ``last`` of a stream are there, and wake whoever follows.
 
-    The intervals then.
+    The intervals then. ``put_down_us`` is when the entry ``last`` was put down, for :func:`last_shipped`.
     """
     joined = [each for each in done if each[0] <= last + 1 and each[1] >= first - 1]
     begin, end = min([first, *(each[0] for each in joined)]), max([last, *(each[1] for each in joined)])
@@ -285,8 +291,72 @@ def mark(
     if others:
         gone = text("DELETE FROM shipped WHERE agent_id = :agent AND stream = :stream AND first = ANY(:others)")
         connection.execute(gone, {**here, "others": others})
-    connection.execute(_MARK, {**here, "first": begin, "last": end})
+    noted = f"{last} {put_down_us}" if end == last and put_down_us is not None else None
+    connection.execute(_MARK, {**here, "first": begin, "last": end, "key": _last_key(agent, stream), "value": noted})
     return sorted([*(each for each in done if each not in joined), (begin, end)])
+
+
+def _last_key(agent: int, stream: str) -> str:
+    return f"shipped.{agent}.{stream}"
+
+
+def last_shipped(connection: Connection, agent: int, stream: str) -> tuple[int, int] | None:
+    """The last number of a stream that is there, and when that entry was put down; None: nothing yet."""
+    found = connection.scalar(text("SELECT value FROM meta WHERE key = :key"), {"key": _last_key(agent, stream)})
+    if found is None:
+        return None
+    last, at_us = str(found).split()
+    return int(last), int(at_us)
+
+
+def set_aside(connection: Connection, agent: int, state: sqlite3.Connection) -> int:
+    """Make room for a state that is an older copy of what was shipped: it gives numbers that are taken. How many rows that was.
+
+    Rows that the copy does not have, or has as another one, get numbers below zero, which no state gives; they stay in the
+    history. The marks go, so that the whole outbox is shipped again: what is there already is written over by itself.
+    """
+    count = 0
+    for name in SERIAL:
+        table = metadata.tables[name]
+        label = next((each.name for each in table.columns if isinstance(each.type, Microseconds) and not each.nullable), "name")
+        told = f"(extract(epoch FROM {label}) * 1000000)::bigint" if label != "name" else label
+        below = 1 << 62
+        while True:  # from the newest on, until the first that both have
+            found = connection.execute(
+                text(
+                    f'SELECT "row", {told} AS told FROM {name} WHERE agent_id = :agent AND "row" BETWEEN 1 AND :below '
+                    'ORDER BY "row" DESC LIMIT 1000'
+                ),
+                {"agent": agent, "below": below - 1},
+            ).all()
+            same = None
+            for row, label_there in found:
+                here = state.execute(f"SELECT {label} FROM {name} WHERE id = ?", [row]).fetchone()
+                if here is not None and here[0] == label_there:
+                    same = row
+                    break
+                below = row
+            if same is not None or not found:
+                break
+        if below < 1 << 62:
+            aside = text(
+                f'UPDATE {name} SET "row" = (SELECT least(min("row"), 0) FROM {name} WHERE agent_id = :agent) - "row" '
+                'WHERE agent_id = :agent AND "row" >= :below'
+            )
+            count += connection.execute(aside, {"agent": agent, "below": below}).rowcount
+    connection.execute(text("DELETE FROM shipped WHERE agent_id = :agent"), {"agent": agent})
+    connection.execute(
+        text("DELETE FROM meta WHERE key = ANY(:keys)"), {"keys": [_last_key(agent, stream) for stream in (RECORDS, READINGS)]}
+    )
+    return count
+
+
+def require_current(connection: Connection) -> None:
+    """Raise :class:`StoreError` unless the fleet store has this version's schema."""
+    found = standing(connection)
+    if found.standing is not Standing.CURRENT:
+        where = shown(connection.engine.url)
+        raise StoreError(f"the fleet store {where} has schema {found.revision or 'none'}, this qxfleet works with {found.ours}")
 
 
 def seen(connection: Connection, agent: int, armed: bool | None) -> None:

@@ -73,7 +73,8 @@ ROW_AT_FAULT: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something to tell: ``state`` is ``away``, ``refused``, ``behind``, ``row`` (one was left out), ``set-up`` or ``ok``."""
+    """Something to tell: ``state`` is ``away``, ``refused``, ``behind``, ``row`` (one was left out),
+    ``restored`` (an older copy of the state), ``set-up`` or ``ok``."""
 
     state: str
     text: str
@@ -267,11 +268,26 @@ class Shipper:
             self._tell(Turn("set-up", made))
         with connection.begin():
             agent = fleet.register(connection, self._who, self._upses, seeded=self._seeded)
+            if any(self._taken(connection, state, agent, stream) for stream in STREAMS):
+                count = fleet.set_aside(connection, agent, state)
+                kept = "1 record of later stays" if count == 1 else f"{count} records of later stay"
+                self._tell(Turn("restored", f"this state is an older copy than what was shipped: {kept} in the fleet store, "
+                                "and what is new is shipped beside"))  # fmt: skip
             done = {stream: fleet.shipped(connection, agent, stream) for stream in STREAMS}
         self._heads = {stream: outbox.ends(state, stream)[1] for stream in done}
         self._done = done
         self._alive_s = 0.0
         return agent
+
+    @staticmethod
+    def _taken(connection: Connection, state: sqlite3.Connection, agent: int, stream: str) -> bool:
+        """Whether the last number that was shipped is one that this state never gave, or gave to something else."""
+        last, at_us = fleet.last_shipped(connection, agent, stream) or (0, 0)
+        ends = [end for _, end in fleet.shipped(connection, agent, stream)]
+        if max([last, *ends]) > outbox.ends(state, stream)[1]:
+            return True
+        here = state.execute(f"SELECT at FROM {stream} WHERE seq = ?", [last]).fetchone()
+        return here is not None and here[0] != at_us
 
     def _round(self, connection: Connection, state: sqlite3.Connection, rows: Rows, agent: int) -> bool:
         """Ship one batch of each kind, what is new first; whether there was any."""
@@ -319,12 +335,14 @@ class Shipper:
             batches = outbox.batches(state, after, until, BATCH_ROWS) if stream == READINGS else []
             last = entries[-1].seq if entries else batches[-1][0] if batches else until
             columns = outbox.joined([body for _, _, body in batches])
+            put_down = state.execute(f"SELECT at FROM {stream} WHERE seq = ?", [last]).fetchone()
+            span = (after + 1, last, put_down[0] if put_down else None)
             try:
                 with connection.begin():
                     rows.apart = False
                     rows.put((entry.name, entry.key) for entry in entries)
                     rows.readings(columns, self._clock.wall_us())
-                    done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
+                    done = fleet.mark(connection, agent, stream, self._done[stream], *span)
                 told = []
             except ROW_AT_FAULT:
                 rows.undone(before)
@@ -332,7 +350,7 @@ class Shipper:
                     rows.apart = True
                     told = self._put_apart(connection, rows, entries)
                     rows.readings(columns, self._clock.wall_us())
-                    done = fleet.mark(connection, agent, stream, self._done[stream], after + 1, last)
+                    done = fleet.mark(connection, agent, stream, self._done[stream], *span)
         finally:
             state.execute("ROLLBACK")
         self._done[stream] = done

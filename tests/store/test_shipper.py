@@ -39,7 +39,7 @@ from qxfleet.store.store import Store
 from qxfleet.store.tiers import MINUTE, put, roll_up_step
 from tests.conftest import Postgres
 from tests.scenarios.play import SOAK, measured
-from tests.store.conftest import a_reading, an_event
+from tests.store.conftest import T0_US, a_reading, an_event
 
 
 class Agent:
@@ -396,7 +396,7 @@ async def test_rows_from_before_the_fleet_go_to_the_first_agent(tmp_path: Path, 
         await one.store.record_now(an_event())
         await until(one.shipped)
         assert one.turns[0].state == "set-up"
-        assert one.turns[0].text == "the database of schema 0005 is the fleet store now, schema fleet_0001; its rows are kept"
+        assert one.turns[0].text == "the database of schema 0005 is the fleet store now, schema fleet_0002; its rows are kept"
         rows = text("SELECT a.name, e.row, e.text FROM event e JOIN agent a ON a.id = e.agent_id ORDER BY e.id")
         assert fetch(url, lambda connection: connection.execute(rows).all()) == [("row-a", -1, "old"), ("row-a", 1, "event 0")]
 
@@ -421,7 +421,9 @@ async def test_an_outbox_that_is_too_large_thins_to_minutes_and_loses_no_event(t
     one.shipper.start()
     try:
         await until(one.shipped)
-        count = text("SELECT (SELECT count(*) FROM reading), (SELECT count(*) FROM reading_minute), (SELECT count(*) FROM event)")
+        count = text(
+            "SELECT (SELECT count(*) FROM reading), (SELECT count(*) FROM reading_minute_v), (SELECT count(*) FROM event)"
+        )
         assert fetch(fleet_store, lambda connection: tuple(connection.execute(count).one())) == (0, 50, 300)
 
         def minutes(connection: Any) -> Any:
@@ -451,6 +453,62 @@ async def test_a_day_of_what_was_shipped_stays(tmp_path: Path, fleet_store: str)
                     assert bool(state.execute(f"SELECT count(*) FROM {stream}").fetchone()[0]) == bool(left)
         await one.store.record_now(an_event(1))
         await until(lambda: len(fetch(fleet_store, history.events)) == 2)
+
+
+# A state that is put back from an older copy
+
+
+@pytest.mark.parametrize("since", [1, 9], ids=["short of the marks", "beyond the marks before the first contact"])
+async def test_an_older_copy_of_a_state_ships_what_is_new_and_writes_nothing_over(
+    tmp_path: Path, fleet_store: str, since: int
+) -> None:
+    copy = tmp_path / "copy.db"
+
+    def texts(connection: Any) -> list[str]:
+        return sorted(connection.scalars(text("SELECT text FROM event")))
+
+    async with agent(tmp_path, fleet_store) as one:
+        for number in range(3):
+            await one.store.record_now(an_event(number))
+        one.store.record(a_reading(at_us=T0_US))
+        await one.store.record_now()
+        await until(one.shipped)
+    shutil.copy(one.path, copy)
+    async with agent(tmp_path, fleet_store) as one:
+        for number in range(10, 15):
+            await one.store.record_now(an_event(number))
+        number = await one.store.order_intent("rack1-a", "beeper.toggle", None, "Q\r", "cli:root")
+        await one.store.order_outcome(number, OrderResult("rack1-a", "beeper.toggle", None, Outcome.ACCEPTED))
+        one.store.record(a_reading(at_us=T0_US + 1))
+        await one.store.record_now()
+        await until(one.shipped)
+    shutil.copy(copy, one.path)
+    one = Agent(tmp_path, fleet_store)
+    one.store.open()
+    await one.store.commit(outbox.follow)
+    for number in range(20, 20 + since):
+        await one.store.record_now(an_event(number))
+    one.store.record(a_reading(at_us=T0_US + 2))
+    await one.store.record_now()
+    one.shipper.start()
+    try:
+        await until(one.shipped)
+        later = [f"event {number}" for number in (0, 1, 2, *range(10, 15), *range(20, 20 + since))]
+        await until(lambda: fetch(fleet_store, texts) == sorted(later))
+        assert fetch(fleet_store, lambda connection: connection.scalar(text("SELECT count(*) FROM reading"))) == 3
+        assert fetch(fleet_store, lambda connection: connection.scalar(text("SELECT count(*) FROM order_log"))) == 1
+        assert one.states[0] == "restored"
+        assert one.turns[0].text.startswith("this state is an older copy than what was shipped: ")
+        mine = text('SELECT "row", text FROM event WHERE "row" > 0')
+        own = fetch(fleet_store, lambda connection: connection.execute(mine).all())
+        with closing(sqlite3.connect(one.path)) as state:
+            assert sorted(own) == sorted(state.execute("SELECT id, text FROM event").fetchall())
+    finally:
+        await one.stop()
+    async with agent(tmp_path, fleet_store) as one:
+        await one.store.record_now(an_event(99))
+        await until(one.shipped)
+        assert "restored" not in one.states
 
 
 # A standby that lacks what was shipped last
