@@ -5,7 +5,8 @@ Queries of :mod:`qxfleet.store.history` and :mod:`qxfleet.store.series` run on i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,9 +18,18 @@ from qxfleet.model.events import EventKind
 from qxfleet.model.variables import READING_COLUMNS
 from qxfleet.store import history
 from qxfleet.store.audit import ORDER, Entry, said_of_order
-from qxfleet.store.engine import shown
-from qxfleet.store.fleet import bounded
+from qxfleet.store.engine import explain, explained, shown
+from qxfleet.store.fleet import CHANNEL, bounded, open_fleet
 from qxfleet.store.migrate import Standing, standing
+
+SETTLED_S: Final = 60.0
+"""No batch of a shipper is under way for so long,"""
+
+UNDER_WAY: Final = 200_000
+"""and so many numbers behind the newest: what a whole fleet that catches up writes meanwhile."""
+
+POLL_S: Final = 2.0
+"""A notice that was lost is made good for after this."""
 
 ANSWER_S: Final = 10.0
 """How long a query may take in all; a server that hangs is left then."""
@@ -54,10 +64,40 @@ class StoredUps:
 def reading_fleet(url: str, within_s: float = ANSWER_S) -> Iterator[Connection]:
     """A connection that can only read, for ``within_s``. :class:`StoreError`: away, hanging, or no fleet store yet."""
     with bounded(url, within_s, writing=False) as connection:
-        found = standing(connection)
-        if found.standing in (Standing.EMPTY, Standing.FOREIGN) or str(found.revision).isdecimal():
-            raise StoreError(f"{shown(connection.engine.url)} is no fleet store yet: an agent with [fleet] makes it one")
+        refuse_others(connection)
         yield connection
+
+
+def refuse_others(connection: Connection) -> None:
+    """Raise :class:`StoreError` for a database that is no fleet store yet."""
+    found = standing(connection)
+    if found.standing in (Standing.EMPTY, Standing.FOREIGN) or str(found.revision).isdecimal():
+        raise StoreError(f"{shown(connection.engine.url)} is no fleet store yet: an agent with [fleet] makes it one")
+
+
+@contextmanager
+def listening(url: str) -> Iterator[tuple[Connection, Callable[[], None]]]:
+    """A connection that can only read, and a way to wait until rows came or :data:`POLL_S` are over.
+
+    :class:`StoreError`: the store is away, or no fleet store yet.
+    """
+    engine = open_fleet(url, writing=False)
+    try:
+        with explained(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            refuse_others(connection)
+            connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+            driver: Any = connection.connection.driver_connection
+
+            def wait() -> None:
+                try:
+                    for _ in driver.notifies(timeout=POLL_S, stop_after=1):
+                        pass
+                except connection.dialect.loaded_dbapi.Error as error:
+                    raise StoreError(explain(engine.url, error)) from error
+
+            yield connection, wait
+    finally:
+        engine.dispose()
 
 
 def agents(connection: Connection) -> list[StoredAgent]:
@@ -114,6 +154,45 @@ def events(
     names = _agents_of(connection, "event", [stored.id for stored in found])
     found.sort(key=lambda stored: stored.event.wall_us)
     return [(names.get(stored.id, ""), stored) for stored in found]
+
+
+class Follower:
+    """Events of all agents from now on, each once, with a place in each agent's own.
+
+    An agent writes on one connection, so its events come in the order of their numbers; those of several agents do not, and a
+    number that is lower than one that was seen may still be on its way for as long as a batch may take.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        rows = connection.execute(text("SELECT a.id, (SELECT max(id) FROM event WHERE agent_id = a.id) FROM agent a"))
+        self._places: dict[int, int] = {number: last or 0 for number, last in rows}
+        newest = max(self._places.values(), default=0)
+        self._settled = newest - UNDER_WAY
+        self._newest: tuple[float, int] = (time.monotonic(), newest)
+
+    def news(
+        self, connection: Connection, ups: Collection[str] | None = None, kinds: Collection[EventKind] | None = None
+    ) -> list[tuple[str, history.StoredEvent]]:
+        """What came since the last time, in the order of its times, each with its agent's name."""
+        found = connection.execute(
+            text(
+                "SELECT e.id, e.agent_id FROM event e LEFT JOIN unnest(CAST(:agents AS int[]), CAST(:lasts AS bigint[])) "
+                "AS p(agent, last) ON p.agent = e.agent_id WHERE e.id > :settled AND e.agent_id IS NOT NULL "
+                "AND e.id > coalesce(p.last, 0) ORDER BY e.id"
+            ),
+            {"agents": list(self._places), "lasts": list(self._places.values()), "settled": self._settled},
+        ).all()
+        for number, agent in found:
+            self._places[agent] = number
+        since_s, newest = self._newest
+        if time.monotonic() > since_s + SETTLED_S:
+            self._settled = newest
+            self._newest = time.monotonic(), max([newest, *(number for number, _ in found)])
+        if not found:
+            return []
+        stored = history.events(connection, ups, kinds=kinds, ids=[number for number, _ in found])
+        names = _agents_of(connection, "event", [each.id for each in stored])
+        return [(names.get(each.id, ""), each) for each in sorted(stored, key=lambda each: each.event.wall_us)]
 
 
 def trail(connection: Connection, since_us: int | None = None, limit: int | None = None) -> list[tuple[str, Entry]]:

@@ -118,6 +118,7 @@ def events(
     *,
     until_us: int | None = None,
     kinds: Collection[EventKind] | None = None,
+    ids: Collection[int] | None = None,
 ) -> list[StoredEvent]:
     """Events of these UPSes (None: of all, and of the agent) in the order they were recorded.
 
@@ -135,6 +136,8 @@ def events(
         query = query.where(event.c.kind.in_([kind.value for kind in kinds]))
     if after_id is not None:
         query = query.where(event.c.id > after_id)
+    if ids is not None:
+        query = query.where(event.c.id.in_(ids))
     rows = _in_order(connection, query, event.c.id, limit, first=after_id is not None)
     return [
         StoredEvent(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qxfleet.api import requests
 from qxfleet.api.responses import EventFollowed, FollowItem
-from qxfleet.errors import AgentUnreachable
+from qxfleet.errors import AgentUnreachable, StoreError
 from qxfleet.interfaces.cli.agents import Fleet
 from qxfleet.interfaces.cli.client import AgentRefused, ask, control_socket, follow
 from qxfleet.interfaces.cli.fleet import Targets
 from qxfleet.interfaces.cli.output import Json, coloured, complain, emit, printable
 from qxfleet.model.events import EventKind
+
+if TYPE_CHECKING:
+    from qxfleet.store.history import StoredEvent
 
 DEFAULT_SINCE = "24h"
 COLOURS = (None, "cyan", "yellow", "red")
@@ -41,8 +45,11 @@ def events(
     """
     if fleet:
         if following:
-            raise typer.BadParameter("--follow shows what happens to this agent's UPSes only", param_hint="'--fleet'")
-        _show_fleet(context, targets, since or DEFAULT_SINCE, until, kinds, json)
+            if until is not None:
+                raise typer.BadParameter("--follow shows what comes, and has no end", param_hint="'--until'")
+            _follow_fleet(context, targets, since, kinds, json)
+        else:
+            _show_fleet(context, targets, since or DEFAULT_SINCE, until, kinds, json)
         return
     _complain_of_state(context)
     if not following:
@@ -86,7 +93,6 @@ def _show_fleet(
 ) -> None:
     """Events of all agents, each with its agent."""
     from qxfleet.api.fleet_shapes import fleet_events
-    from qxfleet.api.shapes import event_item
     from qxfleet.interfaces.cli.recorded import chosen, recorded_fleet, span_us
     from qxfleet.model.clock import Clock
     from qxfleet.store import fleet_view, history
@@ -97,9 +103,60 @@ def _show_fleet(
         found = fleet_view.events(connection, names, begin_us, until_us=end_us if until else None, kinds=kinds)
     if json:
         emit({"events": fleet_events(found)})
-        return
+    else:
+        _print_fleet(found, json=False)
+
+
+def _print_fleet(found: Iterable[tuple[str, StoredEvent]], *, json: bool) -> None:
+    from qxfleet.api.fleet_shapes import fleet_events
+    from qxfleet.api.shapes import event_item
+
     for agent, stored in found:
-        typer.echo(printable(f"{agent:<14} ") + event_line(event_item(stored.event)))
+        if json:
+            typer.echo(json_text.dumps(fleet_events([(agent, stored)])[0], ensure_ascii=False))
+        else:
+            typer.echo(printable(f"{agent:<14} ") + event_line(event_item(stored.event)))
+
+
+def _follow_fleet(
+    context: typer.Context, targets: list[str] | None, since: str | None, kinds: list[EventKind] | None, json: bool
+) -> None:
+    """Events of all agents as they are shipped; over a store that was away they go on where they were."""
+    from qxfleet.config.load import load
+    from qxfleet.interfaces.cli.recorded import chosen, span_us
+    from qxfleet.model.clock import Clock
+    from qxfleet.store import fleet_view, history
+
+    config = load(context.obj)
+    if config.fleet is None:
+        raise StoreError("no [fleet] is configured: this agent stands alone")
+    follower: fleet_view.Follower | None = None
+    away = ""
+    try:
+        while True:
+            try:
+                with fleet_view.listening(config.fleet.database) as (connection, wait):
+                    names = chosen(targets, config, history.upses(connection))
+                    if follower is None:
+                        follower = fleet_view.Follower(connection)
+                        if since:
+                            begin_us, _ = span_us(since, None, Clock().wall_us())
+                            _print_fleet(fleet_view.events(connection, names, begin_us, kinds=kinds), json=json)
+                    while True:
+                        if away:
+                            complain("the fleet store is there again")
+                            away = ""
+                        _print_fleet(follower.news(connection, names, kinds), json=json)
+                        wait()
+            except StoreError as error:
+                if follower is None:
+                    raise
+                if not away:
+                    complain(f"{error}; trying again")
+                away = str(error)
+                time.sleep(fleet_view.POLL_S)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
 
 
 def event_line(item: EventFollowed | FollowItem) -> str:
