@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from qxfleet.agent.shipping import Shipping
 from qxfleet.errors import StoreError
-from qxfleet.model.retention import Retention
+from qxfleet.model.retention import BESIDE_FLEET, Retention
 from qxfleet.store.upkeep import keep_up_step
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Upkeep:
     """A part of every agent: does what is due each quarter of an hour, in steps of a fraction of a second."""
 
     def __init__(self, agent: Agent) -> None:
+        self._agent = agent
         self._store = agent.store
         self._clock = agent.clock
         self._schedule = agent.schedule
@@ -61,7 +63,10 @@ class Upkeep:
 
     def _step(self, connection: Connection) -> bool:
         ran_us = round((self._clock.monotonic() - self._began_s) * 1e6)
-        return keep_up_step(connection, self._retention, min(self._clock.wall_us(), self._began_us + ran_us + STEP_US))
+        shipping = self._agent.part(Shipping)
+        everything_shipped = shipping is not None and shipping.has_everything()
+        kept = self._retention.at_most(BESIDE_FLEET) if everything_shipped else self._retention
+        return keep_up_step(connection, kept, min(self._clock.wall_us(), self._began_us + ran_us + STEP_US))
 
     async def _begin(self) -> None:
         if self._task is None or self._task.done():

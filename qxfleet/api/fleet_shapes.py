@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any
 
 from qxfleet.api import responses
 from qxfleet.api.shapes import audit_document, event_shape
+from qxfleet.config.durations import duration_text
 from qxfleet.model.clock import iso
 from qxfleet.model.status import Status, status_text
 from qxfleet.model.variables import value_text
 
 if TYPE_CHECKING:
+    from qxfleet.model.retention import Retention
     from qxfleet.store.audit import Entry
     from qxfleet.store.fleet_view import StoredAgent, StoredUps
     from qxfleet.store.history import StoredEvent
@@ -31,8 +34,24 @@ def shipping_document(health: ShipperHealth, wall_us: int) -> responses.Shipping
     }  # fmt: skip
 
 
+def retention_document(kept: Retention) -> dict[str, Any]:
+    """How long each tier is kept, as in ``[retention]``."""
+    texts = ("forever" if seconds is None else duration_text(seconds) for seconds in astuple(kept))
+    return dict(zip(("raw", "minutes", "quarter_hours", "days"), texts, strict=True))
+
+
+def retention_line(kept: Retention) -> str:
+    """The same as people read it."""
+    return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in retention_document(kept).items())
+
+
+def registry_document(wall_us: int, agents: Iterable[StoredAgent], kept: Retention | None) -> dict[str, Any]:
+    """``fleet status --json``; ``retention`` null: the fleet store has no rules yet."""
+    return {**agents_document(wall_us, agents), "retention": None if kept is None else retention_document(kept)}
+
+
 def agents_document(wall_us: int, agents: Iterable[StoredAgent]) -> responses.Agents:
-    """``fleet status --json``."""
+    """All agents."""
     return {
         "time": iso(wall_us),
         "agents": [

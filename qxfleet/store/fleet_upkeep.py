@@ -22,6 +22,7 @@ from qxfleet.model.retention import Retention
 from qxfleet.store.engine import explain
 from qxfleet.store.fleet import Line
 from qxfleet.store.migrate import Standing, standing
+from qxfleet.store.tiers import PUT
 from qxfleet.store.upkeep import keep_up_step
 
 PERIOD_S: Final = 900.0
@@ -105,8 +106,17 @@ class FleetUpkeep:
 
 def retention(connection: Connection, ours: Retention) -> Retention:
     """How long the fleet store keeps what; ``ours`` where that was never set, from now on."""
-    connection.execute(
-        text("INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING"),
-        {"key": RETENTION, "value": json.dumps(asdict(ours))},
-    )
-    return Retention(**json.loads(connection.scalar(text("SELECT value FROM meta WHERE key = :key"), {"key": RETENTION}) or "{}"))
+    if kept(connection) is None:
+        keep(connection, ours)
+    return kept(connection) or ours
+
+
+def kept(connection: Connection) -> Retention | None:
+    """How long the fleet store keeps what; None: that was never set."""
+    found = connection.scalar(text("SELECT value FROM meta WHERE key = :key"), {"key": RETENTION})
+    return None if found is None else Retention(**json.loads(found))
+
+
+def keep(connection: Connection, wanted: Retention) -> None:
+    """Set how long the fleet store keeps what, for the whole fleet, from its next upkeep on."""
+    connection.execute(PUT, {"key": RETENTION, "value": json.dumps(asdict(wanted))})

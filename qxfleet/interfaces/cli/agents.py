@@ -21,18 +21,64 @@ app = typer.Typer(no_args_is_help=True, help="Several agents as one: the fleet s
 @app.command()
 def status(context: typer.Context, json: Json = False) -> None:
     """Show every agent: when it was in touch, how many UPSes it has, whether its plan is armed."""
-    from qxfleet.api.fleet_shapes import agents_document
+    from qxfleet.api.fleet_shapes import registry_document, retention_line
     from qxfleet.interfaces.cli.recorded import recorded_fleet
     from qxfleet.model.clock import Clock
+    from qxfleet.store.fleet_upkeep import kept
     from qxfleet.store.fleet_view import agents
 
     with recorded_fleet(context) as (_, connection):
-        document = agents_document(Clock().wall_us(), agents(connection))
+        rules = kept(connection)
+        document = registry_document(Clock().wall_us(), agents(connection), rules)
     if json:
         emit(document)
         return
     headings = [(text, "left") for text in ("AGENT", "SITE", "VERSION", "PLAN")]
     print_table([*headings, ("UPS", "right"), ("LAST CONTACT", "right")], [_agent_row(each) for each in document["agents"]])
+    if rules is not None:
+        typer.echo(f"the fleet store keeps {retention_line(rules)} (qxfleet fleet retention)")
+
+
+Kept = Annotated[str | None, typer.Option(metavar="D", help='A duration of a day or more (90d, 2y), or "forever".')]
+
+
+@app.command()
+def retention(
+    context: typer.Context, raw: Kept = None, minutes: Kept = None, quarter_hours: Kept = None, days: Kept = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Show how long the fleet store keeps readings and each of their roll-ups, or set it for the whole fleet.
+
+    What is set lies in the fleet store itself; any agent's machine may set it. Each agent's own state has [retention].
+    """
+    from dataclasses import astuple
+
+    from qxfleet.api.fleet_shapes import retention_document, retention_line
+    from qxfleet.config.forms import Keep
+    from qxfleet.model.retention import KEPT, Retention
+    from qxfleet.store.fleet import bounded, require_current
+    from qxfleet.store.fleet_upkeep import keep, kept
+
+    wanted = {"raw": raw, "minutes": minutes, "quarter-hours": quarter_hours, "days": days}
+    with bounded(_fleet(context).database, 30.0, writing=True) as connection, connection.begin():
+        require_current(connection)
+        rules = kept(connection) or KEPT
+        if any(each is not None for each in wanted.values()):
+            seconds = list(astuple(rules))
+            for place, (name, value) in enumerate(wanted.items()):
+                try:
+                    seconds[place] = seconds[place] if value is None else Keep().read(value)
+                except ValueError as error:
+                    raise typer.BadParameter(str(error), param_hint=f"'--{name}'") from None
+            rules = Retention(*seconds)
+            if (coarser := rules.upside_down()) is not None:
+                why = "a coarser tier must be kept as long as the finer one at least"
+                raise typer.BadParameter(why, param_hint=f"'--{coarser}'")
+            keep(connection, rules)
+    if json:
+        emit(retention_document(rules))
+    else:
+        typer.echo(f"the fleet store keeps {retention_line(rules)}")
 
 
 @app.command()

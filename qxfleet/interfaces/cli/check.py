@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qxfleet.api.fleet_shapes import retention_document, retention_line
 from qxfleet.errors import ConfigError, StoreError
 from qxfleet.interfaces.cli.output import Json, complain, emit, print_table
+from qxfleet.model.retention import BESIDE_FLEET, Retention
 
 if TYPE_CHECKING:
     from qxfleet.config.load import Config
@@ -42,14 +44,14 @@ def check(
         return
     try:
         config = load(context.obj)
-        _check_fleet(config)
+        fleet_keeps = _check_fleet(config)
     except ConfigError as error:
         if json:
             emit({"problems": list(error.problems)})
         raise
     warnings = (*config.warnings, *_folder_warnings(config), *_usb_warnings(config))
     if json:
-        emit(_document(config, warnings))
+        emit(_document(config, warnings, fleet_keeps))
         return
     headings = ["NAME", "PORT", "DIALECT", "GROUPS", "POLL", "OFF DELAY", "ON DELAY"]
     sides = ["left", "left", "left", "left", "right", "right", "right"]
@@ -67,26 +69,36 @@ def check(
     typer.echo(f"{len(config.ups)} UPSes in {files}: no errors, {_count(len(warnings), 'warning')}")
     where = f"state {config.agent.state}" + (f", fleet {_shown(config.fleet.database)}" if config.fleet else "")
     typer.echo(f"agent {config.agent.name}, {where}, control socket {config.agent.control}")
+    typer.echo(f"the state keeps {retention_line(_state_keeps(config))}")
+    if fleet_keeps is not None:
+        typer.echo(f"the fleet store keeps {retention_line(fleet_keeps)} (its own rule: qxfleet fleet retention)")
 
 
-def _check_fleet(config: Config) -> None:
-    """Raise ConfigError where the fleet store, if it answers, would take nothing from this agent."""
+def _state_keeps(config: Config) -> Retention:
+    return config.retention if config.fleet is None else config.retention.at_most(BESIDE_FLEET)
+
+
+def _check_fleet(config: Config) -> Retention | None:
+    """How long the fleet store keeps what, None if it does not say; ConfigError where it would take nothing from this agent."""
     if config.fleet is None:
-        return
+        return None
     from qxfleet.store.fleet import AgentIdentity, bounded, conflict
+    from qxfleet.store.fleet_upkeep import kept
     from qxfleet.store.migrate import Standing, standing
 
     who = AgentIdentity(_own_uuid(config.agent.state), config.agent.name)
     try:
         with bounded(config.fleet.database, FLEET_S, writing=False) as connection:
             if standing(connection).standing is not Standing.CURRENT:
-                return
+                return None
             found = conflict(connection, who, [ups.name for ups in config.ups])
+            rules = kept(connection)
     except StoreError as error:
         complain(f"names were not compared with those of other agents: {error}")
-        return
+        return None
     if found is not None:
         raise ConfigError([f"[fleet]: {found}"])
+    return rules
 
 
 def _own_uuid(state: Path) -> str:
@@ -134,11 +146,15 @@ def _row(ups: UpsOptions) -> list[tuple[str, str | None]]:
     ]
 
 
-def _document(config: Config, warnings: tuple[str, ...]) -> dict[str, Any]:
+def _document(config: Config, warnings: tuple[str, ...], fleet_keeps: Retention | None) -> dict[str, Any]:
     return {
         "agent": config.agent.name,
         "state": str(config.agent.state),
         "fleet": {"database": _shown(config.fleet.database), "site": config.fleet.site} if config.fleet else None,
+        "retention": {
+            "state": retention_document(_state_keeps(config)),
+            "fleet": None if fleet_keeps is None else retention_document(fleet_keeps),
+        },
         "control": str(config.agent.control),
         "sources": [str(source) for source in config.sources],
         "ups": [
