@@ -116,7 +116,7 @@ def _number(where: str, form: type[int] | type[float], value: object, bounds: tu
 
 def _text(where: str, value: object, bounds: tuple[object, ...]) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and OrNumber() in bounds:
-        value = f"{value:.15g}"
+        value = str(value) if isinstance(value, int) else f"{value:.15g}"
     most = next(each.most for each in bounds if isinstance(each, Longest))
     if not isinstance(value, str) or len(value) > most:
         raise BadRequest(f"{where}: expected a text of at most {most} characters, found {_shown(value)}")

@@ -775,9 +775,10 @@ class Arming(TypedDict):
 
 
 class Armed(Arming):
-    """The same, and whether a run that acts goes on."""
+    """The same, whether a run that acts goes on, and whether a restart would know of it."""
 
     running_armed: bool
+    kept: Annotated[bool, Told("Whether it is on record; if not, an agent that starts again before is as it was.", True)]
 
 
 class ShutdownDocument(Arming):

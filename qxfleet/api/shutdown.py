@@ -58,10 +58,10 @@ def verbs(agent: Agent) -> Verbs:
 
     async def arm(request: requests.ShutdownArm, actor: str) -> responses.Armed:
         part, armed = part_of(agent), request.armed
-        await part.arm(armed, actor, request.reason)
+        kept = await part.arm(armed, actor, request.reason)
         word = "arm" if armed else "disarm"
         await audit.record(agent, actor, audit.Act.ARM, "", f"shutdown.{word}", audit.ACCEPTED, text=request.reason)
-        return {**arming(part), "running_armed": part.running and part.record.armed}
+        return {**arming(part), "running_armed": part.running and part.record.armed, "kept": kept}
 
     async def history(request: requests.ShutdownHistory, actor: str) -> responses.Runs:
         part, run_id, most = part_of(agent), request.run, request.most

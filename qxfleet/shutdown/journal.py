@@ -81,11 +81,10 @@ class Journal:
         """A run is over."""
         await self._write(stored.end_run(run_id, outcome, text, self._clock.wall_us()))
 
-    async def arm(self, armed: bool, actor: str, reason: str) -> stored.Arming:
-        """The plan is armed or disarmed."""
+    async def arm(self, armed: bool, actor: str, reason: str) -> tuple[stored.Arming, bool]:
+        """The plan is armed or disarmed; and whether the record of it was kept in time. No step of a run: nobody is told here."""
         entry = stored.Arming(self._clock.wall_us(), armed, actor, reason)
-        await self._write(stored.arm(entry))
-        return entry
+        return entry, await self._kept(stored.arm(entry))
 
     async def left(self) -> stored.StoredRun | None:
         """The run that an earlier agent left, by its copy, for a state that was lost or can't be read; None: there is none."""
@@ -147,17 +146,20 @@ class Journal:
         await self._write(stored.go_on(run_id, ended, []))
 
     async def _write(self, write: Record) -> None:
-        self._copier.submit(self._copy_down, write)
-        writing = asyncio.ensure_future(self._store.commit(write))
-        await asyncio.wait({writing}, timeout=self._store.patience_s(RECORD_S))
-        if writing.done():
+        if await self._kept(write):
             self._in_memory = False
         elif not self._in_memory:
             self._in_memory = True
             self._unrecorded("neither the state nor the side file took a step of the shutdown within "
                              f"{RECORD_S:g} s: the shutdown goes on with its record in memory")  # fmt: skip
+
+    async def _kept(self, write: Record) -> bool:
+        self._copier.submit(self._copy_down, write)
+        writing = asyncio.ensure_future(self._store.commit(write))
         self._late.add(writing)
         writing.add_done_callback(self._written)
+        await asyncio.wait({writing}, timeout=self._store.patience_s(RECORD_S))
+        return writing.done()
 
     def _written(self, writing: asyncio.Future[Any]) -> None:
         self._late.discard(writing)

@@ -179,21 +179,26 @@ class StagedShutdown:
 
     # -- what operators want
 
-    async def arm(self, armed: bool, actor: str, reason: str) -> None:
-        """Arm or disarm. An unarmed run under way ends with arming, so that an armed one can begin. Raises PlanError."""
+    async def arm(self, armed: bool, actor: str, reason: str) -> bool:
+        """Arm or disarm, at once; False if no record of it is kept yet, so that a restart forgets it.
+
+        An unarmed run under way ends with arming, so that an armed one can begin. Raises PlanError.
+        """
         async with self._turn:
             if not self._configured.loads:
                 raise PlanError("no [[load]] is configured: there is nothing to arm")
-            self.arming = await self._journal.arm(armed, actor, reason)
+            self.arming, kept = await self._journal.arm(armed, actor, reason)
             word = "armed" if armed else "disarmed"
-            self._tell(f"shutdown-{word}", word, f"the shutdown plan was {word} by {actor}{': ' if reason else ''}{reason}",
-                       Severity.NOTICE)  # fmt: skip
+            lost = "" if kept else "; no record of it is kept yet: an agent that starts again before is as it was"
+            self._tell(f"shutdown-{word}", word, f"the shutdown plan was {word} by {actor}{': ' if reason else ''}{reason}{lost}",
+                       Severity.NOTICE if kept else Severity.WARNING)  # fmt: skip
             if self.run_id is None:
                 self._run.plan = replace(self.plan, armed=armed)
                 self._run.record = Record(armed, memory=self.record.memory)
             elif armed and not self.record.armed:
                 await self._run.finish("superseded", "armed by an operator: a run that acts may begin")
             self._changed()
+            return kept
 
     async def order(self, wish: Ordered) -> None:
         """Stop loads because an operator says so. Raises PlanError."""

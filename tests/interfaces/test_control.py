@@ -86,6 +86,29 @@ async def test_a_missing_argument_is_told(served: Served) -> None:
     assert "ups" in told["error"]["text"]
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+async def test_a_number_of_any_length_is_answered(served: Served, digits: int) -> None:
+    client = await served.client()
+    value = b"9" * digits
+    line = b'{"id": 1, "do": "command", "args": {"ups": "x", "name": "test.battery.start", "value": ' + value + b"}}\n"
+    assert not (await answer(client, line))["ok"]
+    assert (await answer(client, {"id": 2, "do": "about"}))["ok"]
+    assert not served.server.failures
+
+
+@pytest.mark.parametrize("line", [
+    b'{"id": NaN, "do": "about"}',
+    b'{"id": 1e999, "do": "about"}',
+    b'{"id": 1, "do": "about", "args": []}',
+    b'{"id": 1, "do": "about", "args": null}',
+])  # fmt: skip
+async def test_what_is_no_request_is_refused(served: Served, line: bytes) -> None:
+    reader, writer = await served.client()
+    writer.write(line + b"\n")
+    told = json.loads(await reader.readline(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["error"]["code"] == "bad-request"
+
+
 async def test_a_line_without_end_is_cut_off(served: Served) -> None:
     client = await served.client()
     told = await answer(client, b"x" * (LONGEST_REQUEST + 1))
@@ -93,19 +116,20 @@ async def test_a_line_without_end_is_cut_off(served: Served) -> None:
     assert await client[0].read() == b""
 
 
-async def test_one_client_too_many_is_told(served: Served) -> None:
+@pytest.mark.parametrize("said", [b'{"id": 1, "do"', b"", b'{"id": 1, "do": "about"}\n'])
+async def test_clients_that_ask_nothing_keep_nobody_out(served: Served, said: bytes) -> None:
+    """Silent at once, in the middle of a request, or after one: the oldest makes place."""
     for _ in range(MOST_CLIENTS):
+        reader, writer = await served.client()
+        writer.write(said)
+        await writer.drain()
+        if said.endswith(b"\n"):
+            await reader.readline()
+    for number in range(3):
         assert (await answer(await served.client(), {"id": 1, "do": "about"}))["ok"]
-    reader, _ = await served.client()
-    assert json.loads(await reader.readline())["error"]["code"] == "busy"
-    assert await reader.read() == b""
-    served.clients[0][1].close()
-    for _ in range(100):
-        client = await served.client()
-        if (await answer(client, {"id": 1, "do": "about"}))["ok"]:
-            break
-    else:
-        pytest.fail("no place became free")
+        async with asyncio.timeout(20):
+            await served.clients[number][0].read()
+    assert not served.clients[3][0].at_eof(), "one goes for one that comes"
 
 
 async def test_a_follower_gets_every_event(served: Served) -> None:

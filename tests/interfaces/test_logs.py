@@ -64,7 +64,9 @@ def test_what_ups_es_do_is_never_left_out() -> None:
 
 
 def test_a_value_forges_no_line_of_events() -> None:
-    event = {"time": "2026-01-01T00:00:00.000Z", "ups": "u", "name": "setting", "value": "1\n2026 forged", "text": "\x1b]0;x\x07"}
+    at = "2026-01-01T00:00:00.000Z"
+    event = {"time": at, "ups": "u", "name": "x\ny\u202e", "value": "1\n2026 forged", "text": "\x1b]0;x\x07"}
     line = event_line({"event": event, "severity": 0, "stored": True})
     assert "\n" not in line and "\x1b" not in line and "\x07" not in line
     assert r"1\n2026 forged" in line
+    assert r"x\ny\u202e" in line

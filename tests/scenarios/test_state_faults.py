@@ -20,9 +20,12 @@ from pathlib import Path
 import pytest
 
 from qxfleet.dialects.registry import dialect_named
+from qxfleet.model.clock import Clock
 from qxfleet.model.events import Outcome
+from qxfleet.shutdown.journal import Journal
 from qxfleet.store import history, shutdown
 from qxfleet.store.engine import open_engine
+from qxfleet.store.store import Store
 from qxfleet.testing.machine import Machine, Ratings
 from qxfleet.testing.simulator import SimulatedUps
 from tests.conftest import Postgres
@@ -268,6 +271,34 @@ def a_folder(folder: Path) -> None:
 
 def nothing(_: Path) -> None:
     pass
+
+
+async def test_arming_that_nothing_takes_a_record_of_says_so(tmp_path: Path) -> None:
+    """It holds at once, no shutdown is told of, and the record follows when there is room."""
+    told: list[str] = []
+    with disk(tmp_path / "disk") as folder:
+        store = Store(f"sqlite:///{folder / 'state.db'}", clock=Clock(), side=Path(f"{folder}/state.db.spool"))
+        store.open()
+        journal = Journal(store, Clock(), told.append)
+        try:
+            await journal.arm(True, "ann", "the state is there")
+            while not await store.settled(5.0):
+                pass
+            with full(folder):
+                kept = True
+                for number in range(200):  # what the files have room for yet is used up first
+                    if not kept:
+                        break
+                    entry, kept = await journal.arm(bool(number % 2), "ann", "x" * 500)
+                assert not kept
+                assert told == []
+            entry, _ = await journal.arm(False, "ann", "room again")
+            async with asyncio.timeout(60):
+                while (await store.read(shutdown.arming)) != entry:
+                    await asyncio.sleep(0.1)
+        finally:
+            journal.close()
+            await store.close()
 
 
 BROKEN = [(garbage, sound), (truncated, sound), (a_folder, sound), (nothing, read_only), (nothing, full),

@@ -162,7 +162,7 @@ def _follow_fleet(
 def event_line(item: EventFollowed | FollowItem) -> str:
     """One event as people read it: time, UPS, what, value, text."""
     event = item["event"]
-    name = coloured(f"{event['name']:<24}", COLOURS[item["severity"]])
+    name = coloured(printable(f"{event['name']:<24}"), COLOURS[item["severity"]])
     text = event["text"] if item["stored"] else f"{event['text']} (not stored yet)"
     return printable(f"{event['time']}  {event['ups'] or '-':<14} ") + name + printable(f" {event['value']:<12} {text}")
 

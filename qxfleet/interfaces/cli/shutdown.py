@@ -197,6 +197,10 @@ def _arm(context: typer.Context, armed: bool, reason: str, json: bool) -> None:
         typer.echo("disarmed: an outage will be followed in full and touch nothing")
         if document["running_armed"]:
             complain("A run that acts is under way and goes on: `qxfleet shutdown cancel` ends it.")
+    if not document["kept"]:
+        complain("No record of this is kept: neither the state nor the side file takes one. An agent that starts again before "
+                 "they do is as it was; make room, or run this again then.")  # fmt: skip
+        raise typer.Exit(1)
 
 
 # -- printing

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import pwd
 import socket
@@ -19,7 +20,7 @@ import struct
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from qxfleet.agent.agent import Agent
 from qxfleet.api.asking import TooSlow, UnknownTarget
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_REQUEST = 64 * 1024
 MOST_CLIENTS = 64
-"""Connections at the same time; one more is told so and closed."""
+"""Connections at the same time. For one more the one goes that owed a request for the longest; where none does, it is told so."""
 
 SLOWEST_S = 30.0
 """A client that takes nothing for this long is dropped."""
@@ -52,6 +53,8 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._gone: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}
+        """Those who owe a request, or the rest of one; the oldest first."""
         self._inode = 0
         self._door = Door(agent)
 
@@ -112,7 +115,7 @@ class ControlServer:
         assert task is not None
         self._clients.add(task)
         try:
-            if len(self._clients) - len(self._gone) > MOST_CLIENTS:
+            if len(self._clients) - len(self._gone) > MOST_CLIENTS and not self._drop_silent():
                 _say(writer, None, error=("busy", f"{MOST_CLIENTS} clients are connected already"))
                 await _flushed(writer)
                 return
@@ -124,13 +127,27 @@ class ControlServer:
         finally:
             self._clients.discard(task)
             self._gone.discard(task)
+            self._silent.pop(task, None)
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
             else:
                 writer.close()
 
+    def _drop_silent(self) -> bool:
+        """Make a place; False if everybody waits for an answer."""
+        oldest = next(iter(self._silent), None)
+        if oldest is None:
+            return False
+        del self._silent[oldest]
+        self._gone.add(oldest)
+        oldest.cancel()
+        return True
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
+            self._silent[task] = None
             try:
                 line = await reader.readline()
             except ValueError:
@@ -139,11 +156,12 @@ class ControlServer:
                 return
             if not line:
                 return
+            self._silent.pop(task, None)
             key: object = None
             try:
                 said = _read(line)
                 key = said.get("id")
-                request = read_request(said.get("do"), said.get("args") or {})
+                request = read_request(said.get("do"), said.get("args", {}))
                 if request.stream:
                     await self._stream(self._pump(request, key, writer, actor), reader)
                     return
@@ -187,14 +205,19 @@ class ControlServer:
 def _read(line: bytes) -> dict[str, Any]:
     """The object of one line; its "id" can be said again. Raises BadRequest."""
     try:
-        said = json.loads(line)
+        said = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"a request is one line of JSON: {printable(str(error))}") from None
     if not isinstance(said, dict):
         raise BadRequest('a request is an object, {"id", "do", "args"}')
-    if not isinstance(said.get("id"), (str, int, float, type(None))):
+    key = said.get("id")
+    if not isinstance(key, (str, int, float, type(None))) or (isinstance(key, float) and not math.isfinite(key)):
         raise BadRequest('"id" is a number or a text')
     return said
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _named(error: Exception) -> tuple[str, str]:
