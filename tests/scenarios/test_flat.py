@@ -147,9 +147,11 @@ class Clients:
 
     async def half_a_request(self) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", self.http)
-        writer.write(b"GET / HTTP/1.1\r\nHost:")
-        await asyncio.sleep(1)
-        writer.close()
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost:")
+            await asyncio.sleep(1)
+        finally:
+            writer.close()
 
     async def stream(self) -> None:
         """A page's event stream for a minute or two."""
@@ -175,9 +177,11 @@ class Clients:
 
     async def follow(self) -> None:
         follower = await self.play.follow()
-        await asyncio.sleep(self.rng.uniform(30, 90))
-        await follower.close()
-        self.play._followers.remove(follower)
+        try:
+            await asyncio.sleep(self.rng.uniform(30, 90))
+        finally:
+            self.play._followers.remove(follower)
+            await follower.close()
 
     async def outage(self) -> None:
         """Mains of a rack, for half a minute."""
