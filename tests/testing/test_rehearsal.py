@@ -143,6 +143,7 @@ def test_batteries_that_hold_far_less_than_they_promise(tmp_path: Path) -> None:
     assert sound.holds, problems(sound)
 
 
+@pytest.mark.more
 def test_of_one_feed_alone_nothing_stops(tmp_path: Path) -> None:
     outcome = rehearse(tmp_path, PLAN, failing=["a"], back_s=300.0)
     assert outcome.holds and outcome.steps == []
