@@ -108,11 +108,11 @@ def test_what_can_not_be_rehearsed_is_exit_code_2(tmp_path: Path, options: tuple
     from typer.testing import CliRunner
 
     from qxfleet.errors import ConfigError
-    from qxfleet.interfaces.cli.main import app
+    from qxfleet.interfaces.cli.main import command_line
 
     config = tmp_path / "qxfleet.toml"
     config.write_text(PLAN)
-    result = CliRunner().invoke(app, ["--config", str(config), "rehearse", *options])
+    result = CliRunner().invoke(command_line(), ["--config", str(config), "rehearse", *options])
     assert isinstance(result.exception, ConfigError)
     assert result.exception.problems[0].startswith(said)
 
