@@ -694,7 +694,7 @@ async def test_nothing_is_lost_or_doubled_by_kills_and_stops_under_load(
         one.who = AgentIdentity(str(uuid.UUID(int=7)), "row-a")
         one.shipper = one.new_shipper()
         one.shipper.start()
-        await until(one.shipped, 120)
+        await until(one.shipped, 1800 if SOAK else 120)
         events = text("SELECT count(*), count(DISTINCT text) FROM event")
         readings = text("SELECT count(*), count(DISTINCT at) FROM reading")
         assert fetch(fleet_store, lambda connection: connection.execute(events).one()) == (count, count)
