@@ -39,7 +39,7 @@ def status(context: typer.Context, json: Json = False) -> None:
         typer.echo(f"the fleet store keeps {retention_line(rules)} (qxfleet fleet retention)")
 
 
-Kept = Annotated[str | None, typer.Option(metavar="D", help='A duration of a day or more (90d, 2y), or "forever".')]
+Kept = Annotated[str | None, typer.Option(metavar="D", help='A duration of a day or more (90d), or "forever".')]
 
 
 @app.command()
