@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -155,6 +157,70 @@ scrape_configs:
         status = ask('network_ups_tools_ups_status{flag="OL"}')
         assert status[("fleet", "ups-01", "OL")] == 1.0 and status[("one", "", "OL")] == 1.0
         assert ask("scrape_samples_scraped > 20").keys() == {("fleet", "", ""), ("one", "", "")}
+
+
+DASHBOARDS = Path(__file__).parents[2] / "contrib" / "grafana"
+RULES = Path(__file__).parents[2] / "contrib" / "prometheus"
+
+NOT_HERE = ("ups_realpower", "battery_soh", "replace_by", "battery_test_", "poll_lateness", "increase(", "rate(",
+            "runtime and", "charge and", 'flag="FSD"', 'flag="OB"} == 1', "battery_runtime")  # fmt: skip
+"""What three simulated UPSes that have just been started have no figures of."""
+
+
+def test_every_query_of_the_dashboards_is_one_and_finds_what_there_is(site: WebSite, tmp_path: Path) -> None:
+    prometheus = program("prometheus", "prometheus")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(f"""
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: qxfleet
+    static_configs: [{{targets: ["127.0.0.1:{site.port}"]}}]
+""")
+    port = free_port()
+    with _running([prometheus, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
+                   f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]):  # fmt: skip
+
+        def ask(query: str) -> int:
+            url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                document = json.load(answer)
+            assert document["status"] == "success", query
+            return len(document["data"]["result"])
+
+        def up() -> bool:
+            with contextlib.suppress(OSError):
+                return ask("qxfleet_ups_info") == 3
+            return False
+
+        soon(up, "a first scrape", 60)
+        seen = 0
+        for file in sorted(DASHBOARDS.glob("*.json")):
+            for panel in json.loads(file.read_text())["panels"]:
+                for target in panel["targets"]:
+                    query = target["expr"].replace("$ups", ".+")
+                    found = ask(query)
+                    seen += 1
+                    if not any(each in query for each in NOT_HERE):
+                        assert found, f"{file.name}, {panel['title']}: {query} finds nothing"
+        assert seen > 40
+
+
+def test_the_dashboards_are_what_their_table_says() -> None:
+    spec = importlib.util.spec_from_file_location("dashboards", Path(__file__).parents[2] / "scripts" / "dashboards.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["dashboards"] = module
+    spec.loader.exec_module(module)
+    for name in module.DASHBOARDS:
+        assert json.loads((DASHBOARDS / f"{name}.json").read_text()) == module.dashboard(name), "run python scripts/dashboards.py"
+    del sys.modules["dashboards"]
+
+
+def test_the_alert_rules_pass_their_own_tests() -> None:
+    promtool = program("promtool", "prometheus")
+    for command in (["check", "rules", "qxfleet.rules.yml"], ["test", "rules", "qxfleet.rules.test.yml"]):
+        done = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextlib.contextmanager
