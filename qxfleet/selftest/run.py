@@ -229,7 +229,7 @@ class BatteryTests:
     async def stop_tests(self, upses: Collection[str], actor: str) -> tuple[str, ...]:
         """End running tests of these UPSes and take them out of every wave; the names of those it concerned."""
         concerned: list[str] = []
-        for wave in self._waves.values():
+        for wave in list(self._waves.values()):  # others begin and end while a refusal is written
             for ups in upses:
                 if wave.members.get(ups, StoredMember(ups, "")).state == "waiting":
                     await self._refuse(wave, ups, f"stopped by {actor}")

@@ -7,12 +7,14 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from qxfleet.api.shapes import variable_texts
 from qxfleet.battery import register
 from qxfleet.model.discharge import Cause, Discharge
 from qxfleet.model.selftest import Asked
+from qxfleet.selftest.run import BatteryTests
 from qxfleet.store import batteries
 from qxfleet.store import tests as stored
 from qxfleet.testing.simulator import Unknown
@@ -334,3 +336,22 @@ async def test_a_restarted_agent_knows_since_when_it_was_calm(sqlite_path: Path)
         told = verdicts(await again.wave())
         assert told["calm"] == "passed"
         assert told["drained"] == "refused: not fully charged, by the time since it worked"  # and nothing of its mains
+
+
+async def test_tests_are_stopped_while_other_waves_come_and_go() -> None:
+    """Found by the hunt at the control socket: a wave that began meanwhile was an error of our own."""
+    tests = BatteryTests.__new__(BatteryTests)
+    refused: list[str] = []
+
+    async def refuse(wave: Any, ups: str, why: str) -> None:
+        refused.append(ups)
+        tests._waves[len(tests._waves) + 1] = waves(0)
+
+    def waves(count: int) -> Any:
+        members = {f"u{number}": SimpleNamespace(state="waiting") for number in range(count)}
+        return SimpleNamespace(members=members, news=asyncio.Event())
+
+    tests._waves, tests._running = {1: waves(2), 2: waves(1)}, {}
+    tests._refuse = refuse  # type: ignore[method-assign]
+    assert await tests.stop_tests(("u0", "u1"), "cli:op") == ("u0", "u1")
+    assert refused == ["u0", "u1", "u0"]
