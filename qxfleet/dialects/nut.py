@@ -116,11 +116,12 @@ IDENTITY = Query(
 )  # fmt: skip
 
 COMMANDS = Query(
-    b"LIST CMD\r", (Reply(b"", (), lines=Lines.NAMES),), Tier.ONCE, Topic.DEVICE,
+    b"LIST CMD\r", (Reply(b"", (), lines=Lines.NAMES),), Tier.FULL, Topic.DEVICE,
     (told(b"load.off\ntest.panel.start", {f"{OFFERS}load.off": True, f"{OFFERS}test.panel.start": True},
           "RFC 9271, LIST CMD"),),
     "RFC 9271, LIST CMD",
 )  # fmt: skip
+"""Asked again and again: a server that has just begun does not know yet what its drivers offer."""
 
 SETTINGS = Query(
     b"LIST RW\r", (Reply(b"", (), lines=Lines.VARIABLES, hides=("driver.", "server.")),), Tier.AFTER_ORDER, Topic.DEVICE,
@@ -130,7 +131,7 @@ SETTINGS = Query(
 )  # fmt: skip
 
 FORMS = Query(
-    b"LIST FORMS\r", (Reply(b"", (), lines=Lines.FORMS),), Tier.ONCE, Topic.DEVICE,
+    b"LIST FORMS\r", (Reply(b"", (), lines=Lines.FORMS),), Tier.AFTER_ORDER, Topic.DEVICE,
     (told(b'TYPE ups.id RW STRING:8\nTYPE ups.delay.start RW RANGE NUMBER\nRANGE ups.delay.start "0" "600"',
           {"part.takes.ups.id": "TYPE RW STRING:8", "part.takes.ups.delay.start": 'TYPE RW RANGE NUMBER\nRANGE "0" "600"'},
           "RFC 9271, GET TYPE, LIST ENUM, LIST RANGE"),),
