@@ -115,6 +115,7 @@ class Writer:
         self._due_s = inf
         self._untaken: dict[int, float] = {}
         self._aside_due_s = 0.0
+        self._spilling = False
         self._number = clock.wall_us()
         self._first = self._number
         self._committed = 0
@@ -420,7 +421,8 @@ class Writer:
             self._taken += len(readings)
             jobs = [job for job in self._jobs if job.begin()]
             waiting = [done for done in self._waiting if done.set_running_or_notify_cancel()]
-            batch = Batch(readings, self._events, jobs, waiting, due_s=self._due_s, taken_s=time.monotonic())
+            again = self._spilling  # the side file may have had these events by now, and they may be joined already
+            batch = Batch(readings, self._events, jobs, waiting, again, due_s=self._due_s, taken_s=time.monotonic())
             self._events, self._jobs, self._waiting, self._due_s = [], [], [], inf
             self._held = batch or None
             return self._held
@@ -531,11 +533,13 @@ class Writer:
             self._taken += len(readings)
             self._due_s = inf
             self._aside_due_s = time.monotonic() + ASIDE_S
+            self._spilling = True
         queued = Batch(readings, events[:count], jobs)
         try:
             side.append([*(held.lines() if held is not None else ()), *queued.lines()])
         except OSError as error:
             with self._lock:
+                self._spilling = False
                 self._taken -= len(readings)
                 self._readings.extendleft(reversed(readings))
                 self._due_s = time.monotonic() + BACKOFF_S[0]
@@ -545,6 +549,7 @@ class Writer:
             return
         self._side_error, self._neither_told = None, False
         with self._lock:
+            self._spilling = False
             if self._events is events:
                 del events[:count]
             self._jobs = [job for job in self._jobs if job.record is None or job.number > last]

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
@@ -547,6 +548,39 @@ async def test_what_goes_aside_just_before_it_would_be_written_is_stored_when_it
     try:
         store.record_event(an_event(0))
         assert await store.settled(30.0)
+        assert [item.event for item in await store.read(history.events)] == [an_event(0)]
+    finally:
+        await store.close()
+
+
+@pytest.mark.more
+async def test_events_joined_while_they_are_still_queued_are_there_once(
+    sqlite_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine stops the side file's thread between its write and taking what it wrote from the queue."""
+    store = a_store(sqlite_path, troubles)
+    store.open()
+    writer, side = store._writer, store._writer._side
+    assert side is not None
+    take, append = writer._next, side.append
+
+    def late() -> Batch | None:
+        give_up = time.monotonic() + 20
+        while writer._events and not writer._spilling and time.monotonic() < give_up:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        return take()
+
+    def slow(lines: Any) -> None:
+        append(lines)
+        time.sleep(4.0)
+
+    monkeypatch.setattr(side, "append", slow)
+    monkeypatch.setattr(writer, "_next", late)
+    try:
+        store.record_event(an_event(0))
+        await asyncio.sleep(6.0)
+        await in_state(store)
         assert [item.event for item in await store.read(history.events)] == [an_event(0)]
     finally:
         await store.close()
