@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
@@ -32,7 +32,7 @@ from qxfleet.errors import OrderNotSupported, QxfleetError, StoreError
 from qxfleet.interfaces.link import next_down, up
 from qxfleet.interfaces.stream import Ability, News, Pulse, with_quick
 from qxfleet.model.clock import Clock
-from qxfleet.model.events import Event, OrderResult, Outcome, SettingInfo
+from qxfleet.model.events import Event, Link, OrderResult, Outcome, SettingInfo
 from qxfleet.model.options import UpsOptions
 from qxfleet.model.state import DeviceState
 from qxfleet.store.engine import explained, open_engine
@@ -45,6 +45,10 @@ log = logging.getLogger(__name__)
 P = TypeVar("P")
 
 READERS = 3
+CORE_SILENT_S, DOUBT_S = 9.0, 1.0
+"""A core that says nothing for both together hangs: it gives a pulse a second. The second part is there because a process that
+was stopped itself finds its timers over before it has read what came meanwhile."""
+
 ANSWER_S = 90.0
 """The core answers every order, if only with what it does not know, long before."""
 
@@ -84,14 +88,22 @@ class MirrorFleet:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self.states: dict[str, DeviceState] = {}
+        self.stale: Mapping[str, DeviceState] | None = None
         self.by_name: dict[str, UpsOptions] = {}
         self.abilities: dict[str, Ability] = {}
         self.counts: Mapping[str, tuple[int, int]] = {}
         self.pace = Pace()
 
     def snapshot(self) -> Mapping[str, DeviceState]:
-        """The state of every device by name, in configured order."""
-        return self.states
+        """The state of every device by name, in configured order; while the core says nothing, none of them is fresh."""
+        return self.states if self.stale is None else self.stale
+
+    def doubt(self, reason: str) -> None:
+        """Call everything stale that is shown as fresh, until the core speaks again."""
+        self.stale = {
+            name: replace(state, link=Link.STALE, link_reason=reason) if state.link is Link.ONLINE else state
+            for name, state in self.states.items()
+        }
 
     def options(self, ups: str) -> UpsOptions:
         """The options of one device. Raises OrderNotSupported."""
@@ -221,6 +233,7 @@ class Mirror:
         self._keys = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._told_logins: dict[str, list[list[str]]] | None = None
+        self._silent: asyncio.TimerHandle | None = None
         self._use(config)
 
     def part(self, kind: type[P]) -> P | None:
@@ -345,7 +358,23 @@ class Mirror:
         if self.pulse is not None and self.fleet.states.keys() >= self.fleet.by_name.keys():
             self.begun.set()
 
+    def _await_pulse(self) -> None:
+        """Begin to wait for the next pulse; until it comes everything is as fresh as it was told."""
+        if self._silent is not None:
+            self._silent.cancel()
+        if self.fleet.stale is not None:
+            self.fleet.stale = None
+            log.warning("the core speaks again: states are as it tells them")
+        loop = asyncio.get_running_loop()
+        self._silent = loop.call_later(CORE_SILENT_S, lambda: setattr(self, "_silent", loop.call_later(DOUBT_S, self._doubt)))
+
+    def _doubt(self) -> None:
+        reason = f"the agent's core says nothing for {CORE_SILENT_S + DOUBT_S:g} s"
+        log.error("%s: it hangs, every UPS is shown as stale, and nothing is acted on until it speaks again", reason)
+        self.fleet.doubt(reason)
+
     def _beat(self, pulse: Pulse) -> None:
+        self._await_pulse()
         self.pulse, self.plan = pulse, pulse.plan
         self.store.last = pulse.store
         self.fleet.pace, self.fleet.counts = pulse.pace, pulse.polls

@@ -208,9 +208,14 @@ class Interfaces:
 
     async def _pulse(self) -> str:
         """A sign of life every second; why it was given up, when it was."""
+        agent = self._agent
+        last_s = agent.clock.monotonic()
         while True:
-            agent = self._agent
-            if agent.clock.monotonic() - self._heard_s > SILENT_S:
+            now_s = agent.clock.monotonic()
+            if now_s - last_s > 2 * PULSE_S:
+                self._heard_s += now_s - last_s  # we stood still ourselves: what they said meanwhile is not read yet
+            last_s = now_s
+            if now_s - self._heard_s > SILENT_S:
                 return f"hung: it said nothing for {SILENT_S:g} s"
             if self._writer is not None and self._writer.transport.get_write_buffer_size() > MOST_UNTAKEN:
                 return "hung: it takes nothing"

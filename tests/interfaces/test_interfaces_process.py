@@ -159,6 +159,24 @@ def test_stopped_it_is_ended_and_started_again(site: WebSite) -> None:
     assert not Path(f"/proc/{before}").exists()
 
 
+def test_a_core_that_hangs_is_shown_to_nobody_as_fresh(site: WebSite, nut_port: int) -> None:
+    """The safety net of every upsmon is that old values are refused; and when the core speaks again all is as before."""
+    before, caller = interfaces_of(site), Caller(nut_port)
+    assert caller.ask("GET VAR ups-01 ups.status").endswith('"OL"')
+    assert site.process is not None
+    site.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: caller.ask("GET VAR ups-01 ups.status") == "ERR DATA-STALE", "stale values", 60)
+        assert caller.ask("GET VAR ups-02 battery.voltage") == "ERR DATA-STALE"
+        (ups,) = (each for each in site.api("/fleet").json["ups"] if each["name"] == "ups-01")
+        assert ups["state"] == "stale"
+    finally:
+        site.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: caller.ask("GET VAR ups-01 ups.status").endswith('"OL"'), "fresh values again", 60)
+    caller.close()
+    assert interfaces_of(site) == before, "the core's own pause is no silence of theirs"
+
+
 def test_stopped_it_holds_up_no_end() -> None:
     with web_site(count=1) as site:
         os.kill(interfaces_of(site), signal.SIGSTOP)
