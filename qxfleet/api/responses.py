@@ -862,7 +862,7 @@ class ShutdownEnded(TypedDict):
     """A run that people settled by hand."""
 
     run: int
-    text: str
+    text: Annotated[str, Told("How it ended.", "ended by cli:ann; 3 loads stopped; no UPSes cut; all are back; it took 9 min")]
 
 
 class UpsOutlook(TypedDict):
