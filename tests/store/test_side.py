@@ -333,7 +333,7 @@ async def test_damaged_under_the_agent(sqlite_path: Path, troubles: list[str]) -
     store.on_anew.append(lambda: told.append(None))
     store.open()
     try:
-        await store.record_now(an_event(0))
+        await in_state(store, an_event(0))
         with sqlite_path.open("r+b") as file:
             file.write(b"\xff" * 200_000)
         sqlite_path.with_name("fleet.db-wal").write_bytes(b"\xff" * 200_000)
