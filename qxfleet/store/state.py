@@ -52,17 +52,22 @@ class State:
     def open(self) -> None:
         """Bring it to the schema of this version; a file that is not there is made. :class:`StoreError` if that can't be.
 
-        A lock that could not be taken before, because its folder was missing, is taken now.
+        A lock that could not be taken before, because its folder or the file was missing, is taken now.
+        :class:`StateHeld`: the file under the name is another agent's.
         """
-        if self._lock is not None:
-            with suppress(OSError):  # told where it was tried first
-                self._lock.take()
+        self._take_lock()
         upgrade(self._url, busy_s=BUSY_S)
+        self._take_lock()
         if self._lock is not None:
             with explained(self.writing), self.writing.begin() as connection:
                 running = self._file is not None
                 self._lock.sign(_signed(connection, self._lock.agent, self._lock.uuid, running=running))
         self._file = self._found()
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):  # told where it was tried first
+                self._lock.take()
 
     def begin_anew(self, why: str) -> str:
         """Put what is there aside, if anything is, and make a new one; a sentence that says so. :class:`StoreError`, OSError.

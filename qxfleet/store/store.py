@@ -20,7 +20,7 @@ from qxfleet.model.reading import Identity, Reading
 from qxfleet.store import history, orders
 from qxfleet.store.engine import explained, parse_url, sqlite_path
 from qxfleet.store.known import Known, Recognised
-from qxfleet.store.lock import StateLock
+from qxfleet.store.lock import StateHeld, StateLock
 from qxfleet.store.policy import Kept
 from qxfleet.store.records import nothing
 from qxfleet.store.rows import clean, event_row, identity_json, identity_of, outcome_row, reading_row
@@ -91,6 +91,9 @@ class Store:
         if self._lock is not None:
             try:
                 self._lock.take()
+            except StateHeld:
+                self._lock.release()
+                raise
             except OSError as error:
                 self._trouble(f"no lock can be kept at {self._lock.path}: {error.strerror}", Severity.WARNING)
         self._writer.start()

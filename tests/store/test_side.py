@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -411,6 +411,50 @@ async def test_a_second_agent_is_refused_by_name(sqlite_path: Path, troubles: li
     third = a_store(sqlite_path, troubles, "row-c")
     third.open()
     await third.close()
+
+
+@pytest.mark.parametrize(
+    ("link", "holder"), [(os.symlink, r"agent row-a \(pid \d+\)"), (os.link, "another qxfleet agent.*hard link")]
+)
+async def test_a_second_agent_on_another_name_of_the_state_is_refused(
+    link: Callable[[Path, Path], None], holder: str, sqlite_path: Path, troubles: list[str]
+) -> None:
+    first = a_store(sqlite_path, troubles, "row-a")
+    first.open()
+    (other := sqlite_path.with_name("folder")).mkdir()
+    second_name = other / "other.db"
+    try:
+        await in_state(first, an_event(0))
+        link(sqlite_path, second_name)
+        second = a_store(second_name, troubles, "row-b")
+        with pytest.raises(StateHeld, match=f"{second_name} is in use by {holder}"):
+            second.open()
+        await second.close()
+        assert not second_name.with_name("other.db-wal").exists(), "not even opened"
+    finally:
+        await first.close()
+    third = a_store(second_name, troubles, "row-c")
+    third.open()
+    await third.close()
+
+
+async def test_the_lock_goes_along_when_the_state_is_put_aside(sqlite_path: Path, troubles: list[str]) -> None:
+    first = a_store(sqlite_path, troubles, "row-a")
+    first.open()
+    try:
+        await in_state(first, an_event(0))
+        former = sqlite_path.with_name("former.db")
+        sqlite_path.rename(former)
+        await until(lambda: any("was moved away" in text for text in troubles))
+        await in_state(first, an_event(1))
+        os.link(sqlite_path, sqlite_path.with_name("hard.db"))
+        with pytest.raises(StateHeld, match="hard link"):
+            a_store(sqlite_path.with_name("hard.db"), troubles, "row-b").open()
+        other = a_store(former, troubles, "row-b")  # nobody's any more
+        other.open()
+        await other.close()
+    finally:
+        await first.close()
 
 
 async def test_where_the_folder_comes_later_the_lock_is_taken_then(tmp_path: Path, troubles: list[str]) -> None:
