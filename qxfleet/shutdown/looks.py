@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from qxfleet.agent.forced import ForcedShutdown
+from qxfleet.agent.forced import RECONNECT_S, ForcedShutdown
 from qxfleet.model.clock import Clock
 from qxfleet.model.loads import CommandSays, Load, NutClients, NutLoggedOut, TcpClosed, UpsLoadBelow
 from qxfleet.shutdown.act import meant
@@ -23,6 +23,10 @@ CONNECT_S, ECHO_S, PROGRAM_S = 2.0, 1.0, 10.0
 SILENT_S = 10.0
 """How long an address must answer nothing at all before its host counts as off: longer than a switch's port takes to come back,
 and than Linux keeps a silent neighbour's hardware address while it is asked for."""
+
+FIRST_S = HOT_S + CONNECT_S + ECHO_S + SILENT_S
+"""What a first look takes at most, a host that is off being the longest: its silence must last. Who waits for NUT clients that
+may be logging in again, or for one of a room's programs, waits longer."""
 
 PROGRAMS, COLD_PROGRAMS = 8, 2
 """Programs that look at loads, at once: in all, and of those about loads that nothing is being done to. A room of hundreds must
@@ -41,6 +45,7 @@ class Looks:
         self._asked_s: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._silent_s: dict[str, float] = {}
+        self._first_until_s: dict[str, float] = {}
         self._closing: set[str] = set()
         """Loads whose port was seen to close, or whose NUT clients to log out, behind their stop."""
         self._addresses: dict[str, set[str]] = {}
@@ -53,11 +58,19 @@ class Looks:
         """Every load that was looked at."""
         return MappingProxyType(self._seen)
 
+    @property
+    def going_on(self) -> frozenset[str]:
+        """Loads whose first look is not over: none of its signs was seen, and its time is not over either."""
+        now_s = self._clock.monotonic()
+        return frozenset(name for name, until_s in self._first_until_s.items() if now_s < until_s)
+
     def look(self, loads: tuple[Load, ...], record: Record, upses: Mapping[str, UpsSeen]) -> None:
         """See what can be seen at once, and ask what is due to be asked."""
         now_s = self._clock.monotonic()
         open_steps = {taken.step.target for taken in record.taken if taken.result is None}
         for load in loads:
+            if load.down_when is not None:
+                self._first_until_s.setdefault(load.name, now_s + _first_s(load))
             match load.down_when:
                 case UpsLoadBelow(percent):
                     self._note(load.name, _carries(load, upses, percent))
@@ -69,6 +82,7 @@ class Looks:
     def forget(self) -> None:
         """Nothing is under way: what was seen grows old."""
         self._seen.clear()
+        self._first_until_s.clear()
         self._asked_s.clear()
         self._silent_s.clear()
         self._closing.clear()
@@ -84,6 +98,8 @@ class Looks:
 
     def _note(self, name: str, up: bool | None, *, closed: bool = False) -> None:
         was = self._seen.get(name)
+        if up is not None:
+            self._first_until_s[name] = self._clock.monotonic()
         if was is None or was.up is not up or was.closed is not closed:
             self._seen[name] = LoadSeen(up, self._clock.monotonic(), closed)
             self._changed()
@@ -109,6 +125,7 @@ class Looks:
             await self._knock(load, load.down_when, upses, last, hot=hot)
         elif isinstance(load.down_when, CommandSays):
             self._note(load.name, await self._program(load.down_when.argv, hot=hot))
+            self._first_until_s[load.name] = self._clock.monotonic()
 
     async def _program(self, argv: tuple[str, ...], *, hot: bool) -> bool | None:
         """Exit code 0 says down, 1 up."""
@@ -171,6 +188,13 @@ class Looks:
         silent_for_s = self._clock.monotonic() - self._silent_s.setdefault(name, asked_s)
         off = known_off or (stop_was_heard and silent_for_s >= SILENT_S)
         self._note(name, False if off else None, closed=(nut or stop_was_heard) and not off)
+
+
+def _first_s(load: Load) -> float:
+    """What its first look takes at most."""
+    also = load.down_when.also if isinstance(load.down_when, TcpClosed | NutLoggedOut) else load.down_when
+    programs_s = 2 * PROGRAM_S if isinstance(also, CommandSays) else 0.0
+    return FIRST_S + programs_s + (RECONNECT_S if isinstance(load.down_when, NutLoggedOut) else 0.0)
 
 
 def _last_act(record: Record, name: str) -> Taken | None:

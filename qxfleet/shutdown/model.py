@@ -69,11 +69,13 @@ class LoadSeen:
 @dataclass(frozen=True, slots=True)
 class World:
     """All that is observed at one moment; what is not in the mappings was never seen. ``booted_s``: since when the machine runs
-    on which this is worked out."""
+    on which this is worked out. ``looking``: loads whose first look is not over: that nothing was seen of them says nothing yet.
+    """
 
     upses: Mapping[str, UpsSeen] = field(default_factory=dict)
     loads: Mapping[str, LoadSeen] = field(default_factory=dict)
     booted_s: float = float("-inf")
+    looking: frozenset[str] = frozenset()
 
 
 # -- what was done

@@ -142,9 +142,9 @@ def ends(
                 end = End(taken.number, Result.DONE, "it was off, and is up again")
             elif taken.step.act is Act.STOP:
                 closed = (seen := world.loads.get(name)) is not None and seen.closed
-                end = _stop_end(taken, found.loads[name].first, load, up, closed, record, now_s)
+                end = _stop_end(taken, found.loads[name].first, load, up, closed, name in world.looking, record, now_s)
             else:
-                end = _start_end(taken, load, up, record, now_s)
+                end = _start_end(taken, load, up, name in world.looking, record, now_s)
         else:
             end = _ups_end(taken, world.upses.get(name, UNSEEN), record, now_s)
         if end is None:
@@ -157,8 +157,10 @@ def ends(
 
 
 def _stop_end(
-    taken: Taken, first: Taken, load: Load, up: bool | None, closed: bool, record: Record, now_s: float
+    taken: Taken, first: Taken, load: Load, up: bool | None, closed: bool, looking: bool, record: Record, now_s: float
 ) -> End | None:
+    """``looking``: an agent that has just taken the step up has not had its look yet, whatever the time is."""
+
     def end(result: Result, text: str) -> End:
         return End(taken.number, result, text)
 
@@ -171,6 +173,8 @@ def _stop_end(
         return end(Result.DONE, f"would be down after {spell_s(would_s)}") if over else None
     if answer in (Answer.FAILED, Answer.UNSUPPORTED):
         return end(Result.FAILED, taken.text or "refused")
+    if looking and up is None:
+        return None
     watched = load.down_when is not None or up is not None
     said = f": {taken.text}" if taken.text else ""
     if answer is Answer.INTERRUPTED and not isinstance(load.stop, Outlet):
@@ -191,7 +195,7 @@ def _stop_end(
     return None
 
 
-def _start_end(taken: Taken, load: Load, up: bool | None, record: Record, now_s: float) -> End | None:
+def _start_end(taken: Taken, load: Load, up: bool | None, looking: bool, record: Record, now_s: float) -> End | None:
     spent_s, answer = now_s - taken.begun_s, taken.answer
     if up:
         return End(taken.number, Result.DONE, f"up after {spell_s(spent_s)}")
@@ -199,6 +203,8 @@ def _start_end(taken: Taken, load: Load, up: bool | None, record: Record, now_s:
         return None if answer is None else End(taken.number, Result.DONE, "would be started")
     if answer in (Answer.FAILED, Answer.UNSUPPORTED):
         return End(taken.number, Result.FAILED, taken.text or "refused")
+    if looking and up is None:
+        return None
     if answer is Answer.INTERRUPTED and now_s - (taken.answered_s or taken.begun_s) >= CHECK_S:
         return End(taken.number, Result.FAILED, "the agent ended before it was answered")
     if load.down_when is None and answer in (Answer.ACCEPTED, Answer.UNCONFIRMED):

@@ -167,7 +167,7 @@ class StagedShutdown:
     @property
     def world(self) -> World:
         """All that is seen now."""
-        return World(self._observer.upses, self._looks.loads, self._clock.booted_s())
+        return World(self._observer.upses, self._looks.loads, self._clock.booted_s(), self._looks.going_on)
 
     def forecast(self, ups: str) -> tuple[float | None, float | None]:
         """Seconds that the battery of a UPS would last from now: likely, and at worst; as the plan takes it, on mains too."""

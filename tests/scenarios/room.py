@@ -282,6 +282,7 @@ class RoomAgent:
                     task.cancel()
             await asyncio.sleep(0)
             self.shutdown._reserve.close()  # threads die with a process; here they must be told
+            self.shutdown._journal.close()
         else:
             await self.shutdown.stop()
         await self.fleet.stop()
@@ -298,8 +299,10 @@ class RoomAgent:
         return [(event.ups, event.name, event.value) for event in self.scene.events if event.name in names]
 
 
-async def play(scene: Scene, script: Callable[[Scene], Awaitable[None]], kills: Sequence[int] = ()) -> None:
-    """Run a script in the room with an agent, or with several, each killed behind so many commits."""
+async def play(
+    scene: Scene, script: Callable[[Scene], Awaitable[None]], kills: Sequence[int | None] = (), away_s: float = 3.0
+) -> None:
+    """Run a script in the room with an agent, or with several, each killed behind so many commits, or by the script."""
     loop = asyncio.get_running_loop()
     returns = scene.returns = {name: list[float]() for name in scene.upses}
     off = dict.fromkeys(scene.upses, False)
@@ -327,7 +330,7 @@ async def play(scene: Scene, script: Callable[[Scene], Awaitable[None]], kills: 
                 scene.killed += agent.store.killed.is_set()
             if acting.done():
                 break
-            await asyncio.sleep(3.0)  # the service manager starts it again
+            await asyncio.sleep(away_s)  # the service manager starts it again
         await acting
     finally:
         physics.cancel()

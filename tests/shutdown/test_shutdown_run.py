@@ -17,7 +17,7 @@ from qxfleet.shutdown.effects import Done
 from qxfleet.shutdown.looks import SILENT_S
 from qxfleet.shutdown.model import Ordered
 from qxfleet.store import shutdown as stored
-from qxfleet.testing.loads import HostState
+from qxfleet.testing.loads import HostState, Trouble
 from tests.scenarios.room import ON_BATTERY_S, PLAN, Doors, RoomAgent, Scene, hosts_down, hosts_up, play, run_of, until
 from tests.virtual import run_virtual
 
@@ -312,3 +312,48 @@ def test_a_run_that_people_settled_by_hand_is_ended_by_its_number(scene: Scene) 
     tell(scene, story)
     (run,) = run_of(scene)
     assert run.outcome == "ended"
+
+
+@pytest.mark.parametrize("away_s", [10.0, 90.0, 300.0])
+def test_taken_up_behind_its_time_a_load_is_looked_at_before_anything_is_said_of_it(scene: Scene, away_s: float) -> None:
+    """The agent is killed behind three accepted stops, and away until they have been down for long."""
+
+    async def story(scene: Scene) -> None:
+        await asyncio.sleep(SETTLE_S)
+        scene.mains(False)
+
+        def accepted() -> bool:
+            return sum(event.name == "load-stopping" and "accepted" in event.value for event in scene.events) == 3
+
+        await until(accepted, ON_BATTERY_S + 60, "three stops were accepted")
+        assert isinstance(scene.agent, RoomAgent)
+        scene.agent.store.killed.set()
+        await asyncio.sleep(away_s)
+        await until(lambda: hosts_down(scene), 600, "everything is down")
+        scene.mains(True)
+        await until(lambda: hosts_up(scene), 1200, "everything is up again")
+        await asyncio.sleep(60)
+
+    run_virtual(play(scene, story, kills=(None,), away_s=away_s))
+    assert [event.text for event in scene.events if event.name in ("load-stuck", "load-not-stopped", "shutdown-trouble")] == []
+    assert set(scene.asked_to_stop()) == ALL and set(scene.asked_to_stop().values()) == {1}
+    scene.check_order()
+    assert run_of(scene)[0].text.startswith("6 loads stopped; ")
+
+
+def test_taken_up_behind_its_time_a_load_that_is_up_would_not_stop(scene: Scene) -> None:
+    """What the look shows is said, and what hangs behind it waits for that."""
+
+    async def story(scene: Scene) -> None:
+        await asyncio.sleep(SETTLE_S)
+        scene.room.hosts["web-a-1"].trouble = Trouble.HANGS
+        scene.mains(False)
+        await until(lambda: len(scene.asked_to_stop()) == 3, ON_BATTERY_S + 60, "three were asked to stop")
+        await asyncio.sleep(5)
+        assert isinstance(scene.agent, RoomAgent)
+        scene.agent.store.killed.set()
+        await asyncio.sleep(120)
+
+    run_virtual(play(scene, story, kills=(None,), away_s=90.0))
+    stuck = [event.text for event in scene.events if event.name == "load-stuck"]
+    assert len(stuck) == 1 and stuck[0].startswith("web-a-1: not down after "), stuck
