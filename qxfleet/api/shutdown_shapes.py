@@ -21,6 +21,7 @@ from qxfleet.shutdown.telling import (
     UPS_WORDS,
     advice,
     duration,
+    given_up,
     headline,
     load_says,
     run_says,
@@ -56,11 +57,12 @@ def status_document(agent: Agent) -> responses.Shutdown:
     forced = {flag.ups: flags.actor for flag, flags in agent.forced.all().items() if not flag.load}
     told = any(was_told(taken) for taken in record.taken)
     counts = dict(Counter(each["phase"] for each in loads))
+    said = advice(record, counts, cut_told=told, to_cut=decision.to_cut, given_up=given_up(decision))
     run = _run(part, scale) if part.running else None
     return {
         "agent": agent.config.agent.name,
         "time": iso(scale.now_us),
-        "advice": advice(record, counts, cut_told=told) if run is not None else FORCED_ADVICE if forced else "",
+        "advice": said if run is not None else FORCED_ADVICE if forced else "",
         "headline": headline(plan, record, decision, world, running=run is not None, armed=part.armed, forced=forced),
         "forced": forced,
         **arming(part),

@@ -53,8 +53,42 @@ def cuts(scene: Scene) -> list[Step]:
 
 def _wanted(scene: Scene) -> dict[str, str]:
     """UPSes that are to cut now, each with the reason."""
+    return {ups: why for ups, why in _due(scene).items() if not _paused(scene, ups)}
+
+
+def _due(scene: Scene) -> dict[str, str]:
+    """UPSes that are to cut, now or at their next try, each with the reason."""
     cycle = to_cycle(scene)
     return {ups: why for ups in scene.plan.fed if (why := _why(scene, ups, cycle)) is not None}
+
+
+def _paused(scene: Scene, ups: str) -> bool:
+    """Its last cut came to nothing a moment ago."""
+    run = scene.ups_run(ups)
+    return run is not None and run.cut.ended_s is not None and scene.now_s - run.cut.ended_s < RETRY_S
+
+
+def to_cut(scene: Scene) -> tuple[str, ...]:
+    """UPSes that are to be told to cut yet, or again, and those that were and have not answered."""
+    if scene.plan.ups_off.then == "leave":
+        return ()
+    due = _due(scene)
+    return tuple(ups for ups in scene.plan.fed if ups in due or (ups in scene.told and _unanswered(scene, ups)))
+
+
+def given_up(scene: Scene, ups: str) -> bool:
+    """It was told to cut on battery, refused or did not, and is not told again; its output is on as far as is known."""
+    run, feed = scene.ups_run(ups), scene.feeds[ups]
+    vain = run is not None and run.cut.result in (Result.FAILED, Result.NO_EFFECT)
+    return vain and feed.on_battery and not scene.may_try(ups)
+
+
+def late(scene: Scene, ups: str) -> bool:
+    """Its countdown is over by more than a moment, and its output was seen to be on since."""
+    run, seen = scene.ups_run(ups), scene.feeds[ups].seen
+    if run is None or not seen.contact or seen.output_since_s is None:
+        return False
+    return seen.seen_s > run.cut.begun_s + run.cut.step.offdelay_s + LATE_S
 
 
 def _cut(scene: Scene, ups: str, why: str, rank: int, host: Load | None) -> Step:
@@ -81,9 +115,6 @@ def _why(scene: Scene, ups: str, cycle: set[str]) -> str | None:
     if not (ours or leaving) or not scene.empty(ups) or not scene.may_try(ups):
         return None
     if host is not None and not leaving:
-        return None
-    run = scene.ups_run(ups)
-    if run is not None and run.cut.ended_s is not None and scene.now_s - run.cut.ended_s < RETRY_S:
         return None
     if ups in cycle:
         return "mains are back, and what hangs on it starts only when its power comes"

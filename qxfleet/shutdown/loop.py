@@ -98,8 +98,9 @@ class Loop:
         await self._journal.go_on(self.run_id, self.plan, ends, begun, armed=armed)
         for each, end in ends:
             self.record = self.record.ended(end, now_s)
-            again = each.step.act is Act.STOP and end.result is Result.FAILED and (
-                decision.loads.get(each.step.target) in telling.GOING
+            again = end.result is Result.FAILED and (
+                (each.step.act is Act.STOP and decision.loads.get(each.step.target) in telling.GOING)
+                or (each.step.act is Act.CUT and each.step.target in decision.to_cut)
             )  # fmt: skip
             self._hands.tell(telling.ended(each, end, self._clock.wall_us(), armed=armed, again=again))
         for step in decision.begin:

@@ -264,9 +264,9 @@ class UpsPhase(enum.Enum):
     """Where a UPS stands in a run.
 
     TRIGGERED: on battery, and something on it must go. TELLING: an order to cut is on its way, not known yet with what success.
-    TOLD: counts down to its cut, mains are off. RACING: mains came back while it counts down; it goes off and returns by itself,
-    unless something on it is up: then it is called back. OFF: the cut has happened. RETURNED: and power is back.
-    UNTOLD: accepted or not, the cut has not happened.
+    TOLD: counts down to its cut, mains are off. LATE: its countdown is over and its output is on.
+    RACING: mains came back while it counts down; it goes off and returns by itself, unless something on it is up: then it is
+    called back. OFF: the cut has happened. RETURNED: and power is back. UNTOLD: accepted or not, the cut has not happened.
     """
 
     GOOD = "good"
@@ -275,6 +275,7 @@ class UpsPhase(enum.Enum):
     TELLING = "telling"
     TOLD = "told"
     RACING = "racing"
+    LATE = "late"
     OFF = "off"
     RETURNED = "returned"
     UNTOLD = "untold"
@@ -287,8 +288,9 @@ class Decision:
 
     ``memory`` takes the place of the record's. ``look_s``: look again by then even if nothing changes. ``finished``: the run is
     over, in one sentence. ``forced``: loads whose NUT clients are told to shut down, each with the UPSes that tell them.
-    ``by_hand``: what only a person can do, by load or UPS. The phases are for people; loads and UPSes without trouble are left
-    out of them.
+    ``by_hand``: what only a person can do, by load or UPS. ``to_cut``: UPSes whose loads are down and that are to be told to
+    cut yet, for the first time or again, or that have not answered yet. The phases are for people; loads and UPSes without
+    trouble are left out of them.
     """
 
     begin: tuple[Step, ...] = ()
@@ -298,5 +300,6 @@ class Decision:
     finished: str | None = None
     forced: Mapping[str, frozenset[str]] = field(default_factory=dict)
     by_hand: Mapping[str, str] = field(default_factory=dict)
+    to_cut: tuple[str, ...] = ()
     loads: Mapping[str, LoadPhase] = field(default_factory=dict)
     upses: Mapping[str, UpsPhase] = field(default_factory=dict)

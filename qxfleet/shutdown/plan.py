@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qxfleet.model.loads import Load, Plan
-from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, switch_ons
+from qxfleet.shutdown.cutting import all_told, call_backs, called_back, cuts, late, switch_ons, to_cut
 from qxfleet.shutdown.ending import sentence
 from qxfleet.shutdown.forcing import forced
 from qxfleet.shutdown.model import Act, Decision, LoadPhase, Mains, Memory, Record, Result, Step, UpsPhase, World
@@ -45,6 +45,7 @@ def next_steps(plan: Plan, record: Record, world: World, now_s: float) -> Decisi
         finished=None if steps else _finished(scene, hand),
         forced=forced(scene),
         by_hand=hand,
+        to_cut=to_cut(scene),
         loads=_load_phases(scene) if active else {},
         upses=_ups_phases(scene),
     )
@@ -177,7 +178,7 @@ def _ups_phases(scene: Scene) -> dict[str, UpsPhase]:
             gone = over and not (scene.record.armed and on)
             racing = seen.mains is Mains.ON
             sent = run.cut.answer is not None
-            counts = UpsPhase.RACING if racing else UpsPhase.TOLD
+            counts = UpsPhase.LATE if late(scene, name) else UpsPhase.RACING if racing else UpsPhase.TOLD
             phases[name] = UpsPhase.OFF if gone else counts if sent else UpsPhase.TELLING
         elif name in scene.kept_off:
             phases[name] = UpsPhase.OFF

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qxfleet.model.loads import Load
-from qxfleet.shutdown.cutting import to_cycle
+from qxfleet.shutdown.cutting import given_up, to_cycle
+from qxfleet.shutdown.ending import names
 from qxfleet.shutdown.model import Act, Result, Step
 from qxfleet.shutdown.progress import Standing
 from qxfleet.shutdown.scene import Scene
@@ -96,6 +97,12 @@ def by_hand(scene: Scene) -> dict[str, str]:
             what = "would not stop" if scene.up[load.name] else "was not seen off"
             asked[load.name] = f"{load.name} {what}: stop it by hand; its UPS is not told to cut while it may be up"
     for ups, run in scene.found.upses.items():
-        if run.cut.result is Result.NO_EFFECT and scene.feeds[ups].on_battery and not scene.may_try(ups):
-            asked[ups] = f"{ups} was told to cut and did not: switch it off by hand if what hangs on it is to see its power come"
+        if given_up(scene, ups):
+            did = "refused" if run.cut.result is Result.FAILED else "did not"
+            loads = names([load.name for load in scene.plan.fed[ups]])
+            down = f" what hangs on it ({loads}) is down," if scene.empty(ups) else ""
+            asked[ups] = (
+                f"{ups} was told to cut and {did}, and is not told again:{down} and its battery drains until it is empty; "
+                f"switch it off by hand, or try `qxfleet cut {ups}`"
+            )
     return asked

@@ -32,7 +32,7 @@ ENDED = {
     (Act.STOP, Result.NOT_SEEN): ("load-not-seen-off", "was not seen off"),
     (Act.STOP, Result.DONE): ("load-down", "is down"), (Act.STOP, Result.FAILED): ("load-stuck", "would not stop"),
     (Act.START, Result.DONE): ("load-up", "is up again"), (Act.START, Result.FAILED): ("load-not-up", "did not come up"),
-    (Act.CUT, Result.DONE): ("ups-back", "was off and is back"), (Act.CUT, Result.FAILED): ("ups-not-back", "did not come back"),
+    (Act.CUT, Result.DONE): ("ups-back", "was off and is back"), (Act.CUT, Result.FAILED): ("ups-not-cut", "refused its cut"),
     (Act.CUT, Result.NO_EFFECT): ("ups-not-cut", "did not cut its output"),
     (Act.CUT, Result.UNDONE): ("ups-called-back", "its cut was called back"),
     (Act.CALL_BACK, Result.DONE): ("ups-called-back", "no longer counts down"),
@@ -54,7 +54,8 @@ LOAD_WORDS = {
 UPS_WORDS = {
     UpsPhase.GOOD: "good", UpsPhase.ON_BATTERY: "on battery", UpsPhase.TRIGGERED: "on battery, its loads must go",
     UpsPhase.TELLING: "is being told to cut", UpsPhase.TOLD: "counts down to its cut",
-    UpsPhase.RACING: "counts down, mains are back", UpsPhase.OFF: "off", UpsPhase.RETURNED: "back",
+    UpsPhase.RACING: "counts down, mains are back", UpsPhase.LATE: "was to be off by now, is on",
+    UpsPhase.OFF: "off", UpsPhase.RETURNED: "back",
     UpsPhase.UNTOLD: "was to cut, did not", UpsPhase.UNSEEN: "no contact",
 }  # fmt: skip
 """What every face says of a load and of a UPS."""
@@ -80,6 +81,12 @@ def answered(step: Step, answer: Answer, text: str, wall_us: int) -> Event:
 def ended(taken: Taken, end: End, wall_us: int, *, armed: bool, again: bool = False) -> Event:
     """How a step ended. ``again``: it failed, and will be tried again."""
     step = taken.step
+    if step.act is Act.CUT and end.result is Result.FAILED:
+        given = "it is not told again, and its battery drains until it is empty: switch it off by hand"
+        what = "it is told again" if again else given
+        said = f"{step.target} refused its cut ({end.text}): {what}"
+        severity = Severity.WARNING if again else Severity.CRITICAL
+        return _event(step, "ups-not-cut", end.result.value, said, wall_us, armed, severity)
     if again:
         said = f"{step.target} was not stopped, and is tried again: {end.text}"
         return _event(step, "load-not-stopped", end.result.value, said, wall_us, armed, Severity.WARNING)
@@ -123,8 +130,15 @@ def _comes_back(record: Record) -> str:
 # -- how it stands, for those who ask
 
 
-def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
-    """What an operator can do now, in a sentence or two."""
+def given_up(decision: Decision) -> list[str]:
+    """UPSes that were to cut, did not, and need a person."""
+    return [ups for ups in decision.by_hand if decision.upses.get(ups) is UpsPhase.UNTOLD]
+
+
+def advice(
+    record: Record, counts: Mapping[str, int], *, cut_told: bool, to_cut: Sequence[str] = (), given_up: Sequence[str] = ()
+) -> str:
+    """What an operator can do now, in a sentence or two; ``to_cut``: of the decision, ``given_up``: of :func:`given_up`."""
     if record.cancelled:
         return "It was cancelled. What was stopped is started again as soon as its power is good; there is nothing left to do."
     if not record.armed:
@@ -132,19 +146,37 @@ def advice(record: Record, counts: Mapping[str, int], *, cut_told: bool) -> str:
     if cut_told:
         some = counts.get(LoadPhase.NOT_SEEN.value)
         unseen = "What was not seen off loses its power with them if it still runs.\n" if some else ""
+        more = f"{names(to_cut)} {_is(to_cut)} to be told to cut as well.\n" if to_cut else ""
+        vain = f"{_vain(given_up)}\n" if given_up else ""
         return (
-            f"UPSes were told to cut: what goes off {_comes_back(record)}.\n{unseen}"
+            f"UPSes were told to cut: what goes off {_comes_back(record)}.\n{unseen}{more}{vain}"
             "`qxfleet shutdown cancel` stops nothing more, and calls back every cut that still counts down."
         )
     if any(counts.get(phase.value) for phase in (LoadPhase.WAITING, LoadPhase.STOPPING, LoadPhase.STUCK)):
-        return "No UPS was told to cut yet: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."
+        tried = any(taken.step.act is Act.CUT for taken in record.taken)
+        none = "No UPS counts down to its cut" if tried else "No UPS was told to cut yet"
+        return f"{none}: `qxfleet shutdown cancel` stops nothing more and brings back what was stopped."
+    if to_cut:
+        return (
+            f"{names(to_cut)} {_is(to_cut)} about to be told to cut: `qxfleet shutdown cancel` cuts nothing more and\n"
+            "brings back what was stopped."
+        )
     wish = record.ordered
     if wish is not None and not wish.released and not wish.drill:
         return (
             "Nothing more is being stopped. What was ordered to stop stays down until `qxfleet shutdown cancel`, on good power\n"
             "too, or until somebody starts it by hand."
         )
-    return "Nothing more is being stopped. What is down is started again as soon as its power is good and stable."
+    head = _vain(given_up) if given_up else "Nothing more is being stopped."
+    return f"{head} What is down is started again as soon as its power is good and stable."
+
+
+def _vain(upses: Sequence[str]) -> str:
+    return f"{names(upses)} did not cut and need{'s' if len(upses) == 1 else ''} you."
+
+
+def _is(of: Sequence[str]) -> str:
+    return "is" if len(of) == 1 else "are"
 
 
 FORCED_ADVICE = "`qxfleet shutdown cancel` tells them no longer to shut down; what has seen it goes down all the same."
@@ -182,7 +214,7 @@ def headline(
 
 def _others(decision: Decision, world: World, forced: Mapping[str, str]) -> list[str]:
     """What goes on besides the plan: UPSes that somebody else told to cut, clients that another client tells to go."""
-    ours = (UpsPhase.TELLING, UpsPhase.TOLD, UpsPhase.RACING, UpsPhase.OFF)
+    ours = (UpsPhase.TELLING, UpsPhase.TOLD, UpsPhase.RACING, UpsPhase.LATE, UpsPhase.OFF)
     cut = [ups for ups, seen in world.upses.items()
            if seen.contact and seen.counting_down and decision.upses.get(ups) not in ours]  # fmt: skip
     told = [f"all NUT clients of {names(list(forced))} are told to shut down (FSD), by {names(sorted(set(forced.values())))}"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from qxfleet.model.events import Severity
 from qxfleet.model.loads import (
     ComingBack,
     Command,
@@ -24,7 +26,7 @@ from qxfleet.model.loads import (
 from qxfleet.shutdown import telling
 from qxfleet.shutdown.feeds import Feed, runtime_alone_s
 from qxfleet.shutdown.imagine import Course, Machine, Room, Ups
-from qxfleet.shutdown.model import Act, LoadPhase, Mains, Ordered, Record, Result, UpsPhase, UpsSeen
+from qxfleet.shutdown.model import Act, Answer, LoadPhase, Mains, Ordered, Record, Result, UpsPhase, UpsSeen
 from qxfleet.shutdown.plan import next_steps
 
 STOP, WAKE, PORT = Command(("poweroff",)), WakeOnLan("52:54:00:12:34:56"), TcpClosed("host", 22)
@@ -386,6 +388,70 @@ def test_a_ups_that_took_the_order_and_stays_on_is_told_once_more_and_then_a_per
     play.go(800)
     assert play.acts(Act.CUT).count("a") == (2 if deaf else 1)
     assert ("a" in play.course.decision.by_hand) is deaf
+
+
+def advice(play: Play) -> str:
+    decision, record = play.course.decision, play.course.record
+    counts = Counter(phase.value for phase in decision.loads.values())
+    told = any(map(telling.was_told, record.taken))
+    return telling.advice(record, counts, cut_told=told, to_cut=decision.to_cut, given_up=telling.given_up(decision))
+
+
+@pytest.mark.parametrize("answer", [Answer.FAILED, Answer.UNSUPPORTED])
+def test_a_ups_that_refuses_its_cut_is_said_to_be_told_again_and_then_to_need_a_person(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the last load that is down on, no sentence says that nothing more is done while a UPS is to be cut."""
+    play = Play(runtime_s=7200.0)
+    act = play.room.act
+    monkeypatch.setattr(play.room, "act", lambda step: answer if (step.act, step.target) == (Act.CUT, "a") else act(step))
+    play.mains(False)
+    tries = 3 if answer is Answer.FAILED else 1
+    while play.acts(Act.CUT).count("a") < tries:
+        play.go(1)
+        if all(phase is LoadPhase.DOWN for phase in play.course.decision.loads.values()) and play.course.record.taken:
+            assert "Nothing more is being stopped" not in advice(play)
+            assert "a" not in play.course.decision.by_hand
+    play.go(120)
+    assert play.course.decision.upses == {"a": UpsPhase.UNTOLD, "b": UpsPhase.OFF}
+    assert advice(play).splitlines()[1] == "a did not cut and needs you."
+    assert play.course.decision.by_hand["a"] == (
+        "a was told to cut and refused, and is not told again: what hangs on it (app-1, app-2 and db) is down, and its battery "
+        "drains until it is empty; switch it off by hand, or try `qxfleet cut a`"
+    )
+    told = [event for event in play.course.events if event.name == "ups-not-cut"]
+    assert [event.severity for event in told] == [Severity.WARNING] * (tries - 1) + [Severity.CRITICAL]
+    assert all(event.text.startswith("a refused its cut (") for event in told)
+    assert not [event for event in play.course.events if event.name == "ups-not-back"]
+    play.mains(True)
+    play.go(30)
+    assert "a" not in play.course.decision.by_hand
+
+
+def test_both_that_would_not_cut_are_not_said_to_be_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play(runtime_s=7200.0)
+    monkeypatch.setattr(
+        play.room, "act", lambda step, act=play.room.act: Answer.FAILED if step.act is Act.CUT else act(step)
+    )
+    play.mains(False)
+    play.go(300)
+    assert advice(play) == (
+        "a and b did not cut and need you. What is down is started again as soon as its power is good and stable."
+    )
+
+
+def test_a_countdown_that_is_over_with_the_output_on_is_not_said_to_go_on() -> None:
+    play = Play(runtime_s=7200.0)
+    play.room.upses["a"].deaf = True
+    play.mains(False)
+    while not play.acts(Act.CUT):
+        play.go(1)
+    play.go(RACK.ups_off.offdelay_s + 3)
+    phases = [play.course.decision.upses["a"]]
+    play.go(5)
+    phases.append(play.course.decision.upses["a"])
+    assert phases == [UpsPhase.TOLD, UpsPhase.LATE]
+    assert "Nothing more is being stopped" not in advice(play)
 
 
 def test_shedding_goes_before_the_rest() -> None:

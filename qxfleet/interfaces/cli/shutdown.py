@@ -35,7 +35,8 @@ LOAD_COLOURS = {
     "stopping": "yellow", "waiting": "yellow", "starting": "yellow", "back": "green",
 }  # fmt: skip
 UPS_COLOURS = {
-    "triggered": "red", "telling": "red", "told": "red", "racing": "red", "off": "red", "untold": "red", "on-battery": "yellow",
+    "triggered": "red", "telling": "red", "told": "red", "racing": "red", "late": "red",
+    "off": "red", "untold": "red", "on-battery": "yellow",
 }  # fmt: skip
 FEW = 12
 """Lines of one kind that are shown; the rest is counted."""

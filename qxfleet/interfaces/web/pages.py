@@ -40,7 +40,8 @@ TONES = {
     "good": "good", "watch": "odd", "test due": "odd", "replace soon": "odd", "replace now": "bad",
     "passed": "good", "failed": "bad", "aborted": "odd", "no-effect": "bad", "inconclusive": "odd", "testing": "odd",
     "stuck": "bad", "not-seen-off": "bad", "down": "bad", "stopping": "odd", "back": "good", "stranded": "bad", "lost": "bad",
-    "triggered": "bad", "telling": "bad", "told": "bad", "racing": "bad", "off": "bad", "untold": "bad", "returned": "good",
+    "triggered": "bad", "telling": "bad", "told": "bad", "racing": "bad", "late": "bad",
+    "off": "bad", "untold": "bad", "returned": "good",
 }  # fmt: skip
 """Of words that verdicts and phases have; others are told without alarm."""
 FIGURES = (
