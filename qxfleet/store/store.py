@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,8 +36,8 @@ T = TypeVar("T")
 READERS = 3
 """Queries that run at the same time; a slow report must not delay the others."""
 
-OPEN_S = 2.0
-"""How long opening waits for the state: an upgrade, or another process's lock."""
+OPEN_S = 5.0
+"""How long from the opening on it is waited for the state, by queries too: it is made, upgraded, or locked by another process."""
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Store:
         self._known = Known(None if side is None else side.with_suffix(".ups"))
         self._kept: dict[str, Kept] = {}
         self._keys: dict[str, int] = {}
+        self._giving = threading.Lock()
+        self._made_until_s = 0.0
         self._told: list[Event] = []
         self.on_anew: list[Callable[[], object]] = []
         """Called on the writer's thread when a new state was begun while the agent ran: what is under way is not in it."""
@@ -96,8 +99,9 @@ class Store:
                 raise
             except OSError as error:
                 self._trouble(f"no lock can be kept at {self._lock.path}: {error.strerror}", Severity.WARNING)
+        self._made_until_s = time.monotonic() + OPEN_S
         self._writer.start()
-        self._writer.tried.wait(OPEN_S)
+        self._wait_until_made()
         if self._writer.refused is not None:
             self._writer.close()
             raise self._writer.refused
@@ -106,11 +110,13 @@ class Store:
     def learn_keys(self) -> None:
         """Go on behind the keys that are in the state: at its opening, and when rows came into it from elsewhere. Blocks."""
         with suppress(StoreError):
-            given = self._keys
-            self._keys = {table: max(last, given.get(table, 0)) for table, last in self._state.last_keys().items()}
+            found = self._state.last_keys()
+            with self._giving:
+                self._keys = {table: max(last, self._keys.get(table, 0)) for table, last in found.items()}
 
     def _begun_anew(self) -> None:
-        self._keys = {}
+        with self._giving:
+            self._keys = {}
         known = self._known.all().values()
         self._known.learned(*known)  # what took the state away may have taken the file beside it too
         with suppress(StoreError):  # it is being closed
@@ -121,10 +127,11 @@ class Store:
 
     def new_key(self, table: Literal["order_log", "shutdown_run"]) -> int:
         """A key for a row that is to be written: known before the database has the row, and never given twice."""
-        if not self._keys:  # it was not readable: beyond whatever is in it
-            self._keys = dict.fromkeys(KEYED, int(time.time()))
-        self._keys[table] += 1
-        return self._keys[table]
+        with self._giving:
+            if not self._keys:  # it was not readable: beyond whatever is in it
+                self._keys = dict.fromkeys(KEYED, int(time.time()))
+            self._keys[table] += 1
+            return self._keys[table]
 
     # In
 
@@ -281,8 +288,14 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        self._wait_until_made()
         with explained(self._state.reading), self._state.reading.connect() as connection:
             yield connection
+
+    def _wait_until_made(self) -> None:
+        """A state that is being made or upgraded is no trouble: it is read when the writer has done so, or failed."""
+        while (left_s := self._made_until_s - time.monotonic()) > 0 and not self._writer.tried.wait(min(left_s, 0.1)):
+            pass  # closing cuts it short
 
     def health(self) -> StoreHealth:
         """How storing goes; takes no query."""
@@ -294,6 +307,7 @@ class Store:
 
     async def close(self) -> None:
         """Write what is queued, within five seconds, and let go of the database."""
+        self._made_until_s = 0.0
         await asyncio.get_running_loop().run_in_executor(self._readers, self._writer.close)
         await asyncio.get_running_loop().run_in_executor(self._readers, self._known.close)
         self._readers.shutdown()

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from qxfleet.store.audit import insert_act, trail
 from qxfleet.store.lock import StateHeld
 from qxfleet.store.rows import ReadingRow, reading_row
 from qxfleet.store.side import Side
+from qxfleet.store.state import State
 from qxfleet.store.store import Store
 from qxfleet.store.tables import event, meta, reading
 from qxfleet.store.transactions import Batch
@@ -145,6 +147,7 @@ from pathlib import Path
 from qxfleet.model.clock import Clock
 from qxfleet.model.events import Event, EventKind
 from qxfleet.model.reading import Reading
+from qxfleet.store.state import State
 from qxfleet.store.store import Store
 
 async def main(url, side):
@@ -396,6 +399,54 @@ async def test_a_folder_stops_nobody(tmp_path: Path, troubles: list[str]) -> Non
         await until(lambda: store.health().error is None)
         assert [item.event.text for item in await store.read(history.events)] == ["event 0"]
     finally:
+        await store.close()
+
+
+async def test_a_query_waits_for_a_state_that_is_being_made(
+    tmp_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow machine the first start makes its tables while the agent asks already."""
+    made, asked = State.open, threading.Event()
+
+    def slowly(state: State) -> None:
+        assert asked.wait(4.0)
+        time.sleep(0.3)
+        made(state)
+
+    monkeypatch.setattr(State, "open", slowly)
+    store = a_store(tmp_path / "state.db", troubles)
+    try:
+        opening = asyncio.get_running_loop().run_in_executor(None, store.open)
+        await asyncio.sleep(0.1)
+        reading = asyncio.ensure_future(store.read(shutdown.arming))
+        asked.set()
+        assert await reading is None
+        await opening
+        assert store.new_key("shutdown_run") == 1
+        assert troubles == []
+    finally:
+        await store.close()
+
+
+async def test_a_query_waits_for_no_state_that_hangs(
+    tmp_path: Path, troubles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does closing wait for it."""
+    made, free = State.open, threading.Event()
+
+    def hanging(state: State) -> None:
+        free.wait(60)
+        made(state)
+
+    monkeypatch.setattr(State, "open", hanging)
+    monkeypatch.setattr("qxfleet.store.store.OPEN_S", 0.3)
+    store = a_store(tmp_path / "state.db", troubles)
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, store.open)
+        with pytest.raises(StoreError):
+            await store.read(shutdown.arming)
+    finally:
+        free.set()
         await store.close()
 
 
