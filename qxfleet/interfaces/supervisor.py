@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qxfleet.agent.agent import Agent
 from qxfleet.agent.audit import Act
@@ -70,6 +70,14 @@ MOST_ASKED = 256
 
 END_S = 1.5
 """What it is given to say goodbye to its clients when the agent stops; one that is not up yet has nobody to say it to."""
+
+
+class Ended(NamedTuple):
+    """How a process ended: in a word or two, what else is known, and what comes next."""
+
+    how: str
+    more: str = ""
+    then: str = "it starts again"
 
 
 class Interfaces:
@@ -139,23 +147,24 @@ class Interfaces:
         clock, failures = self._agent.clock, 0
         while not self._ending.is_set():
             began_s = clock.monotonic()
-            why = await self._live()
+            end = await self._live()
             if self._ending.is_set():
                 return
             failures = 1 if clock.monotonic() - began_s > STEADY_S else failures + 1
             pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
-            self._tell("interfaces-ended", why.split(":")[0], f"the interfaces' process {why}; it starts again in {pause_s:g} s",
+            text = f"the interfaces' process {end.how}{end.more}; {end.then} in {pause_s:g} s"
+            self._tell("interfaces-ended", end.how, text,
                        Severity.WARNING if failures < 3 else Severity.CRITICAL, Phase.BEGIN)  # fmt: skip
             await asyncio.sleep(pause_s)
 
-    async def _live(self) -> str:
-        """One process from its start to its end; why it ended, in words."""
+    async def _live(self) -> Ended:
+        """One process from its start to its end."""
         ours, theirs = socket.socketpair()
         try:
             self._process = process = _spawn(theirs, self._config)
         except OSError as error:
             ours.close()
-            return f"can't be started: {error.strerror or error}"
+            return _not_started(error, self._config)
         finally:
             theirs.close()
         ours.setblocking(False)
@@ -171,7 +180,7 @@ class Interfaces:
         letting_read = asyncio.create_task(self._let_read(), name="the interfaces' right to read")
         try:
             done, _ = await asyncio.wait({listening, pulsing}, return_when=asyncio.FIRST_COMPLETED)
-            return next(iter(done)).result()
+            return next(iter(done)).result() or await _how_it_ended(process)
         finally:
             bus.detach(Event, self._event)
             bus.detach(Reading, self._reading)
@@ -188,8 +197,8 @@ class Interfaces:
             await _ended(process)
             self._process = None
 
-    async def _listen(self, reader: asyncio.StreamReader) -> str:
-        """Take what comes up until nothing can come any more."""
+    async def _listen(self, reader: asyncio.StreamReader) -> Ended | None:
+        """Take what comes up until nothing can come any more; None: the line is closed."""
         first = True
         try:
             while True:
@@ -201,12 +210,12 @@ class Interfaces:
                     self._tell("interfaces-ended", "started", "the interfaces' process is up", Severity.INFO, Phase.END)
                 await self._take(message)
         except (asyncio.IncompleteReadError, ConnectionError):
-            return "ended by itself"
+            return None
         except (Garbled, KeyError, TypeError, ValueError) as error:
             log.error("the interfaces' process said what can't be read: %s", error)
-            return "said what can't be read"
+            return Ended("said what can't be read")
 
-    async def _pulse(self) -> str:
+    async def _pulse(self) -> Ended:
         """A sign of life every second; why it was given up, when it was."""
         agent = self._agent
         last_s = agent.clock.monotonic()
@@ -216,9 +225,11 @@ class Interfaces:
                 self._heard_s += now_s - last_s  # we stood still ourselves: what they said meanwhile is not read yet
             last_s = now_s
             if now_s - self._heard_s > SILENT_S:
-                return f"hung: it said nothing for {SILENT_S:g} s"
+                if not self.up.is_set():
+                    return Ended("hung", f": it was not up within {START_S:g} s of its start")
+                return Ended("hung", f": it said nothing for {SILENT_S:g} s")
             if self._writer is not None and self._writer.transport.get_write_buffer_size() > MOST_UNTAKEN:
-                return "hung: it takes nothing"
+                return Ended("hung", ": it takes nothing")
             self._pulses += 1
             sessions = {name: agent.fleet.session(name) for name in agent.fleet.snapshot()}
             polls = {name: (session.polls, session.missed_polls) for name, session in sessions.items()}
@@ -401,6 +412,29 @@ def _give_to(group: int, state: Path) -> None:
             continue
         except OSError as error:
             log.warning("%s: its group can't be set, so that the interfaces may not read history: %s", file, error.strerror)
+
+
+def _not_started(error: OSError, config: Config) -> Ended:
+    user = _other_user(config)
+    who = "" if user is None else f" as user {user.pw_name}"
+    which = error.filename or sys.executable
+    return Ended("could not be started", f"{who}: {which}: {error.strerror or error}", "the next try is")
+
+
+async def _how_it_ended(process: subprocess.Popen[bytes]) -> Ended:
+    """What the kernel says of a process that closed its line; that is a moment before it can be asked."""
+    for _ in range(40):
+        if (code := process.poll()) is not None:
+            return Ended(f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}", _meaning(-code))
+        await asyncio.sleep(0.02)
+    return Ended("closed its line to the agent")
+
+
+def _meaning(number: int) -> str:
+    if number == signal.SIGKILL:
+        return " (SIGKILL, which the kernel sends too where memory runs out)"
+    named = number in set(signal.Signals)
+    return f" ({signal.Signals(number).name})" if named else ""
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

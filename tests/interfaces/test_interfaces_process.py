@@ -23,6 +23,7 @@ from qxfleet.api.requests import Request
 from qxfleet.config.access import User
 from qxfleet.config.load import load
 from qxfleet.errors import Forbidden
+from qxfleet.interfaces import supervisor
 from qxfleet.interfaces.link import down
 from tests.interfaces.conftest import wait_for
 from tests.interfaces.nut_stage import free_port
@@ -144,7 +145,8 @@ def test_killed_it_comes_back_and_the_core_does_not_notice(site: WebSite) -> Non
     wait_for(lambda: served(site), "the page again", 60)
     assert interfaces_of(site) != before
     assert {ups["name"]: ups["state"] for ups in site.json("status")["ups"]} == stored
-    assert any("ended by itself; it starts again in 1 s" in text for text in told(site, "interfaces-ended"))
+    ends = [text for text in told(site, "interfaces-ended") if "was ended by signal 9 (SIGKILL, " in text]
+    assert ends and all(text.endswith("; it starts again in 1 s") for text in ends)
     assert "WARNING qxfleet.events: agent: interfaces-ended" in site.log  # the core says so by itself, to the journal
     assert "Traceback" not in site.log
 
@@ -278,3 +280,28 @@ async def test_without_users_everybody_reads_and_nobody_does_more() -> None:
     for request in orders:
         with pytest.raises(Forbidden):
             await admit(core(), request, "http:anonymous@192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [("raise SystemExit(3)", "ended with exit code 3"), ("raise SystemExit(0)", "ended with exit code 0"),
+     ("import os; os.kill(os.getpid(), 15)", "was ended by signal 15 (SIGTERM)")],
+)  # fmt: skip
+async def test_how_it_ended_is_told(ends: str, told: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", ends]) as process:
+        process.wait()
+        end = await supervisor._how_it_ended(process)
+    assert end.how + end.more == told
+
+
+def test_a_start_that_failed_names_the_file_and_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (program := tmp_path / "python").write_text("no program")
+    monkeypatch.setattr(sys, "executable", str(program))
+    user = SimpleNamespace(pw_name="nobody", pw_uid=os.geteuid(), pw_gid=os.getegid())
+    config: Any = SimpleNamespace(agent=SimpleNamespace(interfaces_user="nobody"))
+    monkeypatch.setattr(supervisor, "_other_user", lambda _: user)
+    with pytest.raises(OSError) as refused:
+        subprocess.Popen([sys.executable])
+    end = supervisor._not_started(refused.value, config)
+    assert end.how + end.more == f"could not be started as user nobody: {program}: Permission denied"
+    assert end.then == "the next try is"
