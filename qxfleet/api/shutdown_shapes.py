@@ -63,7 +63,9 @@ def status_document(agent: Agent) -> responses.Shutdown:
         "agent": agent.config.agent.name,
         "time": iso(scale.now_us),
         "advice": said if run is not None else FORCED_ADVICE if forced else "",
-        "headline": headline(plan, record, decision, world, running=run is not None, armed=part.armed, forced=forced),
+        "headline": headline(
+            plan, record, decision, world, running=run is not None, armed=part.armed, forced=forced, unread=part.unread
+        ),
         "forced": forced,
         **arming(part),
         "run": run,

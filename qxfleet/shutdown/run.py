@@ -80,6 +80,8 @@ class StagedShutdown:
         self._turn = asyncio.Lock()
         self._drawn_s = 0.0
         self._blind_until_s = 0.0
+        self.unread = False
+        """What an earlier agent left can't be read yet."""
         self.arming: stored.Arming | None = None
         """Who armed or disarmed it last; None: as configured."""
         self._run = Loop(self._configured, agent.clock, self._journal, self)
@@ -97,6 +99,7 @@ class StagedShutdown:
         except StoreError as error:
             self._tell("shutdown-record", "unread", f"what was under way can't be read: {error}; the plan is followed as it is "
                        f"configured, {'armed' if self.armed else 'not armed'}, until it can", Severity.CRITICAL)  # fmt: skip
+            self.unread = True
             self._spawn(self._remember_later(), "staged shutdown reads its record")
         self._blind_until_s = self._clock.monotonic() + CONTACT_S
         self._see_all()
@@ -396,6 +399,7 @@ class StagedShutdown:
                     await self._remember()
                 except StoreError:
                     continue
+                self.unread = False
             self._tell("shutdown-record", "read", "what was under way is known now: the plan is "
                        f"{'armed' if self.armed else 'not armed'}", Severity.NOTICE)  # fmt: skip
             self._changed()

@@ -183,10 +183,11 @@ FORCED_ADVICE = "`qxfleet shutdown cancel` tells them no longer to shut down; wh
 
 
 def headline(
-    plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool, forced: Mapping[str, str] = {}
-) -> str:
+    plan: Plan, record: Record, decision: Decision, world: World, *, running: bool, armed: bool, forced: Mapping[str, str] = {},
+    unread: bool = False,
+) -> str:  # fmt: skip
     """One sentence that is true and says the worst first; ``forced``: UPSes whose NUT clients are told to
-    shut down because one of them said so, each with who that was."""
+    shut down because one of them said so, each with who that was; ``unread``: what an earlier agent left can't be read yet."""
     others = _others(decision, world, forced)
     off = [ups for ups in world.upses.values() if ups.mains is Mains.OFF]
     if not plan.loads:
@@ -194,7 +195,12 @@ def headline(
     if not running:
         guard = "armed" if armed else "NOT ARMED: nothing would be touched"
         on_battery = f"{len(off)} of {len(world.upses)} UPSes on battery"
-        battery = f"{on_battery}, nothing stopped yet" if off else "mains are good everywhere"
+        if unread:
+            head = f"the record can't be read yet, so that it is not known whether a shutdown is under way ({guard})"
+            return "; ".join((head, on_battery, *others))
+        down = sum(seen.up is False for seen in world.loads.values())
+        so_far = f"{count(down, 'load')} seen down, by no shutdown on record" if down else "nothing stopped yet"
+        battery = f"{on_battery}, {so_far}" if off else "mains are good everywhere"
         return "; ".join((f"no shutdown {'of the plan ' if others else ''}is under way ({guard})", battery, *others))
     phases = Counter(decision.loads.values())
     what = "drill" if record.ordered is not None and record.ordered.drill else "shutdown"

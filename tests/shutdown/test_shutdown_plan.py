@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -777,10 +777,13 @@ def test_status_says_what_others_do_to_the_upses_without_a_run() -> None:
     play.go(1)
     plan, record, decision = play.course.plan, play.course.record, play.course.decision
 
-    def line(**more: Mapping[str, str]) -> str:
+    def line(**more: Any) -> str:
         return telling.headline(plan, record, decision, play.room.world(), running=False, armed=True, **more)
 
     assert line() == "no shutdown is under way (armed); mains are good everywhere"
+    assert line(unread=True) == (
+        "the record can't be read yet, so that it is not known whether a shutdown is under way (armed); 0 of 2 UPSes on battery"
+    )
     said = "no shutdown of the plan is under way (armed); mains are good everywhere"
     assert line(forced={"a": "nut:op"}) == f"{said}; all NUT clients of a are told to shut down (FSD), by nut:op"
     play.room.upses["b"].off_at_s = play.room.now_s + 30
@@ -825,3 +828,18 @@ def test_a_load_that_hangs_far_down_a_chain_is_not_stopped_again_and_again() -> 
     play.go(200)
     assert play.acts(Act.STOP) == ["first", "middle", "last"]
     assert not play.room.machines["last"].up
+
+
+def test_loads_that_are_down_in_an_outage_without_a_record_are_not_said_to_be_untouched() -> None:
+    play = Play()
+    play.mains(False)
+    play.go(1)
+    course = play.course
+
+    def line() -> str:
+        return telling.headline(course.plan, course.record, course.decision, play.room.world(), running=False, armed=True)
+
+    assert line() == "no shutdown is under way (armed); 2 of 2 UPSes on battery, nothing stopped yet"
+    for machine in play.room.machines.values():
+        machine.up = False
+    assert line().endswith("; 2 of 2 UPSes on battery, 3 loads seen down, by no shutdown on record")

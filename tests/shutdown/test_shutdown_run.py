@@ -11,14 +11,26 @@ from typing import Any
 
 import pytest
 
-from qxfleet.errors import PlanError
+from qxfleet.errors import PlanError, StoreError
 from qxfleet.model.loads import Load
 from qxfleet.shutdown.effects import Done
 from qxfleet.shutdown.looks import SILENT_S
 from qxfleet.shutdown.model import Ordered
 from qxfleet.store import shutdown as stored
 from qxfleet.testing.loads import HostState, Trouble
-from tests.scenarios.room import ON_BATTERY_S, PLAN, Doors, RoomAgent, Scene, hosts_down, hosts_up, play, run_of, until
+from tests.scenarios.room import (
+    ON_BATTERY_S,
+    PLAN,
+    Doors,
+    KillableStore,
+    RoomAgent,
+    Scene,
+    hosts_down,
+    hosts_up,
+    play,
+    run_of,
+    until,
+)
 from tests.virtual import run_virtual
 
 SETTLE_S = 10.0
@@ -357,3 +369,26 @@ def test_taken_up_behind_its_time_a_load_that_is_up_would_not_stop(scene: Scene)
     run_virtual(play(scene, story, kills=(None,), away_s=90.0))
     stuck = [event.text for event in scene.events if event.name == "load-stuck"]
     assert len(stuck) == 1 and stuck[0].startswith("web-a-1: not down after "), stuck
+
+
+def test_while_the_record_can_t_be_read_it_is_not_known_what_is_under_way(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = False
+    read = KillableStore.read
+
+    async def unsure(self: KillableStore, *args: Any) -> Any:
+        if not readable:
+            raise StoreError("not now")
+        return await read(self, *args)
+
+    monkeypatch.setattr(KillableStore, "read", unsure)
+
+    async def story(scene: Scene) -> None:
+        nonlocal readable
+        await asyncio.sleep(SETTLE_S)
+        assert shutdown(scene).unread
+        readable = True
+        await until(lambda: not shutdown(scene).unread, 60, "the record was read")
+
+    tell(scene, story)
