@@ -76,6 +76,18 @@ def certified(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+def unusable(tls: Tls) -> str | None:
+    """Why a certificate and its key can't be served with; None: they can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
+    except ssl.SSLError as error:
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        return "the key is that of another certificate" if mismatch else "they hold no certificate and key in PEM"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
 Stamp = tuple[tuple[int, int, int], ...]
 """What tells that files are others than before: inode, size and time of each."""
 

@@ -221,3 +221,22 @@ def test_db_prune_deletes_what_is_older(own: Site) -> None:
     assert own.json("db", "prune", "--older-than", "1h")["deleted"] == 1
     after = own.json("db", "check")["rows"]
     assert (after["reading"], after["event"]) == (before["reading"], before["event"])
+
+
+def test_check_loads_certificates(good: Path) -> None:
+    for name in ("a", "b"):
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9",
+                   "-subj", "/CN=localhost", "-keyout", f"{name}.key", "-out", f"{name}.pem"]  # fmt: skip
+        subprocess.run(command, cwd=good.parent, check=True, capture_output=True)
+        (good.parent / f"{name}.key").chmod(0o600)
+    (good.parent / "c.pem").write_text("garbage\n")
+    for cert, key, why in (
+        ("a.pem", "a.key", None),
+        ("a.pem", "b.key", "the key is that of another certificate"),
+        ("c.pem", "a.key", "they hold no certificate and key in PEM"),
+    ):
+        good.write_text(f'{GOOD}[nut]\nlisten = ["127.0.0.1:3493"]\ncert = "{cert}"\nkey = "{key}"\n')
+        done = qxfleet("--config", good, "check")
+        assert done.returncode == (0 if why is None else 2), done.stderr
+        if why is not None:
+            assert f"[nut] cert {good.parent / cert}, key {good.parent / key}: {why}: correct cert and key" in done.stderr

@@ -44,6 +44,7 @@ def check(
         return
     try:
         config = load(context.obj)
+        _check_certificates(config)
         fleet_keeps = _check_fleet(config)
     except ConfigError as error:
         if json:
@@ -76,6 +77,20 @@ def check(
 
 def _state_keeps(config: Config) -> Retention:
     return config.retention if config.fleet is None else config.retention.at_most(BESIDE_FLEET)
+
+
+def _check_certificates(config: Config) -> None:
+    """ConfigError where a certificate and its key can't be used: a face would begin without TLS, or not at all."""
+    from qxfleet.interfaces.listening import unusable
+
+    faces = {"nut": config.faces.nut, "http": config.faces.http, "metrics": config.faces.metrics}
+    problems = [
+        f"[{name}] cert {face.tls.cert}, key {face.tls.key}: {why}: correct cert and key"
+        for name, face in faces.items()
+        if face is not None and face.tls is not None and (why := unusable(face.tls)) is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _check_fleet(config: Config) -> Retention | None:
