@@ -93,7 +93,7 @@ def test_every_order_of_any_dialect_is_understood(other: Dialect) -> None:
             known |= {holds.name: holds.values[0] for holds in (*order.when, *form.needs) if holds.values}
         prepared = prepare(other, order.name, None, settings, known)
         ups = SimulatedUps(other, machine=Machine(Ratings(), noise=0.0), unknown=Unknown.NAK)
-        for request in filter(None, (prepared.first, prepared.request)):
+        for request in filter(None, (*prepared.first, prepared.request)):
             assert ups.answer(request, 0.0) != b"NAK\r", (order.name, request)
 
 
