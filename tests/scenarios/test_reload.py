@@ -27,5 +27,6 @@ async def test_a_reload_costs_nobody_contact() -> None:
         for name in ("ups-03", "ups-04"):
             polls = play.polls(name, began_s)
             assert max(b - a for a, b in itertools.pairwise(polls)) < 2.0
-            assert follower.told(ups=name) == []
+            registered = "battery-registered"  # at its first reading, which may be told behind the beginning
+            assert [each for each in follower.told(ups=name) if registered not in each] == []
         assert await play.stop() == 0

@@ -89,6 +89,7 @@ def rehearse(
             with show:
                 run_virtual(play.run(), speed)
         except KeyboardInterrupt:
+            play.outcome.broken_off = True
             complain("broken off; everything the rehearsal made is gone")
     outcome = play.outcome
     document = _document(known, outcome, speed, batteries)
