@@ -104,7 +104,9 @@ def test_a_schedule_runs_now_and_its_results_are_kept(tested: Site) -> None:
     assert [(each["ups"], each["verdict"], each["schedule"]) for each in results] == [("ups-01", "passed", "weekly-quick")]
     (result,) = results
     since = [each for each in result["curve"] if each["time"] > result["started"]]
-    assert len(since) == result["evidence"]["readings"] and len(result["curve"]) > len(since)  # some from before the test too
+    # the reading of the moment in which it ends may be in the curve and not in the evidence yet
+    assert 0 <= len(since) - result["evidence"]["readings"] <= 1
+    assert len(result["curve"]) > len(since)  # some from before the test too
     assert "ups.test.result: Done and passed" in tested.run("vars", "ups-01").stdout
     assert "quick test" in tested.run("test", "results").stdout
     assert tested.json("schedule", "list")["schedules"][0]["last"] is not None
