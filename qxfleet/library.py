@@ -79,6 +79,7 @@ class AsyncUps:
         self._number = 0
         self._changed = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
 
     @property
     def dialect(self) -> str:
@@ -117,19 +118,29 @@ class AsyncUps:
 
         Raises OrderNotSupported or OrderInvalid, and nothing was sent then.
         """
+        self._check_open()
         return await self._session.perform(self._session.prepare(name, value))
 
     async def set(self, name: str, value: str) -> OrderResult:
         """Set a variable, and read it back where the device keeps it. Raises OrderNotSupported or OrderInvalid."""
+        self._check_open()
         return await self._session.set(name, value)
 
     async def close(self) -> None:
-        """Let go of the port."""
+        """Let go of the port; what is asked for afterwards, or waits still, raises LinkLost."""
+        if not self._closed:
+            self._closed = True
+            self.link, self.reason = Link.LOST, "closed: the block that opened it was left"
+            await self._tell()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LinkLost(self.port, self.reason)
 
     async def _open(self) -> None:
         self._tasks = [asyncio.create_task(self._session.run()), asyncio.create_task(self._tick())]
@@ -148,6 +159,7 @@ class AsyncUps:
 
     async def _next(self, after: int) -> Values:
         """The first reading after so many."""
+        self._check_open()
         try:
             async with asyncio.timeout(PATIENCE_S), self._changed:
                 await self._changed.wait_for(lambda: self._number > after or self.link is Link.LOST)
@@ -159,6 +171,8 @@ class AsyncUps:
 
     def heard(self, seen: Observation) -> None:
         """What the session reports."""
+        if self._closed:
+            return
         if isinstance(seen, Reading):
             self._latest = Values(seen)
             self._number += 1

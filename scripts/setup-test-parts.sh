@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real parts that tests need and pip can't bring: a PostgreSQL server, NUT's own drivers and clients, an SNMP agent, faketime,
 # groff for the man pages, Prometheus and Chromium to read what we serve, umockdev for USB devices that are not there,
-# iproute2 for hosts on a network of their own.
+# iproute2 for hosts on a network of their own, sqlite3 to read the state as its users do.
 # Does so as root or with passwordless sudo; otherwise says the line to type, and the tests that need them skip.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/
 [[ -x /usr/sbin/snmpd ]] || missing+=(snmpd)
 command -v snmpset >/dev/null || missing+=(snmp)
 command -v faketime >/dev/null || missing+=(faketime)
+command -v sqlite3 >/dev/null || missing+=(sqlite3)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v groff >/dev/null || missing+=(groff-base)
 { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus)

@@ -14,7 +14,7 @@ import pytest
 import qxfleet
 from qxfleet import connect
 from qxfleet.dialects.registry import dialect_named
-from qxfleet.errors import LinkError, OrderInvalid, OrderNotSupported
+from qxfleet.errors import LinkError, LinkLost, OrderInvalid, OrderNotSupported
 from qxfleet.model.events import Link, Outcome
 from qxfleet.testing.farm import Farm
 from qxfleet.testing.machine import Machine, Ratings
@@ -94,6 +94,17 @@ async def test_a_script_with_asyncio(tmp_path: Path) -> None:
         with pytest.raises(LinkError):
             while True:
                 await ups.read()
+
+
+@pytest.mark.timeout(30)
+async def test_after_its_block_everything_is_refused_at_once(tmp_path: Path) -> None:
+    async with Farm(tmp_path, [unit("gtec")]) as farm:
+        async with connect(str(farm.link("u")), poll_interval_s=0.2) as ups:
+            await ups.read()
+        for late in (ups.read(), anext(ups.watch()), ups.command("shutdown.stop"), ups.set("ups.delay.start", "60")):
+            with pytest.raises(LinkLost, match="closed"):
+                await late
+        await ups.close()
 
 
 def test_it_costs_nothing_who_does_not_want_it() -> None:

@@ -36,6 +36,7 @@ from qxfleet.store.tables import packed_minutes, reading_day, reading_minute, re
 from qxfleet.store.tiers import DAY_US, MINUTE, TIERS, mark_late, put, roll_up_step
 from qxfleet.store.upkeep import prune_step
 from tests.conftest import Postgres
+from tests.parts import absent
 
 T0_US = 1_760_054_400_000_000
 """2025-10-10T00:00Z."""
@@ -195,7 +196,7 @@ def test_minutes_of_every_earlier_schema_are_packed_in_steps_and_read_as_before(
 def test_plain_sqlite_reads_the_minutes(engine: Engine, fleet_url: str) -> None:
     shell = shutil.which("sqlite3")
     if shell is None:
-        pytest.skip("apt-get install sqlite3")
+        absent("apt-get install -y sqlite3")
     volts = {"input.voltage": (229.9, 230.1, 230.4, 230.0)}
     with Backfill(fleet_url) as backfill:
         backfill.device_ids(["a"], T0_US)
